@@ -1,0 +1,15 @@
+//! Wise's own words, each with its source: hosts, header names, wire formats, which credential an
+//! endpoint wants, and the three lanes of the migration guide.
+//!
+//! Only spelling lives here. Nothing in this room opens a socket or reads a file.
+
+pub(crate) mod headers;
+pub(crate) mod hosts;
+mod lane;
+mod profile;
+pub(crate) mod routes;
+pub(crate) mod wire;
+
+pub use lane::{Lane, LaneSet, ParseLaneError};
+pub use profile::{ParseProfileError, ProfileId};
+pub use routes::CredentialKind;
