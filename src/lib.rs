@@ -10,3 +10,5 @@
 mod clock;
 mod secret;
 mod wise;
+// floor 1
+pub mod config;

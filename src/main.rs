@@ -1,1 +1,3 @@
+//! The binary: see `wise_auth_proxy::cli`.
+
 fn main() {}
