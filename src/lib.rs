@@ -12,3 +12,5 @@ mod secret;
 mod wise;
 // floor 1
 pub mod config;
+// floor 2
+mod telemetry;
