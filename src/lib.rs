@@ -13,4 +13,11 @@ mod wise;
 // floor 1
 pub mod config;
 // floor 2
+mod listener;
 mod telemetry;
+// floor 4
+mod tls;
+// floor 5
+mod upstream;
+// floor 6
+mod proxy;

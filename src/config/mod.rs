@@ -121,6 +121,24 @@ pub struct Door {
     pub hosts: Vec<String>,
     /// Grant of requests that name no profile, by name; else the default grant.
     pub grant: Option<String>,
+    /// Key that callers must show as `Authorization: Bearer` or `Basic` password, or in
+    /// `Proxy-Authorization`; there when the door is exposed beyond loopback.
+    pub key: Option<SecretSource>,
+    /// Only `GET`, `HEAD` and `OPTIONS` pass.
+    pub read_only: bool,
+}
+
+impl Door {
+    /// A door for every local program, without rules of its own.
+    pub fn loopback(address: SocketAddr) -> Self {
+        Self {
+            address: DoorAddress::Tcp(address),
+            hosts: Vec::new(),
+            grant: None,
+            key: None,
+            read_only: false,
+        }
+    }
 }
 
 /// Where a door listens.
