@@ -8,7 +8,12 @@
 
 // floor 0
 mod clock;
+mod durable;
 mod secret;
 mod wise;
 // floor 1
 pub mod config;
+// floor 2
+mod credentials;
+// floor 3
+mod tokens;
