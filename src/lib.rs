@@ -8,13 +8,17 @@
 
 // floor 0
 mod clock;
+mod durable;
 mod secret;
 mod wise;
 // floor 1
 pub mod config;
 // floor 2
+mod credentials;
 mod listener;
 mod telemetry;
+// floor 3
+mod tokens;
 // floor 4
 mod tls;
 // floor 5

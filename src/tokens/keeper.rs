@@ -1,0 +1,633 @@
+//! The one owner of a grant's tokens.
+//!
+//! Its task alone changes anything; questions come to it one after the other. A hundred requests
+//! that met a 401 with the same token so share one exchange without a lock: the first question
+//! causes it, the others find a newer token when their turn comes.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::{self, MissedTickBehavior};
+
+use crate::clock::Clock;
+use crate::config::Tokens;
+use crate::credentials::{FileStore, Record, Stamp};
+use crate::tokens::exchange::Exchange;
+use crate::tokens::renewal::{Cause, Unsaved};
+use crate::tokens::schedule::{self, Jitter};
+use crate::tokens::status::{Facts, KeeperStatus, Outcome, Stored, Tally};
+use crate::tokens::token::{AccessToken, Lifetime, Moment};
+use crate::tokens::vault::Vault;
+use crate::tokens::view::{Absence, Hooks, Subject, TokenView};
+
+/// Makes the keeper of one grant, or of the client token, and the task it lives in.
+///
+/// - `store`: where user grants rest. The client token never touches it.
+/// - The future ends after [`KeeperHandle::stop`], or when every handle is gone. Dropping it
+///   earlier is a crash: safe for what is stored, but an exchange on its way is lost.
+pub(crate) fn keeper<E: Exchange>(
+    subject: Subject,
+    store: Option<Arc<FileStore>>,
+    exchange: Arc<E>,
+    clock: Arc<dyn Clock>,
+    policy: Tokens,
+    hooks: Hooks,
+) -> (KeeperHandle, impl Future<Output = ()> + Send) {
+    let (asks, commands) = mpsc::channel(WAITING);
+    let (facts, shown) = watch::channel(Facts {
+        serial: 0,
+        life: None,
+        next_try: None,
+        absence: subject.first_absence(),
+        dead: None,
+        renewing: false,
+        stored: None,
+        tally: Tally::default(),
+        last_error: None,
+        last_renewal: None,
+        unsaved: false,
+    });
+    let vault = match &subject {
+        Subject::User { grant, .. } => store.map(|store| Vault::new(store, grant.clone())),
+        Subject::Client => None,
+    };
+    let handle = KeeperHandle {
+        asks,
+        facts: shown,
+        subject: Arc::new(subject.clone()),
+        clock: Arc::clone(&clock),
+    };
+    let keeper = Keeper {
+        vault,
+        exchange,
+        clock,
+        policy,
+        hooks,
+        commands,
+        facts,
+        serial: 0,
+        held: None,
+        record: None,
+        absence: subject.first_absence(),
+        dead: None,
+        stamp: None,
+        suspect: false,
+        wanted: matches!(subject, Subject::User { .. }),
+        renewing: false,
+        shown_live: false,
+        failures: 0,
+        not_before: None,
+        throttled: false,
+        last_forced: None,
+        unsaved: None,
+        tally: Tally::default(),
+        last_error: None,
+        last_renewal: None,
+        subject,
+    };
+    (handle, keeper.run())
+}
+
+/// How others ask a keeper.
+#[derive(Clone)]
+pub(crate) struct KeeperHandle {
+    asks: mpsc::Sender<Ask>,
+    facts: watch::Receiver<Facts>,
+    subject: Arc<Subject>,
+    clock: Arc<dyn Clock>,
+}
+
+/// What came of a 401.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Renewal {
+    /// A newer token than the one that was refused has been published: send again with it.
+    Newer,
+    /// There is none: the 401 is the answer.
+    NotRenewed,
+}
+
+/// Why a renewal that was asked for brought nothing.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+pub(crate) enum RefreshError {
+    /// The grant is over.
+    #[error("{0}")]
+    Dead(String),
+    /// There is nothing to renew.
+    #[error("{0}")]
+    Absent(Absence),
+    /// This try failed; others follow.
+    #[error("{text}")]
+    Failed {
+        /// How.
+        result: Outcome,
+        /// Safe to show.
+        text: String,
+    },
+    /// The keeper has been stopped.
+    #[error("the proxy is stopping")]
+    Stopped,
+}
+
+impl KeeperHandle {
+    /// Tells that Wise refused the token of generation `seen` with 401.
+    ///
+    /// Returns at once when a newer one has been published. Otherwise the store is looked at, and
+    /// if that has no newer one either, one exchange is made for all who ask, at most once in
+    /// `forced_interval`. May take as long as an exchange; callers bound their own patience.
+    ///
+    /// Cancel safe: an exchange that has begun goes on for the others.
+    pub(crate) async fn refused(&self, seen: u64) -> Renewal {
+        if self.facts.borrow().serial > seen {
+            return Renewal::Newer;
+        }
+        let (reply, answer) = oneshot::channel();
+        if self.asks.send(Ask::Refused { seen, reply }).await.is_err() {
+            return Renewal::NotRenewed;
+        }
+        answer.await.unwrap_or(Renewal::NotRenewed)
+    }
+
+    /// Renews now, at an operator's word. Returns the generation that is then in use.
+    ///
+    /// A newer token in the store counts. Cancel safe.
+    pub(crate) async fn refresh(&self) -> Result<u64, RefreshError> {
+        let seen = self.facts.borrow().serial;
+        let (reply, answer) = oneshot::channel();
+        self.asks
+            .send(Ask::Refresh { seen, reply })
+            .await
+            .map_err(|_| RefreshError::Stopped)?;
+        answer.await.unwrap_or(Err(RefreshError::Stopped))
+    }
+
+    /// Asks for the client token, which nobody fetches before it is needed.
+    ///
+    /// Returns when a try has ended; the published view then says what came of it.
+    pub(crate) async fn wake_client(&self) {
+        if self.facts.borrow().is_live(self.clock.boot()) {
+            return;
+        }
+        let (reply, answer) = oneshot::channel();
+        if self.asks.send(Ask::Wake { reply }).await.is_ok() {
+            let _ = answer.await;
+        }
+    }
+
+    /// Tells that something a refusal may have hung on has changed, such as the client secret:
+    /// a waiting retry is due at once.
+    pub(crate) async fn nudge(&self) {
+        let _ = self.asks.send(Ask::Nudge).await;
+    }
+
+    /// The keeper at a glance; never waits.
+    pub(crate) fn status(&self) -> KeeperStatus {
+        self.facts
+            .borrow()
+            .status(&self.subject, self.clock.as_ref())
+    }
+
+    /// Ends the keeper: an exchange under way is finished and saved first.
+    pub(crate) async fn stop(&self) {
+        let (reply, answer) = oneshot::channel();
+        if self.asks.send(Ask::Stop { reply }).await.is_ok() {
+            let _ = answer.await;
+        }
+    }
+}
+
+enum Ask {
+    Refused {
+        seen: u64,
+        reply: oneshot::Sender<Renewal>,
+    },
+    Refresh {
+        seen: u64,
+        reply: oneshot::Sender<Result<u64, RefreshError>>,
+    },
+    Wake {
+        reply: oneshot::Sender<()>,
+    },
+    Nudge,
+    Stop {
+        reply: oneshot::Sender<()>,
+    },
+}
+
+/// All that the task owns.
+pub(super) struct Keeper<E> {
+    pub(super) subject: Subject,
+    pub(super) vault: Option<Vault>,
+    pub(super) exchange: Arc<E>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) policy: Tokens,
+    pub(super) hooks: Hooks,
+    commands: mpsc::Receiver<Ask>,
+    facts: watch::Sender<Facts>,
+    /// Counts the tokens published by this process; never falls, whatever the store's count does.
+    pub(super) serial: u64,
+    /// The latest access token, living or not.
+    pub(super) held: Option<Held>,
+    /// The record it came with, for user grants.
+    pub(super) record: Option<Record>,
+    pub(super) absence: Absence,
+    pub(super) dead: Option<String>,
+    /// The stored record that was last looked at.
+    stamp: Option<Stamp>,
+    /// Wise refused the token before its time.
+    pub(super) suspect: bool,
+    /// Whether anybody needs the token.
+    wanted: bool,
+    pub(super) renewing: bool,
+    shown_live: bool,
+    /// Tries in a row that failed.
+    pub(super) failures: u32,
+    /// No try of our own before this reading of the boot clock.
+    pub(super) not_before: Option<Duration>,
+    /// `not_before` is Wise's wish and binds forced renewals as well.
+    pub(super) throttled: bool,
+    last_forced: Option<Duration>,
+    pub(super) unsaved: Option<Unsaved>,
+    pub(super) tally: Tally,
+    pub(super) last_error: Option<(std::time::SystemTime, Outcome, String)>,
+    last_renewal: Option<std::time::SystemTime>,
+}
+
+pub(super) struct Held {
+    access: AccessToken,
+    pub(super) life: Lifetime,
+    /// When it should be renewed, by the boot clock.
+    due: Duration,
+}
+
+impl<E: Exchange> Keeper<E> {
+    async fn run(mut self) {
+        self.look().await;
+        self.publish();
+        // The tick also notices what a sleep does not: a suspended machine, a moved test clock.
+        let mut looks = time::interval(LOOK);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let stopped = loop {
+            if self.shown_live && !self.is_live() {
+                self.publish();
+            }
+            self.save_if_due().await;
+            if self.is_due() {
+                self.renew(Cause::Due).await;
+                continue;
+            }
+            let nap = self.nap();
+            tokio::select! {
+                ask = self.commands.recv() => match ask {
+                    Some(Ask::Stop { reply }) => break Some(reply),
+                    Some(ask) => self.obey(ask).await,
+                    None => break None,
+                },
+                _ = looks.tick() => self.look().await,
+                () = time::sleep(nap) => {}
+            }
+        };
+        self.save_now().await;
+        drop(stopped);
+    }
+
+    async fn obey(&mut self, ask: Ask) {
+        match ask {
+            // Whoever asked has left; others ask for themselves.
+            Ask::Refused { reply, .. } if reply.is_closed() => {}
+            Ask::Refused { seen, reply } => {
+                let _ = reply.send(self.renew_refused(seen).await);
+            }
+            Ask::Refresh { seen, reply } => {
+                let _ = reply.send(self.renew_asked(seen).await);
+            }
+            Ask::Wake { reply } => {
+                self.wanted = true;
+                if self.is_due() {
+                    self.renew(Cause::Due).await;
+                }
+                let _ = reply.send(());
+            }
+            Ask::Nudge => {
+                self.failures = 0;
+                self.not_before = None;
+                self.throttled = false;
+            }
+            Ask::Stop { .. } => {}
+        }
+    }
+
+    async fn renew_refused(&mut self, seen: u64) -> Renewal {
+        if self.serial > seen {
+            return Renewal::Newer;
+        }
+        self.look().await;
+        if self.serial > seen {
+            return Renewal::Newer;
+        }
+        let now = self.clock.boot();
+        let too_soon = self
+            .last_forced
+            .is_some_and(|last| now < last + self.policy.forced_interval);
+        let asked_to_wait = self.throttled && self.not_before.is_some_and(|moment| now < moment);
+        if too_soon || asked_to_wait || !self.is_renewable() {
+            return Renewal::NotRenewed;
+        }
+        self.last_forced = Some(now);
+        self.renew(Cause::Forced).await;
+        if self.serial > seen {
+            return Renewal::Newer;
+        }
+        // The token is no good: keep trying, as if it had come to its end.
+        self.suspect = true;
+        Renewal::NotRenewed
+    }
+
+    async fn renew_asked(&mut self, seen: u64) -> Result<u64, RefreshError> {
+        if self.serial > seen {
+            return Ok(self.serial);
+        }
+        self.look().await;
+        if self.serial > seen {
+            return Ok(self.serial);
+        }
+        if let Some(reason) = &self.dead {
+            return Err(RefreshError::Dead(reason.clone()));
+        }
+        self.wanted = true;
+        if !self.is_renewable() {
+            return Err(RefreshError::Absent(self.absence));
+        }
+        match self.renew(Cause::Asked).await {
+            Outcome::Renewed | Outcome::Adopted => Ok(self.serial),
+            result => Err(match &self.dead {
+                Some(reason) => RefreshError::Dead(reason.clone()),
+                None => RefreshError::Failed {
+                    result,
+                    text: self
+                        .last_error
+                        .as_ref()
+                        .map(|(_, _, text)| text.clone())
+                        .unwrap_or_default(),
+                },
+            }),
+        }
+    }
+
+    /// Looks at the store for what other processes did: a renewal, a login, a `forget`.
+    pub(super) async fn look(&mut self) {
+        let Some(vault) = self.vault.clone() else {
+            return;
+        };
+        let stamp = match vault.stamp().await {
+            Ok(stamp) if self.stamp == Some(stamp) => return,
+            Ok(stamp) => stamp,
+            Err(error) => return self.store_unreadable(&error),
+        };
+        match vault.load().await {
+            Ok(found) => {
+                self.stamp = Some(stamp);
+                self.take_in(found);
+            }
+            Err(error) => self.store_unreadable(&error),
+        }
+    }
+
+    /// Compares what the store has with what we have; true if it was newer and is now ours.
+    pub(super) fn take_in(&mut self, found: Option<Record>) -> bool {
+        match (found, &self.record) {
+            (Some(found), None) => self.adopt(found),
+            (Some(found), Some(own)) if found.supersedes(own) => self.adopt(found),
+            (Some(found), Some(own)) => {
+                // A login may have told who it is since.
+                if found.generation == own.generation {
+                    self.record = Some(found);
+                }
+                false
+            }
+            (None, Some(_)) if self.unsaved.is_none() => {
+                // Forgotten by an operator: stop using it.
+                self.record = None;
+                self.held = None;
+                self.dead = None;
+                self.absence = Absence::NeverLoggedIn;
+                self.publish();
+                false
+            }
+            (None, _) => {
+                if self.record.is_none() {
+                    self.absence = Absence::NeverLoggedIn;
+                }
+                false
+            }
+        }
+    }
+
+    /// Makes a record from the store ours, if it is meant for us.
+    fn adopt(&mut self, found: Record) -> bool {
+        self.unsaved = None;
+        let foreign = match &self.subject {
+            Subject::User { client_id, .. } if *client_id != found.client_id => {
+                Some(Absence::OtherClient)
+            }
+            Subject::User {
+                profile: Some(wanted),
+                ..
+            } if found.profile.as_ref().is_some_and(|found| found != wanted) => {
+                Some(Absence::OtherProfile)
+            }
+            Subject::User { .. } | Subject::Client => None,
+        };
+        if let Some(absence) = foreign {
+            let news = self.record.is_some() || self.absence != absence;
+            self.record = None;
+            self.held = None;
+            self.absence = absence;
+            if news {
+                self.publish();
+            }
+            return false;
+        }
+        let life = Lifetime::stored(
+            Moment::now(self.clock.as_ref()),
+            found.issued,
+            found.expires,
+        );
+        let Ok(access) = AccessToken::parse(found.access_token.clone()) else {
+            self.absence = Absence::StoreUnreadable;
+            return false;
+        };
+        let first = self.serial == 0;
+        let serial = found.generation.max(self.serial + 1);
+        self.dead = None;
+        self.install(access, life, serial, Some(found));
+        if !first {
+            self.tally.count(Outcome::Adopted);
+            tracing::info!(
+                grant = self.subject.name(),
+                generation = self.serial,
+                "took a newer token from the store"
+            );
+        }
+        self.publish();
+        true
+    }
+
+    /// Puts a new token in the place of the old one. Whoever calls this has made it durable.
+    pub(super) fn install(
+        &mut self,
+        access: AccessToken,
+        life: Lifetime,
+        serial: u64,
+        record: Option<Record>,
+    ) {
+        let due = schedule::renewal_due(&life, self.policy.renew_at, Jitter::random());
+        self.held = Some(Held { access, life, due });
+        self.serial = serial;
+        self.record = record;
+        self.suspect = false;
+        self.failures = 0;
+        self.not_before = None;
+        self.throttled = false;
+        self.last_renewal = Some(self.clock.wall());
+    }
+
+    fn store_unreadable(&mut self, error: &crate::credentials::StoreError) {
+        let text = error.to_string();
+        let known = self
+            .last_error
+            .as_ref()
+            .is_some_and(|(_, _, last)| *last == text);
+        if self.record.is_none() {
+            self.absence = Absence::StoreUnreadable;
+        }
+        if !known {
+            tracing::error!(grant = self.subject.name(), "{text}");
+            self.last_error = Some((self.clock.wall(), Outcome::StoreFailed, text));
+            self.publish();
+        }
+    }
+
+    /// Tells the surroundings and the status readers.
+    pub(super) fn publish(&mut self) {
+        self.shown_live = self.is_live();
+        let view = match (&self.dead, &self.held) {
+            (Some(reason), _) => TokenView::Dead {
+                reason: reason.clone(),
+            },
+            (None, Some(held)) if self.shown_live => TokenView::Live {
+                authorization: held.access.authorization().clone(),
+                generation: self.serial,
+                ends: held.life.ends,
+                renewing: self.renewing,
+            },
+            (None, held) => TokenView::Absent {
+                reason: if held.is_some() {
+                    Absence::Expired
+                } else {
+                    self.absence
+                },
+                renewing: self.renewing,
+            },
+        };
+        // The view first: who learns of a generation from the facts must find its token there.
+        (self.hooks.publish)(view);
+        let next_try = (self.wanted && self.is_renewable()).then(|| {
+            let due = match &self.held {
+                Some(held) if !self.suspect => held.due,
+                _ => Duration::ZERO,
+            };
+            due.max(self.not_before.unwrap_or_default())
+        });
+        self.facts.send_replace(Facts {
+            serial: self.serial,
+            life: self.held.as_ref().map(|held| held.life),
+            next_try,
+            absence: self.absence,
+            dead: self.dead.clone(),
+            renewing: self.renewing,
+            stored: self.record.as_ref().map(|record| Stored {
+                profile: record.profile.as_ref().map(ToString::to_string),
+                user: record.user.clone(),
+                refresh_expires: record.refresh_expires,
+            }),
+            tally: self.tally,
+            last_error: self.last_error.clone(),
+            last_renewal: self.last_renewal,
+            unsaved: self.unsaved.is_some(),
+        });
+    }
+
+    pub(super) fn is_live(&self) -> bool {
+        !self.left().is_zero()
+    }
+
+    /// What is left of the token's life; nothing if there is none.
+    pub(super) fn left(&self) -> Duration {
+        let boot = self.clock.boot();
+        self.held
+            .as_ref()
+            .map_or(Duration::ZERO, |held| held.life.left(boot))
+    }
+
+    /// Whether there is anything an exchange could be made with.
+    fn is_renewable(&self) -> bool {
+        match self.subject {
+            Subject::User { .. } => self.record.is_some() && self.dead.is_none(),
+            Subject::Client => true,
+        }
+    }
+
+    fn is_due(&self) -> bool {
+        self.next_due().is_some_and(|due| due <= self.clock.boot())
+    }
+
+    /// When the keeper will act by itself, by the boot clock.
+    fn next_due(&self) -> Option<Duration> {
+        if !self.wanted || !self.is_renewable() {
+            return None;
+        }
+        let due = match &self.held {
+            Some(held) if !self.suspect => held.due,
+            _ => Duration::ZERO,
+        };
+        Some(due.max(self.not_before.unwrap_or_default()))
+    }
+
+    /// Until the next thing that the clock alone brings about.
+    fn nap(&self) -> Duration {
+        let now = self.clock.boot();
+        let end = self.shown_live.then(|| now + self.left());
+        let save = self.unsaved.as_ref().map(|unsaved| unsaved.next_try);
+        [self.next_due(), end, save]
+            .into_iter()
+            .flatten()
+            .min()
+            .map_or(LOOK, |next| next.saturating_sub(now).clamp(TICK, LOOK))
+    }
+}
+
+impl Subject {
+    /// For logs.
+    pub(super) fn name(&self) -> &str {
+        match self {
+            Self::User { grant, .. } => grant,
+            Self::Client => "(client)",
+        }
+    }
+
+    fn first_absence(&self) -> Absence {
+        match self {
+            Self::User { .. } => Absence::NeverLoggedIn,
+            Self::Client => Absence::NotFetched,
+        }
+    }
+}
+
+/// How often the store is looked at for what other processes did.
+const LOOK: Duration = Duration::from_millis(500);
+/// The finest a timer is.
+const TICK: Duration = Duration::from_millis(1);
+/// Questions that may wait; more wait to be asked.
+const WAITING: usize = 256;
