@@ -130,6 +130,11 @@ impl Source {
         })))
     }
 
+    /// Whether every byte that has left is still at hand.
+    pub(crate) fn is_whole(&self) -> bool {
+        !self.kept.borrow().given_up
+    }
+
     /// Wise has answered: nothing will be sent again, so nothing needs keeping.
     pub(crate) fn forget(&self) {
         let mut kept = self.kept.borrow_mut();

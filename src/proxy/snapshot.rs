@@ -43,7 +43,10 @@ pub(crate) struct Published {
 
 impl Published {
     pub(crate) fn new(first: Snapshot) -> Self {
-        Self { current: Arc::new(ArcSwap::from_pointee(first)), epoch: watch::Sender::new(0) }
+        Self {
+            current: Arc::new(ArcSwap::from_pointee(first)),
+            epoch: watch::Sender::new(0),
+        }
     }
 
     /// Replaces the snapshot by what `change` makes of it.

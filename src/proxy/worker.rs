@@ -115,14 +115,22 @@ impl View {
             Some(pool.clone())
         });
         for id in old {
-            let stays = snapshot.ways.iter().flatten().any(|endpoint| endpoint.id == id);
+            let stays = snapshot
+                .ways
+                .iter()
+                .flatten()
+                .any(|endpoint| endpoint.id == id);
             if let Some(pool) = by_endpoint.get(&id).filter(|_| !stays) {
                 pool.retire();
             }
         }
         Self {
             personal: snapshot.personal.as_ref().map(own),
-            tokens: snapshot.tokens.iter().map(|token| token.map_authorization(own)).collect(),
+            tokens: snapshot
+                .tokens
+                .iter()
+                .map(|token| token.map_authorization(own))
+                .collect(),
             pools,
             snapshot,
         }

@@ -371,7 +371,7 @@ impl Page {
 }
 
 fn family(name: &str, help: &str, kind: MetricType, metrics: Vec<Metric>) -> MetricFamily {
-    let mut family = MetricFamily::new();
+    let mut family = MetricFamily::default();
     family.set_name(name.into());
     family.set_help(help.into());
     family.set_field_type(kind);
@@ -397,7 +397,7 @@ fn single(name: &str, help: &str, kind: MetricType, value: f64) -> MetricFamily 
 
 fn labels(pairs: &[(&str, &str)]) -> Vec<LabelPair> {
     let pair = |(name, value): &(&str, &str)| {
-        let mut pair = LabelPair::new();
+        let mut pair = LabelPair::default();
         pair.set_name((*name).into());
         pair.set_value((*value).into());
         pair

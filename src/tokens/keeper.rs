@@ -99,6 +99,12 @@ pub(crate) struct KeeperHandle {
     clock: Arc<dyn Clock>,
 }
 
+impl std::fmt::Debug for KeeperHandle {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("KeeperHandle").field("subject", &self.subject).finish_non_exhaustive()
+    }
+}
+
 /// What came of a 401.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Renewal {

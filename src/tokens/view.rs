@@ -59,6 +59,17 @@ pub(crate) enum TokenView {
     },
 }
 
+impl TokenView {
+    /// The same view with another copy of the header value, where it has one.
+    pub(crate) fn map_authorization(&self, copy: impl FnOnce(&HeaderValue) -> HeaderValue) -> Self {
+        let mut view = self.clone();
+        if let Self::Live { authorization, .. } = &mut view {
+            *authorization = copy(authorization);
+        }
+        view
+    }
+}
+
 /// Why there is no token.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Absence {

@@ -12,4 +12,4 @@ mod via;
 
 pub(crate) use dial::DialError;
 pub(crate) use endpoint::{Endpoint, EndpointError};
-pub(crate) use pool::{AcquireError, Lease, Pool, SendError};
+pub(crate) use pool::{AcquireError, Lease, Local, Pool, SendError};

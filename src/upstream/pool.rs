@@ -297,7 +297,14 @@ where
                 .handshake(io)
                 .await
                 .map_err(broken)?;
-            self.drive(async move { connection.await.err() });
+            let allowed = Rc::new(Cell::new(connection.current_max_send_streams().min(STREAMS)));
+            let told = Rc::clone(&allowed);
+            // Wise may change its mind about the number of streams at any time.
+            self.drive(std::future::poll_fn(move |cx| {
+                let ended = Pin::new(&mut connection).poll(cx);
+                told.set(connection.current_max_send_streams().min(STREAMS));
+                ended.map(Result::err)
+            }));
             let mut state = inner.state.borrow_mut();
             state.http2 = Some(true);
             if !state.retired {
@@ -306,6 +313,7 @@ where
                     sender,
                     born,
                     streams,
+                    allowed,
                     since,
                 }));
             }
@@ -377,9 +385,7 @@ impl<B> Inner<B> {
         state
             .shared
             .retain(|shared| !shared.sender.is_closed() && now - shared.born < age);
-        let free = |shared: &&Rc<Shared<B>>| {
-            shared.streams.get() < shared.allowed.get()
-        };
+        let free = |shared: &&Rc<Shared<B>>| shared.streams.get() < shared.allowed.get();
         let shared = state
             .shared
             .iter()
