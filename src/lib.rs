@@ -12,3 +12,7 @@ mod secret;
 mod wise;
 // floor 1
 pub mod config;
+// floor 2
+mod listener;
+// floor 4
+mod tls;
