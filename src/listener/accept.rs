@@ -1,19 +1,19 @@
 use std::io;
-use std::net::{SocketAddr, TcpStream};
-use std::os::fd::OwnedFd;
-use std::os::unix::net::UnixStream;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use rustix::io::Errno;
-use rustix::net::{SocketFlags, sockopt};
-use tokio::io::unix::AsyncFd;
+use rustix::net::sockopt;
+use tokio::net;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::mpsc::error::SendError;
 use tokio_util::sync::CancellationToken;
 
+use super::socket::LocalAddress;
 use super::{Bound, Limit};
 
 /// Pauses after the machine could not give us a socket.
@@ -106,15 +106,20 @@ impl WorkerPort {
 ///
 /// - Errors: when the socket cannot be watched; the door is closed then.
 pub(crate) async fn accept(
-    mut bound: Bound,
+    bound: Bound,
     door: usize,
     ports: Vec<WorkerPort>,
     limit: Arc<Limit>,
     stop: CancellationToken,
 ) -> io::Result<()> {
-    let queue = Queue {
-        listener: AsyncFd::register(bound.socket.try_clone()?)?,
-        tcp: bound.local_address().tcp().is_some(),
+    let Bound {
+        file,
+        socket,
+        address,
+    } = bound;
+    let queue = match address {
+        LocalAddress::Tcp(_) => Queue::Tcp(net::TcpListener::from_std(socket.into())?),
+        LocalAddress::Unix(_) => Queue::Unix(net::UnixListener::from_std(socket.into())?),
     };
     let mut dispatch = Dispatch {
         door,
@@ -123,87 +128,125 @@ pub(crate) async fn accept(
     };
     let open = async {
         loop {
-            let (stream, peer) = queue.next().await?;
+            let (stream, peer) = queue.next().await;
             let Some(room) = limit.enter().await else {
-                return Ok(());
+                return;
             };
             if !dispatch.hand_over(stream, peer, room) {
-                return Ok(());
+                return;
             }
         }
     };
     tokio::select! {
         biased;
         () = stop.cancelled() => {}
-        ended = open => return ended,
+        () = open => return Ok(()),
     }
-    bound.hide();
+    drop(file);
+    let rest = queue.into_rest()?;
     while let Some(room) = limit.try_enter() {
-        match queue.take() {
+        match rest.take() {
             Ok((stream, peer)) => {
                 if !dispatch.hand_over(stream, peer, room) {
                     break;
                 }
             }
-            Err(errno) if is_fleeting(errno) => {}
+            Err(error) if is_fleeting(&error) => {}
             Err(_) => break,
         }
     }
     Ok(())
 }
 
-/// The kernel's queue of connections.
-struct Queue {
-    listener: AsyncFd<OwnedFd>,
-    tcp: bool,
+/// The kernel's queue of connections, watched.
+enum Queue {
+    Tcp(net::TcpListener),
+    Unix(net::UnixListener),
 }
 
 impl Queue {
     /// The next connection. Never spins: without file descriptors it pauses, longer each time.
     /// Cancel safe.
-    async fn next(&self) -> io::Result<(Stream, Peer)> {
+    async fn next(&self) -> (Stream, Peer) {
         let mut pause = FIRST_PAUSE;
         loop {
-            let mut guard = self.listener.readable().await?;
-            match self.take() {
-                Ok(taken) => {
-                    guard.retain_ready();
-                    return Ok(taken);
-                }
-                Err(Errno::AGAIN) => guard.clear_ready(),
-                Err(errno) if is_fleeting(errno) => guard.retain_ready(),
-                Err(errno) => {
-                    guard.retain_ready();
-                    if pause == FIRST_PAUSE {
-                        tracing::error!(
-                            error = %io::Error::from(errno),
-                            "a connection waits but cannot be accepted; check the limit of open files (`ulimit -n`)"
-                        );
-                    }
-                    tokio::time::sleep(pause).await;
-                    pause = (pause * 2).min(LONGEST_PAUSE);
-                }
+            let error = match self.accept().await {
+                Ok(taken) => return taken,
+                Err(error) => error,
+            };
+            if is_fleeting(&error) {
+                continue;
             }
+            if pause == FIRST_PAUSE {
+                tracing::error!(
+                    %error,
+                    "a connection waits but cannot be accepted; check the limit of open files (`ulimit -n`)"
+                );
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
         }
     }
 
-    fn take(&self) -> Result<(Stream, Peer), Errno> {
-        let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
-        let (socket, address) = rustix::net::acceptfrom_with(self.listener.get_ref(), flags)?;
-        if self.tcp {
-            // An answer's last small piece must not wait for the acknowledgement before it.
-            sockopt::set_tcp_nodelay(&socket, true)?;
-            let address = SocketAddr::try_from(address.ok_or(Errno::NOTCONN)?)?;
-            Ok((Stream::Tcp(socket.into()), Peer::Tcp(address)))
-        } else {
-            let uid = sockopt::socket_peercred(&socket)?.uid.as_raw();
-            Ok((Stream::Unix(socket.into()), Peer::Unix { uid }))
+    async fn accept(&self) -> io::Result<(Stream, Peer)> {
+        // Off this runtime again at once: the connection's home is a worker's.
+        match self {
+            Self::Tcp(listener) => {
+                let (stream, peer) = listener.accept().await?;
+                of_tcp(stream.into_std()?, peer)
+            }
+            Self::Unix(listener) => of_unix(listener.accept().await?.0.into_std()?),
+        }
+    }
+
+    fn into_rest(self) -> io::Result<Rest> {
+        Ok(match self {
+            Self::Tcp(listener) => Rest::Tcp(listener.into_std()?),
+            Self::Unix(listener) => Rest::Unix(listener.into_std()?),
+        })
+    }
+}
+
+/// What is left in the queue when the door closes.
+enum Rest {
+    Tcp(TcpListener),
+    Unix(UnixListener),
+}
+
+impl Rest {
+    /// The next connection, without waiting for one.
+    fn take(&self) -> io::Result<(Stream, Peer)> {
+        match self {
+            Self::Tcp(listener) => {
+                let (stream, peer) = listener.accept()?;
+                stream.set_nonblocking(true)?;
+                of_tcp(stream, peer)
+            }
+            Self::Unix(listener) => {
+                let (stream, _) = listener.accept()?;
+                stream.set_nonblocking(true)?;
+                of_unix(stream)
+            }
         }
     }
 }
 
+fn of_tcp(stream: TcpStream, peer: SocketAddr) -> io::Result<(Stream, Peer)> {
+    // An answer's last small piece must not wait for the acknowledgement before it.
+    stream.set_nodelay(true)?;
+    Ok((Stream::Tcp(stream), Peer::Tcp(peer)))
+}
+
+fn of_unix(stream: UnixStream) -> io::Result<(Stream, Peer)> {
+    let uid = sockopt::socket_peercred(&stream)?.uid.as_raw();
+    Ok((Stream::Unix(stream), Peer::Unix { uid }))
+}
+
 /// Errors that concern the one connection which broke while it waited (accept(2), "Error handling").
-fn is_fleeting(errno: Errno) -> bool {
+fn is_fleeting(error: &io::Error) -> bool {
+    let Some(errno) = Errno::from_io_error(error) else {
+        return false;
+    };
     matches!(
         errno,
         Errno::INTR

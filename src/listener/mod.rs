@@ -6,6 +6,8 @@
 mod accept;
 mod limit;
 mod socket;
+#[cfg(test)]
+mod tests;
 
 use std::io;
 use std::path::PathBuf;

@@ -21,20 +21,15 @@ const FLAGS: SocketFlags = SocketFlags::NONBLOCK.union(SocketFlags::CLOEXEC);
 #[derive(Debug)]
 pub(crate) struct Bound {
     // Dropped in this order: nobody must find the file once nobody listens.
-    file: Option<SocketFile>,
+    pub(super) file: Option<SocketFile>,
     pub(super) socket: OwnedFd,
-    address: LocalAddress,
+    pub(super) address: LocalAddress,
 }
 
 impl Bound {
     /// Where it listens, with the port that the kernel chose if none was named.
     pub(crate) fn local_address(&self) -> &LocalAddress {
         &self.address
-    }
-
-    /// Removes a unix socket's file, so that no new connection finds the way in.
-    pub(super) fn hide(&mut self) {
-        self.file = None;
     }
 }
 
@@ -169,7 +164,7 @@ fn clear_stale(path: &Path, name: &SocketAddrUnix) -> Result<(), ListenerError> 
 
 /// The file of a unix socket, removed when dropped, if it is still ours.
 #[derive(Debug)]
-struct SocketFile {
+pub(super) struct SocketFile {
     path: PathBuf,
     device: u64,
     inode: u64,
