@@ -88,8 +88,8 @@ struct Check<'a> {
 const SOCKET_PATH: usize = 107;
 
 const MILLISECOND: Duration = Duration::from_millis(1);
-const HOUR: Duration = Duration::from_secs(60 * 60);
-const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+const HOUR: Duration = Duration::from_hours(1);
+const DAY: Duration = Duration::from_hours(24);
 
 impl Check<'_> {
     fn refuse(&mut self, key: &str, message: impl Into<String>) {

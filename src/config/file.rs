@@ -270,10 +270,8 @@ impl From<figment::Error> for Misshapen {
         let mut key = error.path;
         // Everything that quotes the value is dropped here.
         let what = match error.kind {
-            Kind::UnknownField(name, known) => {
-                key.push(name);
-                Objection::Unknown(known)
-            }
+            // The path ends with the name already.
+            Kind::UnknownField(_, known) => Objection::Unknown(known),
             Kind::MissingField(name) => {
                 key.push(name.into_owned());
                 Objection::Missing

@@ -498,7 +498,11 @@ pub(super) fn find<'a>(tree: &'a Value, path: &[String]) -> Option<&'a Value> {
     path.iter().try_fold(tree, |value, key| match value {
         Value::Dict(_, dict) => dict.get(key),
         Value::Array(_, items) => items.get(key.parse::<usize>().ok()?),
-        _ => None,
+        Value::String(..)
+        | Value::Char(..)
+        | Value::Bool(..)
+        | Value::Num(..)
+        | Value::Empty(..) => None,
     })
 }
 
@@ -506,7 +510,11 @@ fn find_mut<'a>(tree: &'a mut Value, path: &[String]) -> Option<&'a mut Value> {
     path.iter().try_fold(tree, |value, key| match value {
         Value::Dict(_, dict) => dict.get_mut(key),
         Value::Array(_, items) => items.get_mut(key.parse::<usize>().ok()?),
-        _ => None,
+        Value::String(..)
+        | Value::Char(..)
+        | Value::Bool(..)
+        | Value::Num(..)
+        | Value::Empty(..) => None,
     })
 }
 

@@ -373,3 +373,115 @@ impl JsonSchema for Named {
         schema
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    fn nothing(_: &str) -> Option<OsString> {
+        None
+    }
+
+    fn shell(script: &str) -> Vec<String> {
+        ["/bin/sh", "-c", script].map(str::to_owned).to_vec()
+    }
+
+    fn file(contents: &[u8], mode: u32) -> (tempfile::TempDir, PathBuf) {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("secret");
+        fs::write(&path, contents).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+        (directory, path)
+    }
+
+    fn read_of(contents: &[u8], mode: u32) -> Result<String, String> {
+        let (_directory, path) = file(contents, mode);
+        let secret = SecretSource::File(path.clone()).read_with(&nothing);
+        let secret = secret.map(|secret| secret.expose().to_owned());
+        secret.map_err(|error| error.to_string().replace(path.to_str().unwrap(), "PATH"))
+    }
+
+    #[test]
+    fn a_file_is_read_without_its_one_last_line_break() {
+        assert_eq!(read_of(b"marker\n", 0o600), Ok("marker".to_owned()));
+        assert_eq!(read_of(b"marker\r\n", 0o400), Ok("marker".to_owned()));
+        assert_eq!(read_of(b"marker\n\n", 0o600), Ok("marker\n".to_owned()));
+    }
+
+    #[test]
+    fn a_file_that_others_may_read_is_refused_with_the_command_that_helps() {
+        let wanted = "PATH may be read by others (mode 0640): run `chmod 600 PATH`";
+        assert_eq!(read_of(b"marker", 0o640), Err(wanted.to_owned()));
+        assert!(read_of(b"marker", 0o604).unwrap_err().contains("0604"));
+    }
+
+    #[test]
+    fn what_cannot_be_a_secret_is_refused_without_being_shown() {
+        assert_eq!(
+            read_of(b" \n", 0o600),
+            Err("the file PATH is empty".to_owned())
+        );
+        assert_eq!(
+            read_of(b"marker\xff", 0o600),
+            Err("the file PATH is not UTF-8 text".to_owned())
+        );
+        assert_eq!(
+            read_of(&vec![b'm'; LIMIT + 1], 0o600),
+            Err("the file PATH is larger than 64 KiB".to_owned())
+        );
+        let directory = tempfile::tempdir().unwrap();
+        let error = SecretSource::File(directory.path().to_owned()).read_with(&nothing);
+        assert!(matches!(error, Err(SecretError::NotAFile { .. })));
+    }
+
+    #[test]
+    fn a_variable_is_read_or_named() {
+        let source = SecretSource::Env("TOKEN".to_owned());
+        let found = source.read_with(&|name| (name == "TOKEN").then(|| "marker".into()));
+        assert_eq!(found.unwrap().expose(), "marker");
+        let error = source.read_with(&nothing).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "the environment variable TOKEN is not set"
+        );
+    }
+
+    #[test]
+    fn a_credential_is_a_file_of_systemds() {
+        let (directory, _) = file(b"marker\n", 0o440);
+        let source = SecretSource::Credential("secret".to_owned());
+        let path = directory.path().as_os_str().to_owned();
+        let found =
+            source.read_with(&|name| (name == "CREDENTIALS_DIRECTORY").then(|| path.clone()));
+        assert_eq!(found.unwrap().expose(), "marker");
+        let error = source.read_with(&nothing).unwrap_err();
+        assert!(error.to_string().contains("LoadCredential=secret:"));
+    }
+
+    #[test]
+    fn a_programs_output_is_the_secret_and_its_complaints_are_not_heard() {
+        let source = SecretSource::Exec(shell("echo marker; echo noise >&2"));
+        assert_eq!(source.read_with(&nothing).unwrap().expose(), "marker");
+
+        let source = SecretSource::Exec(shell("echo marker >&2; echo marker; exit 3"));
+        let error = source.read_with(&nothing).unwrap_err();
+        assert!(matches!(error, SecretError::Failed { .. }));
+        assert!(!format!("{error} {error:?}").contains("marker"));
+
+        let source = SecretSource::Exec(vec!["/nowhere/program".to_owned()]);
+        let error = source.read_with(&nothing).unwrap_err();
+        assert!(matches!(error, SecretError::NotStarted { .. }));
+    }
+
+    #[test]
+    fn a_program_that_never_ends_is_stopped() {
+        let limit = Duration::from_millis(50);
+        let error = run_within(&shell("exec /bin/cat /dev/zero >/dev/null"), limit).unwrap_err();
+        assert!(matches!(error, SecretError::TimedOut { .. }));
+        let error = run(&shell("exec /bin/cat /dev/zero")).unwrap_err();
+        assert!(matches!(error, SecretError::TooLarge { .. }));
+    }
+}

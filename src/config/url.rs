@@ -22,9 +22,10 @@ impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { host, port, tls } = self;
         let (scheme, usual) = if *tls { ("https", 443) } else { ("http", 80) };
-        match host.contains(':') {
-            true => write!(f, "{scheme}://[{host}]")?,
-            false => write!(f, "{scheme}://{host}")?,
+        if host.contains(':') {
+            write!(f, "{scheme}://[{host}]")?;
+        } else {
+            write!(f, "{scheme}://{host}")?;
         }
         if *port == usual {
             return Ok(());
