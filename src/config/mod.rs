@@ -4,12 +4,27 @@
 //! others says so, one grant at most is the default. This room reads the configuration file and
 //! the environment and nothing else; secrets are named here ([`SecretSource`]) and read later.
 
+mod check;
+mod error;
+mod explain;
+mod file;
+mod leaf;
+mod load;
+mod schema;
+mod secrets;
+mod url;
+
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
 pub use crate::wise::{Lane, LaneSet, ProfileId};
+pub use error::{ConfigError, Problem, SetBy};
+pub use explain::{Setting, settings};
+pub use load::{FileChoice, Loaded, Sources, load};
+pub use schema::schema;
+pub use secrets::SecretError;
 
 /// Everything the proxy was told, checked.
 #[derive(Clone, Debug)]
@@ -339,3 +354,6 @@ pub enum SecretSource {
     /// A systemd credential, by name.
     Credential(String),
 }
+
+#[cfg(test)]
+mod tests;
