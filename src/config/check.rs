@@ -196,6 +196,14 @@ impl Check<'_> {
                 continue;
             };
             let exposed = door.expose.is_some_and(|Parsed(expose)| expose);
+            let secret = self.source(door.key.as_ref());
+            if exposed && secret.is_none() {
+                self.refuse(
+                    &key("key"),
+                    "is missing: a door beyond loopback needs a key that its callers show. \
+                     Name one, such as { file = \"secrets/door_key\" }",
+                );
+            }
             let address = match listen {
                 Listen::Tcp(address) => {
                     if door.mode.is_some() {
@@ -238,6 +246,8 @@ impl Check<'_> {
                     .map(|host| host.0.clone())
                     .collect(),
                 grant,
+                key: secret,
+                read_only: door.read_only.is_some_and(|Parsed(read_only)| read_only),
             });
         }
         doors

@@ -77,7 +77,7 @@ fn builder(runtime: &config::Runtime) -> auto::Builder<Local> {
         .timer(TokioTimer::new())
         .header_read_timeout(runtime.header_timeout)
         .max_headers(runtime.max_headers)
-        .max_header_size(runtime.max_header_size)
+        .max_buf_size(runtime.max_header_size)
         .half_close(true)
         .pipeline_flush(true);
     builder

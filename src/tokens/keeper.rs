@@ -101,7 +101,9 @@ pub(crate) struct KeeperHandle {
 
 impl std::fmt::Debug for KeeperHandle {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("KeeperHandle").field("subject", &self.subject).finish_non_exhaustive()
+        f.debug_struct("KeeperHandle")
+            .field("subject", &self.subject)
+            .finish_non_exhaustive()
     }
 }
 

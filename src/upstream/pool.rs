@@ -297,7 +297,9 @@ where
                 .handshake(io)
                 .await
                 .map_err(broken)?;
-            let allowed = Rc::new(Cell::new(connection.current_max_send_streams().min(STREAMS)));
+            let allowed = Rc::new(Cell::new(
+                connection.current_max_send_streams().min(STREAMS),
+            ));
             let told = Rc::clone(&allowed);
             // Wise may change its mind about the number of streams at any time.
             self.drive(std::future::poll_fn(move |cx| {
