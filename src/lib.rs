@@ -22,6 +22,9 @@ mod tokens;
 // floor 4
 mod tls;
 // floor 5
+mod switch;
 mod upstream;
 // floor 6
 mod proxy;
+// floor 7
+mod admin;

@@ -1,5 +1,6 @@
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::fd::OwnedFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -13,7 +14,7 @@ use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::mpsc::error::SendError;
 use tokio_util::sync::CancellationToken;
 
-use super::socket::LocalAddress;
+use super::socket::{LocalAddress, SocketFile};
 use super::{Bound, Limit};
 
 /// Pauses after the machine could not give us a socket.
@@ -117,10 +118,7 @@ pub(crate) async fn accept(
         socket,
         address,
     } = bound;
-    let queue = match address {
-        LocalAddress::Tcp(_) => Queue::Tcp(net::TcpListener::from_std(socket.into())?),
-        LocalAddress::Unix(_) => Queue::Unix(net::UnixListener::from_std(socket.into())?),
-    };
+    let queue = Queue::watch(socket, &address)?;
     let mut dispatch = Dispatch {
         door,
         ports,
@@ -158,6 +156,31 @@ pub(crate) async fn accept(
     Ok(())
 }
 
+/// A socket whose few connections are served where they are accepted: the operator's.
+pub(crate) struct Incoming {
+    // Dropped in this order: nobody must find the file once nobody listens.
+    _file: Option<SocketFile>,
+    queue: Queue,
+}
+
+impl Bound {
+    /// Takes connections in one by one, on the runtime of the caller.
+    pub(crate) fn incoming(self) -> io::Result<Incoming> {
+        let queue = Queue::watch(self.socket, &self.address)?;
+        Ok(Incoming {
+            _file: self.file,
+            queue,
+        })
+    }
+}
+
+impl Incoming {
+    /// The next connection. Cancel safe.
+    pub(crate) async fn next(&self) -> (Stream, Peer) {
+        self.queue.next().await
+    }
+}
+
 /// The kernel's queue of connections, watched.
 enum Queue {
     Tcp(net::TcpListener),
@@ -165,6 +188,13 @@ enum Queue {
 }
 
 impl Queue {
+    fn watch(socket: OwnedFd, address: &LocalAddress) -> io::Result<Self> {
+        Ok(match address {
+            LocalAddress::Tcp(_) => Self::Tcp(net::TcpListener::from_std(socket.into())?),
+            LocalAddress::Unix(_) => Self::Unix(net::UnixListener::from_std(socket.into())?),
+        })
+    }
+
     /// The next connection. Never spins: without file descriptors it pauses, longer each time.
     /// Cancel safe.
     async fn next(&self) -> (Stream, Peer) {

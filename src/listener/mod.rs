@@ -4,6 +4,7 @@
 //! protocol.
 
 mod accept;
+mod connection;
 mod limit;
 mod socket;
 #[cfg(test)]
@@ -12,7 +13,8 @@ mod tests;
 use std::io;
 use std::path::PathBuf;
 
-pub(crate) use accept::{Arrival, Peer, Stream, Ticket, WorkerPort, accept};
+pub(crate) use accept::{Arrival, Incoming, Peer, Stream, WorkerPort, accept};
+pub(crate) use connection::Connection;
 pub(crate) use limit::Limit;
 pub(crate) use socket::{Bound, LocalAddress, bind};
 

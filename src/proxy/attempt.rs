@@ -109,6 +109,7 @@ pub(crate) async fn send(
         None => Upload::empty(),
     };
     let slot = pass.view.snapshot.directory.slot(pass.credential);
+    let limit = pass.view.snapshot.upstream.answer_timeout;
     let mut tries = 1;
     loop {
         let mut lease = pool.acquire().await?;

@@ -53,6 +53,17 @@ impl Directory {
         }
     }
 
+    /// The directory with one more profile; `None` where there is nothing new in it.
+    pub(crate) fn learn(&self, index: usize, profile: ProfileId) -> Option<Self> {
+        if self.by_profile.contains_key(&profile) {
+            return None;
+        }
+        let mut learned = self.clone();
+        learned.by_profile.insert(profile, index);
+        learned.any = None;
+        Some(learned)
+    }
+
     /// The grant's name; the client-credentials token goes by `client`.
     pub(crate) fn name(&self, credential: Credential) -> Option<&str> {
         match credential {

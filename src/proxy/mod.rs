@@ -41,7 +41,7 @@ pub(crate) use worker::{Shared, Worker};
 ///
 /// Cancel safe: when the application goes away the future is dropped, and with it the request to
 /// Wise; a token renewal it waited for goes on.
-async fn answer(worker: &Rc<Worker>, door: &Door, request: Request<Incoming>) -> Response<Reply> {
+async fn answer(worker: &Rc<Worker>, door: usize, request: Request<Incoming>) -> Response<Reply> {
     let mut record = Record::new(worker, &request);
     match forward(worker, door, request, &mut record).await {
         Ok(answer) => reply::of_wise(worker, answer, record),
@@ -52,13 +52,15 @@ async fn answer(worker: &Rc<Worker>, door: &Door, request: Request<Incoming>) ->
 /// The steps, in order.
 async fn forward(
     worker: &Rc<Worker>,
-    door: &Door,
+    door: usize,
     request: Request<Incoming>,
     record: &mut Record,
 ) -> Result<Answer, Fault> {
     let (mut head, incoming) = request.into_parts();
 
     // Door and target: who calls, is the host ours, may it.
+    let view = worker.view();
+    let door = &view.snapshot.doors[door];
     let target = door.admit(&head)?;
 
     // Credential and lane, token: from one snapshot, the newest once a token is there.
@@ -71,7 +73,7 @@ async fn forward(
     // Fields: what may not leave stays behind.
     let waits_for_continue = policy::request(&mut head.headers, &worker.stamps);
     let source = (!incoming.is_end_stream()).then(|| {
-        let limit = worker.shared.upstream.replay_limit;
+        let limit = view.snapshot.upstream.replay_limit;
         Source::new(incoming, Rc::clone(&worker.budget), limit)
     });
     let mut outgoing = Outgoing {

@@ -1,7 +1,6 @@
 //! What goes down to the application: Wise's answer as it comes, or a problem document.
 
 use std::pin::Pin;
-use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -33,7 +32,7 @@ enum Content {
 }
 
 /// Hands Wise's answer down, untouched but for hop-by-hop fields.
-pub(crate) fn of_wise(worker: &Rc<Worker>, answer: Answer, mut record: Record) -> Response<Reply> {
+pub(crate) fn of_wise(worker: &Worker, answer: Answer, mut record: Record) -> Response<Reply> {
     let Answer { response, lease } = answer;
     let (mut head, incoming) = response.into_parts();
     record.answered(head.status, &head.headers);
@@ -41,7 +40,7 @@ pub(crate) fn of_wise(worker: &Rc<Worker>, answer: Answer, mut record: Record) -
     // The connection to the application has a version of its own; hyper's extensions stay here.
     let mut reply = Response::new(Reply {
         content: Content::Wise {
-            download: Download::new(incoming, worker.shared.upstream.body_idle_timeout),
+            download: Download::new(incoming, worker.view().snapshot.upstream.body_idle_timeout),
             lease: Some(lease),
         },
         record,

@@ -1,19 +1,15 @@
 //! One connection of an application, from its first byte to its last.
 
-use std::io;
-use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_util::sync::CancellationToken;
 
 use crate::config;
-use crate::listener::{Arrival, Stream};
+use crate::listener::Arrival;
 use crate::proxy::refusal::Refusing;
 use crate::proxy::worker::Worker;
 use crate::upstream::Local;
@@ -34,11 +30,7 @@ pub(crate) async fn serve(
         ticket,
         ..
     } = arrival;
-    let io = match stream {
-        Stream::Tcp(stream) => tokio::net::TcpStream::from_std(stream).map(Downstream::Tcp),
-        Stream::Unix(stream) => tokio::net::UnixStream::from_std(stream).map(Downstream::Unix),
-    };
-    let io = match io {
+    let io = match stream.watched() {
         Ok(io) => io,
         Err(error) => {
             tracing::warn!(%error, "an accepted connection could not be watched");
@@ -49,7 +41,6 @@ pub(crate) async fn serve(
     let service = service_fn(|request| {
         let worker = Rc::clone(&worker);
         async move {
-            let door = &worker.shared.doors[door];
             Ok::<_, std::convert::Infallible>(super::answer(&worker, door, request).await)
         }
     });
@@ -90,66 +81,4 @@ fn builder(runtime: &config::Runtime) -> auto::Builder<Local> {
         .keep_alive_interval(Duration::from_secs(30))
         .keep_alive_timeout(Duration::from_secs(20));
     builder
-}
-
-/// A connection of an application.
-#[derive(Debug)]
-enum Downstream {
-    Tcp(tokio::net::TcpStream),
-    Unix(tokio::net::UnixStream),
-}
-
-macro_rules! each {
-    ($self:ident, $stream:ident => $call:expr) => {
-        match $self.get_mut() {
-            Self::Tcp($stream) => {
-                let $stream = Pin::new($stream);
-                $call
-            }
-            Self::Unix($stream) => {
-                let $stream = Pin::new($stream);
-                $call
-            }
-        }
-    };
-}
-
-impl AsyncRead for Downstream {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        each!(self, stream => stream.poll_read(cx, buf))
-    }
-}
-
-impl AsyncWrite for Downstream {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        each!(self, stream => stream.poll_write(cx, buf))
-    }
-
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        each!(self, stream => stream.poll_write_vectored(cx, bufs))
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        true
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        each!(self, stream => stream.poll_flush(cx))
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        each!(self, stream => stream.poll_shutdown(cx))
-    }
 }

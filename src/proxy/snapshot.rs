@@ -12,6 +12,7 @@ use tokio::sync::watch;
 
 use crate::config;
 use crate::proxy::choice::Directory;
+use crate::proxy::door::Door;
 use crate::tokens::TokenView;
 use crate::upstream::Endpoint;
 use crate::wise::Lane;
@@ -28,6 +29,8 @@ pub(crate) struct Snapshot {
     /// By grant, in the order of the directory; the client-credentials token last.
     pub(crate) tokens: Vec<TokenView>,
     pub(crate) directory: Arc<Directory>,
+    /// By door, in the order of the configuration.
+    pub(crate) doors: Arc<[Door]>,
     pub(crate) upstream: Arc<config::Upstream>,
     /// No new request is served.
     pub(crate) draining: bool,

@@ -11,7 +11,6 @@ use tokio::sync::watch;
 use crate::clock::Clock;
 use crate::config;
 use crate::proxy::body::{Budget, Upload};
-use crate::proxy::door::Door;
 use crate::proxy::policy::Stamps;
 use crate::proxy::snapshot::{Published, Reader, Snapshot};
 use crate::telemetry::access::AccessLog;
@@ -25,11 +24,9 @@ use crate::wise::Lane;
 pub(crate) struct Shared {
     pub(crate) published: Published,
     pub(crate) clock: Arc<dyn Clock>,
-    pub(crate) doors: Arc<[Door]>,
     /// By grant, client credentials last; empty without OAuth.
     pub(crate) keepers: Arc<[KeeperHandle]>,
     pub(crate) tokens: config::Tokens,
-    pub(crate) upstream: Arc<config::Upstream>,
 }
 
 /// Everything a request needs, on the thread that serves it.
@@ -60,9 +57,10 @@ impl Worker {
     pub(crate) fn new(shared: Shared, meter: Arc<Meter>, access: AccessLog) -> Self {
         let mut reader = shared.published.reader();
         let first = Arc::clone(reader.load());
+        let budget = Rc::new(Budget::new(first.upstream.replay_budget));
         let view = View::new(first, None, &meter);
         Self {
-            budget: Rc::new(Budget::new(shared.upstream.replay_budget)),
+            budget,
             meter,
             access,
             stamps: Stamps::default(),

@@ -1,13 +1,13 @@
 //! The metrics page: the workers' meters, added up at the scrape, and the control side's gauges.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
-use prometheus::core::{Collector, Desc};
+use prometheus::core::Collector as _;
+use prometheus::process_collector::ProcessCollector;
 use prometheus::proto::{
     Bucket, Counter, Gauge, Histogram, LabelPair, Metric, MetricFamily, MetricType,
 };
-use prometheus::{Encoder as _, Registry, TextEncoder};
+use prometheus::{Encoder as _, TextEncoder};
 
 use crate::telemetry::meter::{BOUNDS_US, CLASSES, Durations, Meter, REFUSALS};
 use crate::telemetry::names;
@@ -39,9 +39,9 @@ pub(crate) struct TokenReading {
 
 type Read = Box<dyn Fn() -> Readings + Send + Sync>;
 
-/// The metrics page. Owns its registry: nothing global.
+/// The metrics page. Nothing is registered globally: the page is made of what it is given.
 pub(crate) struct Metrics {
-    registry: Registry,
+    page: Page,
 }
 
 impl Metrics {
@@ -52,35 +52,27 @@ impl Metrics {
         faults: &'static [&'static str],
         version: &'static str,
         read: Read,
-    ) -> Result<Self, prometheus::Error> {
-        let registry = Registry::new();
-        let started = Desc::new(
-            names::BUILD.into(),
-            "Version of the running program.".into(),
-            Vec::new(),
-            HashMap::new(),
-        )?;
-        registry.register(Box::new(Page {
-            started,
-            meters,
-            faults,
-            version,
-            read,
-        }))?;
-        registry.register(Box::new(
-            prometheus::process_collector::ProcessCollector::for_self(),
-        ))?;
-        Ok(Self { registry })
+    ) -> Self {
+        Self { page: Page { meters, faults, version, read } }
     }
 
     /// The page in Prometheus's text format.
     pub(crate) fn render(&self) -> Vec<u8> {
         let mut page = Vec::with_capacity(16 * 1024);
-        let encoded = TextEncoder::new().encode(&self.registry.gather(), &mut page);
+        let encoded = TextEncoder::new().encode(&self.families(), &mut page);
         if let Err(error) = encoded {
             tracing::error!(%error, "the metrics page could not be written");
         }
         page
+    }
+}
+
+impl Metrics {
+    fn families(&self) -> Vec<MetricFamily> {
+        let mut families = self.page.families();
+        families.extend(ProcessCollector::for_self().collect());
+        families.sort_by(|a, b| a.name().cmp(b.name()));
+        families
     }
 }
 
@@ -91,27 +83,21 @@ impl std::fmt::Debug for Metrics {
 }
 
 struct Page {
-    started: Desc,
     meters: Vec<Arc<Meter>>,
     faults: &'static [&'static str],
     version: &'static str,
     read: Read,
 }
 
-impl Collector for Page {
-    fn desc(&self) -> Vec<&Desc> {
-        vec![&self.started]
-    }
-
-    fn collect(&self) -> Vec<MetricFamily> {
+impl Page {
+    fn families(&self) -> Vec<MetricFamily> {
         let mut families = self.traffic();
         families.extend(self.upstream());
         families.extend(self.control());
+        families.retain(|family| !family.get_metric().is_empty());
         families
     }
-}
 
-impl Page {
     fn sum(&self, read: impl Fn(&Meter) -> u64) -> u64 {
         self.meters.iter().map(|meter| read(meter)).sum()
     }
@@ -365,7 +351,6 @@ impl Page {
                 days,
             ));
         }
-        families.retain(|family| !family.get_metric().is_empty());
         families
     }
 }

@@ -8,8 +8,10 @@ mod endpoint;
 mod io;
 mod pool;
 mod resolve;
+mod token_endpoint;
 mod via;
 
 pub(crate) use dial::DialError;
 pub(crate) use endpoint::{Endpoint, EndpointError};
 pub(crate) use pool::{AcquireError, Lease, Local, Pool, SendError};
+pub(crate) use token_endpoint::{Aim, TokenEndpoint};
