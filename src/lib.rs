@@ -12,3 +12,5 @@ mod secret;
 mod wise;
 // floor 1
 pub mod config;
+// floor 9
+pub mod cli;

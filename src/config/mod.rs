@@ -5,14 +5,18 @@
 //! the environment and nothing else; secrets are named here ([`SecretSource`]) and read later.
 
 mod check;
+mod doors;
 mod error;
 mod explain;
 mod file;
 mod leaf;
+mod limits;
 mod load;
 mod schema;
 mod secrets;
+mod shape;
 mod url;
+mod values;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
@@ -70,6 +74,16 @@ pub enum Environment {
     Production,
     /// Hosts named in `[wise]`: tests, gateways, the simulator.
     Custom,
+}
+
+impl std::fmt::Display for Environment {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Sandbox => "sandbox",
+            Self::Production => "production",
+            Self::Custom => "custom",
+        })
+    }
 }
 
 /// Scheme, host and port of one of Wise's APIs.
