@@ -1,8 +1,9 @@
 //! Settings: defaults < file < environment < flags, checked once into a [`Config`].
 //!
 //! A `Config` that exists can be run: lanes that need something have it, a door that is open to
-//! others says so, one grant at most is the default. This room reads the configuration file and
-//! the environment and nothing else; secrets are named here ([`SecretSource`]) and read later.
+//! others says so, one grant at most is the default. This room reads the configuration file, the
+//! environment and, when asked, the places where secrets are ([`SecretSource::read`]). It must never
+//! repeat a value that it refuses: it may be a secret in the wrong place.
 
 mod check;
 mod doors;
@@ -339,7 +340,7 @@ pub enum AccessLog {
 }
 
 /// Where a secret is. Never the secret itself.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Eq, PartialEq)]
 pub enum SecretSource {
     /// A file, 0600 or tighter; a trailing line break is not part of the secret.
     File(PathBuf),
