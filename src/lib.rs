@@ -28,3 +28,7 @@ mod upstream;
 mod proxy;
 // floor 7
 mod admin;
+// floor 8
+pub mod server;
+// floor 9
+pub mod cli;

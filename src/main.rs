@@ -1,3 +1,7 @@
 //! The binary: see `wise_auth_proxy::cli`.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    wise_auth_proxy::cli::main()
+}

@@ -8,6 +8,7 @@ use serde::Serialize;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::clock::Clock;
+use crate::config::Environment;
 use crate::proxy::Published;
 use crate::switch::{Entry, SwitchStore};
 use crate::telemetry::metrics::Metrics;
@@ -41,7 +42,7 @@ pub(crate) struct Control {
     pub(crate) on_switch: Box<dyn Fn(Lane) + Send + Sync>,
     /// One turn of the switch at a time.
     pub(crate) turning: tokio::sync::Mutex<()>,
-    pub(crate) environment: &'static str,
+    pub(crate) environment: Environment,
     pub(crate) started: SystemTime,
 }
 

@@ -13,7 +13,7 @@ use crate::wise::Lane;
 #[derive(Debug, Serialize)]
 pub(crate) struct Status {
     version: &'static str,
-    environment: &'static str,
+    environment: String,
     ready: bool,
     /// Why not ready.
     reasons: Vec<String>,
@@ -64,7 +64,7 @@ impl Control {
         let now = self.clock.wall();
         Status {
             version: env!("CARGO_PKG_VERSION"),
-            environment: self.environment,
+            environment: self.environment.to_string(),
             ready: reasons.is_empty(),
             reasons,
             lane: snapshot.lane,

@@ -3,9 +3,9 @@
 use serde_json::{Value, json};
 
 use super::error::SetBy;
-use super::load::{self, Loaded};
-use super::schema;
+use super::load::Loaded;
 use super::{Config, DoorAddress};
+use super::{schema, shape};
 
 /// One key as it stands.
 #[derive(Clone, Debug)]
@@ -27,7 +27,7 @@ pub fn settings(loaded: &Loaded) -> Vec<Setting> {
             Some((list, name)) => {
                 let list_path = [list.to_owned()];
                 let items =
-                    load::find(&loaded.tree, &list_path).and_then(figment::value::Value::as_array);
+                    shape::find(&loaded.tree, &list_path).and_then(figment::value::Value::as_array);
                 for index in 0..items.map_or(0, <[_]>::len) {
                     let index = index.to_string();
                     settings.push(setting(
@@ -45,9 +45,9 @@ pub fn settings(loaded: &Loaded) -> Vec<Setting> {
 
 fn setting<'a>(loaded: &Loaded, path: impl Iterator<Item = &'a str>, secret: bool) -> Setting {
     let path: Vec<_> = path.map(str::to_owned).collect();
-    let typed = load::find(&loaded.tree, &path).and_then(|value| serde_json::to_value(value).ok());
+    let typed = shape::find(&loaded.tree, &path).and_then(|value| serde_json::to_value(value).ok());
     let typed = if secret { typed.map(masked) } else { typed };
-    let key = load::spelled(&path);
+    let key = shape::spelled(&path);
     Setting {
         value: typed.or_else(|| derived(&loaded.config, &path)),
         set_by: loaded

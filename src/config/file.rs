@@ -11,10 +11,9 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::leaf::{
-    AddressOrOff, GrantName, HostName, Level, List, Listen, Mode, Page, Parsed, Size,
-};
+use super::leaf::{List, Parsed};
 use super::secrets::Named;
+use super::values::{AddressOrOff, GrantName, HostName, Level, Listen, Mode, Page, Size};
 use super::{
     AccessLog, Environment, HttpVersion, Lane, LogFormat, Origin, ProfileId, Roots, TokenUrl,
 };

@@ -1,7 +1,7 @@
 //! From the places where settings are written to one [`Config`]: defaults, then the file, then
 //! `WISE_PROXY_…` variables, then flags. The only file that reads the environment.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fmt;
 use std::fs;
@@ -12,10 +12,11 @@ use figment::providers::{Format as _, Toml};
 use figment::value::{Dict, Map, Value};
 use figment::{Figment, Metadata, Profile, Provider};
 
-use super::check::{self, Finding};
+use super::Config;
+use super::check;
 use super::error::{ConfigError, Problem, SetBy};
-use super::file::{self, File, Objection};
-use super::{Config, schema, secrets};
+use super::file;
+use super::shape::{find, find_mut, secret_keys, shape, spelled};
 
 /// The lowest layer.
 const DEFAULTS: &str = include_str!("../../config/default.toml");
@@ -127,7 +128,7 @@ pub fn load(sources: &Sources) -> Result<Loaded, ConfigError> {
     let mut tree = layers.merged()?;
     layers.choose_secret_sources(&mut tree);
 
-    let (file, misshapen) = shape(&tree);
+    let (file, misshapen) = shape(&tree, &Value::from(defaults()?));
     // A key that could not be read cannot break a rule as well.
     let silenced: Vec<_> = misshapen
         .iter()
@@ -373,13 +374,6 @@ impl Layers {
     }
 }
 
-fn secret_keys() -> Vec<Vec<String>> {
-    let secrets = schema::keys().into_iter().filter(|key| key.secret);
-    secrets
-        .map(|key| key.path.split('.').map(str::to_owned).collect())
-        .collect()
-}
-
 /// Kubernetes gives every container `WISE_PROXY_SERVICE_HOST` and the like as soon as some Service is
 /// called `wise-proxy`. None of our keys begins that way.
 fn is_service_link(key: &str) -> bool {
@@ -397,134 +391,4 @@ fn value_of_text(text: &str) -> Option<Value> {
     }
     let mut dict: Dict = Toml::from_str(&format!("value = {text}")).ok()?;
     (dict.len() == 1).then(|| dict.remove("value")).flatten()
-}
-
-/// Reads the tree. What cannot be read is noted and replaced by its default, or left out, until
-/// the rest can be: so that one start shows every mistake.
-fn shape(tree: &Value) -> (Option<File>, Vec<Finding>) {
-    let mut tree = tree.clone();
-    let mut findings = Vec::new();
-    let mut seen = BTreeSet::new();
-    let defaults = defaults().map(Value::from);
-    let secrets = secret_keys();
-    loop {
-        let misshapen = match file::read(&tree) {
-            Ok(file) => return (Some(file), findings),
-            Err(misshapen) => misshapen,
-        };
-        let mut key = misshapen.key;
-        // A source is right or wrong as a whole.
-        if let Some(secret) = secrets.iter().find(|secret| key.starts_with(secret)) {
-            key.truncate(secret.len());
-        }
-        let message = match misshapen.what {
-            _ if secrets.contains(&key) => format!("must be {}", secrets::RIGHT),
-            Objection::Unknown(known) => unknown(key.last().map_or("", String::as_str), known),
-            Objection::Wrong(right) => {
-                let right = schema::shape_of(&key).unwrap_or(right);
-                format!("must be {right}")
-            }
-            Objection::Missing => "is missing".to_owned(),
-        };
-        let default = defaults.as_ref().ok().and_then(|tree| find(tree, &key));
-        let healed = heal(&mut tree, &key, default);
-        let progress = healed && seen.insert(key.clone());
-        findings.push(Finding { key, message });
-        if !progress {
-            return (None, findings);
-        }
-    }
-}
-
-fn unknown(name: &str, known: &[&'static str]) -> String {
-    let nearest = known
-        .iter()
-        .map(|key| (distance(name, key), *key))
-        .min()
-        .filter(|(distance, key)| *distance <= key.len() / 3 + 1);
-    match nearest {
-        Some((_, key)) => format!("there is no such key; did you mean `{key}`?"),
-        None => format!(
-            "there is no such key; the keys here are {}",
-            known.join(", ")
-        ),
-    }
-}
-
-/// Levenshtein's distance.
-fn distance(one: &str, other: &str) -> usize {
-    let mut row: Vec<usize> = (0..=other.len()).collect();
-    for (i, a) in one.bytes().enumerate() {
-        let mut diagonal = i;
-        let mut left = i + 1;
-        for (b, above) in other.bytes().zip(row.iter_mut().skip(1)) {
-            let here = (diagonal + usize::from(a != b))
-                .min(left + 1)
-                .min(*above + 1);
-            diagonal = *above;
-            *above = here;
-            left = here;
-        }
-        if let Some(first) = row.first_mut() {
-            *first = i + 1;
-        }
-    }
-    row.last().copied().unwrap_or_default()
-}
-
-/// Puts the default in place of what stands at the path, or takes it away. A table of a list is
-/// emptied, not taken away: the others keep their numbers. Any other list goes as a whole.
-fn heal(tree: &mut Value, path: &[String], default: Option<&Value>) -> bool {
-    let Some((last, parents)) = path.split_last() else {
-        return false;
-    };
-    match (find_mut(tree, parents), default) {
-        (Some(Value::Dict(_, dict)), Some(default)) => {
-            dict.insert(last.clone(), default.clone());
-            true
-        }
-        (Some(Value::Dict(_, dict)), None) => dict.remove(last).is_some(),
-        (Some(Value::Array(tag, items)), _) if parents.len() == 1 => {
-            let table = Value::Dict(*tag, Dict::new());
-            let item = last.parse::<usize>().ok().and_then(|i| items.get_mut(i));
-            item.map(|item| *item = table).is_some()
-        }
-        (Some(Value::Array(_, _)), _) => heal(tree, parents, None),
-        _ => false,
-    }
-}
-
-pub(super) fn find<'a>(tree: &'a Value, path: &[String]) -> Option<&'a Value> {
-    path.iter().try_fold(tree, |value, key| match value {
-        Value::Dict(_, dict) => dict.get(key),
-        Value::Array(_, items) => items.get(key.parse::<usize>().ok()?),
-        Value::String(..)
-        | Value::Char(..)
-        | Value::Bool(..)
-        | Value::Num(..)
-        | Value::Empty(..) => None,
-    })
-}
-
-fn find_mut<'a>(tree: &'a mut Value, path: &[String]) -> Option<&'a mut Value> {
-    path.iter().try_fold(tree, |value, key| match value {
-        Value::Dict(_, dict) => dict.get_mut(key),
-        Value::Array(_, items) => items.get_mut(key.parse::<usize>().ok()?),
-        Value::String(..)
-        | Value::Char(..)
-        | Value::Bool(..)
-        | Value::Num(..)
-        | Value::Empty(..) => None,
-    })
-}
-
-/// `door[0].address` from its parts.
-pub(super) fn spelled(path: &[String]) -> String {
-    path.iter().fold(String::new(), |text, key| {
-        match (text.as_str(), key.parse::<usize>()) {
-            ("", _) => key.clone(),
-            (parent, Ok(index)) => format!("{parent}[{index}]"),
-            (parent, Err(_)) => format!("{parent}.{key}"),
-        }
-    })
 }

@@ -1,18 +1,23 @@
 //! Settings: defaults < file < environment < flags, checked once into a [`Config`].
 //!
 //! A `Config` that exists can be run: lanes that need something have it, a door that is open to
-//! others says so, one grant at most is the default. This room reads the configuration file and
-//! the environment and nothing else; secrets are named here ([`SecretSource`]) and read later.
+//! others says so, one grant at most is the default. This room reads the configuration file, the
+//! environment and, when asked, the places where secrets are ([`SecretSource::read`]). It must never
+//! repeat a value that it refuses: it may be a secret in the wrong place.
 
 mod check;
+mod doors;
 mod error;
 mod explain;
 mod file;
 mod leaf;
+mod limits;
 mod load;
 mod schema;
 mod secrets;
+mod shape;
 mod url;
+mod values;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
@@ -70,6 +75,16 @@ pub enum Environment {
     Production,
     /// Hosts named in `[wise]`: tests, gateways, the simulator.
     Custom,
+}
+
+impl std::fmt::Display for Environment {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Sandbox => "sandbox",
+            Self::Production => "production",
+            Self::Custom => "custom",
+        })
+    }
 }
 
 /// Scheme, host and port of one of Wise's APIs.
@@ -343,7 +358,7 @@ pub enum AccessLog {
 }
 
 /// Where a secret is. Never the secret itself.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Eq, PartialEq)]
 pub enum SecretSource {
     /// A file, 0600 or tighter; a trailing line break is not part of the secret.
     File(PathBuf),

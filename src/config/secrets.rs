@@ -191,6 +191,12 @@ impl fmt::Display for SecretSource {
     }
 }
 
+impl fmt::Debug for SecretSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
 fn read_file(path: &Path) -> Result<(Zeroizing<Vec<u8>>, u32), SecretError> {
     let unreadable = |source| SecretError::Unreadable {
         path: path.to_owned(),
@@ -474,6 +480,15 @@ mod tests {
         let source = SecretSource::Exec(vec!["/nowhere/program".to_owned()]);
         let error = source.read_with(&nothing).unwrap_err();
         assert!(matches!(error, SecretError::NotStarted { .. }));
+    }
+
+    #[test]
+    fn arguments_of_a_program_are_not_printed() {
+        let source = SecretSource::Exec(shell("echo marker"));
+        assert_eq!(
+            format!("{source} {source:?}"),
+            "the output of /bin/sh the output of /bin/sh"
+        );
     }
 
     #[test]

@@ -121,12 +121,7 @@ pub(crate) async fn send(
         let sent = Instant::now();
         let outcome = {
             let sending = lease.send(request);
-            within(
-                sending,
-                worker.shared.upstream.answer_timeout,
-                outgoing.source.as_deref(),
-            )
-            .await
+            within(sending, limit, outgoing.source.as_deref()).await
         };
         drop(unanswered);
         record.upstream += sent.elapsed();

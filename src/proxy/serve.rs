@@ -40,9 +40,7 @@ pub(crate) async fn serve(
     worker.meter.downstream.up();
     let service = service_fn(|request| {
         let worker = Rc::clone(&worker);
-        async move {
-            Ok::<_, std::convert::Infallible>(super::answer(&worker, door, request).await)
-        }
+        async move { Ok::<_, std::convert::Infallible>(super::answer(&worker, door, request).await) }
     });
     let builder = builder(&runtime);
     let connection = builder.serve_connection(TokioIo::new(Refusing::new(io)), service);

@@ -93,9 +93,16 @@ impl Server {
     pub(crate) fn build(sources: Sources, log: Sink) -> Result<Self, StartError> {
         let Loaded { config, .. } = config::load(&sources).map_err(Box::new)?;
         let clock: Arc<dyn Clock> = Arc::new(System);
-        let seal_key = config.store.seal_key.as_ref().map(SecretSource::read).transpose();
-        let seal_key =
-            seal_key.map_err(|source| OutfitError::Secret { key: "store.seal_key", source })?;
+        let seal_key = config
+            .store
+            .seal_key
+            .as_ref()
+            .map(SecretSource::read)
+            .transpose();
+        let seal_key = seal_key.map_err(|source| OutfitError::Secret {
+            key: "store.seal_key",
+            source,
+        })?;
         let store = Arc::new(FileStore::open(&config.store.path, seal_key.as_ref())?);
         let directory = Directory::new(&with_known_profiles(&config.grants, &store));
 
@@ -107,7 +114,9 @@ impl Server {
 
         let switch = SwitchStore::new(&config.store.path);
         let last_switch = switch.load()?;
-        let lane = last_switch.as_ref().map_or(config.switch.lane, |entry| entry.to);
+        let lane = last_switch
+            .as_ref()
+            .map_or(config.switch.lane, |entry| entry.to);
         if outfit.ways[lane.index()].is_none() {
             return Err(StartError::Switch(format!(
                 "the lane in use is `{lane}`, which the configuration forbids or does not equip; \
@@ -123,14 +132,18 @@ impl Server {
         let access = match &config.log.access {
             AccessLog::Off => None,
             AccessLog::Stderr => Some(log.clone()),
-            AccessLog::File(path) => Some(
-                Sink::file(path).map_err(|source| StartError::Io { what: "log.access", source })?,
-            ),
+            AccessLog::File(path) => Some(Sink::file(path).map_err(|source| StartError::Io {
+                what: "log.access",
+                source,
+            })?),
         };
         let meter = || Arc::new(Meter::new(config.grants.len(), Kind::NAMES.len()));
         let meters = (0..config.runtime.workers).map(|_| meter()).collect();
 
-        let absent = |reason| TokenView::Absent { reason, renewing: false };
+        let absent = |reason| TokenView::Absent {
+            reason,
+            renewing: false,
+        };
         let mut tokens = vec![absent(Absence::NeverLoggedIn); config.grants.len()];
         tokens.push(absent(Absence::NotFetched));
         let published = Published::new(Snapshot {

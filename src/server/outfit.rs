@@ -95,9 +95,16 @@ impl Outfit {
         let mut digest = Ingredients::new();
         let secret = |key, source: &Option<SecretSource>| read_secret(key, source.as_ref());
         let personal = secret("personal.token", &config.personal)?;
-        let client_secret = config.oauth.as_ref().map(|oauth| oauth.client_secret.clone());
+        let client_secret = config
+            .oauth
+            .as_ref()
+            .map(|oauth| oauth.client_secret.clone());
         let client_secret = secret("oauth.client_secret", &client_secret)?;
-        let via = config.upstream.via.as_ref().and_then(|via| via.credentials.clone());
+        let via = config
+            .upstream
+            .via
+            .as_ref()
+            .and_then(|via| via.credentials.clone());
         let via = secret("upstream.via_credentials", &via)?;
         digest.secret(personal.as_ref());
         digest.secret(client_secret.as_ref());
@@ -109,18 +116,27 @@ impl Outfit {
         shared.file(config.trust.extra_ca.as_deref());
 
         let roots = RootSet::load(&config.trust)?;
-        let make = |origin: &Origin, identity: Option<&Identity>, of: Digest, old: Option<&Made>| {
-            if let Some(old) = old.filter(|old| old.of == of) {
-                return Ok(old.clone());
-            }
-            let tls = tls::client_config(&roots, identity, config.upstream.http)?;
-            let endpoint = Endpoint::new(origin, Some(tls), &config.upstream, via.as_ref())?;
-            Ok::<_, OutfitError>(Made { endpoint: Arc::new(endpoint), of })
-        };
+        let make =
+            |origin: &Origin, identity: Option<&Identity>, of: Digest, old: Option<&Made>| {
+                if let Some(old) = old.filter(|old| old.of == of) {
+                    return Ok(old.clone());
+                }
+                let tls = tls::client_config(&roots, identity, config.upstream.http)?;
+                let endpoint = Endpoint::new(origin, Some(tls), &config.upstream, via.as_ref())?;
+                Ok::<_, OutfitError>(Made {
+                    endpoint: Arc::new(endpoint),
+                    of,
+                })
+            };
 
         let of = shared.with(&format!("{:?}", config.hosts.plain));
         digest.digest(of);
-        let plain = make(&config.hosts.plain, None, of, before.map(|before| &before.plain))?;
+        let plain = make(
+            &config.hosts.plain,
+            None,
+            of,
+            before.map(|before| &before.plain),
+        )?;
 
         let (mut mtls, mut identity) = (None, None);
         if let Some(files) = &config.mtls {
@@ -148,7 +164,10 @@ impl Outfit {
         let doors = config.doors.iter().map(|door| {
             let key = read_secret("door.key", door.key.as_ref())?;
             digest.secret(key.as_ref());
-            let grant = door.grant.as_deref().and_then(|name| directory.position(name));
+            let grant = door
+                .grant
+                .as_deref()
+                .and_then(|name| directory.position(name));
             Ok::<_, OutfitError>(Door::new(door, &config.hosts, key, grant))
         });
         let doors: Arc<[Door]> = doors.collect::<Result<_, _>>()?;
@@ -160,10 +179,14 @@ impl Outfit {
                 Lane::OAuthMtls => mtls.as_ref(),
             };
             let usable = config.switch.lanes.contains(lane);
-            made.filter(|_| usable).map(|made| Arc::clone(&made.endpoint))
+            made.filter(|_| usable)
+                .map(|made| Arc::clone(&made.endpoint))
         });
         let bearer = |secret: &Secret| {
-            secret.bearer().map_err(|source| OutfitError::Header { key: "personal.token", source })
+            secret.bearer().map_err(|source| OutfitError::Header {
+                key: "personal.token",
+                source,
+            })
         };
         Ok(Self {
             ways,
@@ -181,7 +204,10 @@ impl Outfit {
     /// Findings about the client certificate that no new outfit may come with.
     pub(crate) fn grave_findings(&self, config: &Config, clock: &dyn Clock) -> Vec<String> {
         let client_id = config.oauth.as_ref().map(|oauth| oauth.client_id.as_str());
-        let findings = self.identity.iter().flat_map(|identity| identity.check(clock, client_id));
+        let findings = self
+            .identity
+            .iter()
+            .flat_map(|identity| identity.check(clock, client_id));
         let grave = findings.filter(|finding| finding.severity() == Severity::Error);
         grave.map(|finding| finding.to_string()).collect()
     }
@@ -200,16 +226,24 @@ impl Outfit {
         let (made, path) = match &config.hosts.token_url {
             Some(url) => {
                 let elsewhere = self.token_host.as_ref();
-                let mtls = self.mtls.as_ref().filter(|_| url.origin == config.hosts.mtls);
+                let mtls = self
+                    .mtls
+                    .as_ref()
+                    .filter(|_| url.origin == config.hosts.mtls);
                 (elsewhere.or(mtls).unwrap_or(&self.plain), url.path.as_str())
             }
             None => (of_lane, TOKEN_PATH),
         };
         let path = PathAndQuery::try_from(path)
             .map_err(|_| OutfitError::Endpoint("wise.token_url has an impossible path".into()))?;
-        let header = |source| OutfitError::Header { key: "oauth.client_secret", source };
+        let header = |source| OutfitError::Header {
+            key: "oauth.client_secret",
+            source,
+        };
         let endpoint = Arc::clone(&made.endpoint);
-        Aim::new(endpoint, path, &oauth.client_id, secret).map(Some).map_err(header)
+        Aim::new(endpoint, path, &oauth.client_id, secret)
+            .map(Some)
+            .map_err(header)
     }
 }
 
@@ -243,7 +277,9 @@ impl Ingredients {
 
     /// The content; a file that cannot be read counts as empty here and fails where it is used.
     fn file(&mut self, path: Option<&std::path::Path>) {
-        let content = path.and_then(|path| std::fs::read(path).ok()).unwrap_or_default();
+        let content = path
+            .and_then(|path| std::fs::read(path).ok())
+            .unwrap_or_default();
         self.bytes(&zeroize::Zeroizing::new(content));
     }
 

@@ -40,8 +40,15 @@ struct Current {
 }
 
 impl Reloader {
-    pub(crate) fn new(server: &Server, keepers: Arc<[KeeperHandle]>, notes: Arc<Mutex<Notes>>) -> Self {
-        let current = Current { config: server.config.clone(), outfit: Arc::clone(&server.outfit) };
+    pub(crate) fn new(
+        server: &Server,
+        keepers: Arc<[KeeperHandle]>,
+        notes: Arc<Mutex<Notes>>,
+    ) -> Self {
+        let current = Current {
+            config: server.config.clone(),
+            outfit: Arc::clone(&server.outfit),
+        };
         Self {
             sources: server.sources.clone(),
             clock: Arc::clone(&server.clock),
@@ -96,10 +103,17 @@ impl Reloader {
             (Arc::clone(&current.outfit), current.config.clone())
         };
         let directory = Arc::clone(&self.published.load().directory);
-        let (sources, clock, old) = (self.sources.clone(), Arc::clone(&self.clock), Arc::clone(&before));
+        let (sources, clock, old) = (
+            self.sources.clone(),
+            Arc::clone(&self.clock),
+            Arc::clone(&before),
+        );
         let read = move || {
-            let config = config::load(&sources).map_err(|error| error.to_string())?.config;
-            let outfit = Outfit::read(&config, &directory, Some(&old)).map_err(|error| error.to_string())?;
+            let config = config::load(&sources)
+                .map_err(|error| error.to_string())?
+                .config;
+            let outfit =
+                Outfit::read(&config, &directory, Some(&old)).map_err(|error| error.to_string())?;
             if outfit.digest != old.digest
                 && let Some(grave) = outfit.grave_findings(&config, clock.as_ref()).first()
             {
@@ -136,7 +150,8 @@ impl Reloader {
     ) -> Result<Reloaded, String> {
         let lane = self.published.load().lane;
         if outfit.ways[lane.index()].is_none() {
-            let error = format!("the lane in use, `{lane}`, would be gone; switch to another first");
+            let error =
+                format!("the lane in use, `{lane}`, would be gone; switch to another first");
             self.note(Some(error.clone()), &[]);
             tracing::error!("reload failed, everything stays as it was: {error}");
             return Err(error);
@@ -159,7 +174,11 @@ impl Reloader {
             // What was refused before may be right now.
             tokio::task::spawn(async move { keeper.nudge().await });
         }
-        self.notes.lock().unwrap_or_else(PoisonError::into_inner).identity.clone_from(&outfit.identity);
+        self.notes
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .identity
+            .clone_from(&outfit.identity);
         *self.current.lock().unwrap_or_else(PoisonError::into_inner) = Current { config, outfit };
         self.last_failure = None;
         self.note(None, &needs_restart);
@@ -168,26 +187,46 @@ impl Reloader {
             needs_restart = needs_restart.join(" "),
             "reloaded"
         );
-        Ok(Reloaded { changed, needs_restart })
+        Ok(Reloaded {
+            changed,
+            needs_restart,
+        })
     }
 
     fn note(&self, error: Option<String>, needs_restart: &[String]) {
-        let at = OffsetDateTime::from(self.clock.wall()).format(&Rfc3339).unwrap_or_default();
+        let at = OffsetDateTime::from(self.clock.wall())
+            .format(&Rfc3339)
+            .unwrap_or_default();
         let mut notes = self.notes.lock().unwrap_or_else(PoisonError::into_inner);
         notes.reloads[usize::from(error.is_some())] += 1;
-        notes.last_reload = Some(ReloadNote { at, error, needs_restart: needs_restart.to_vec() });
+        notes.last_reload = Some(ReloadNote {
+            at,
+            error,
+            needs_restart: needs_restart.to_vec(),
+        });
     }
 
     /// A login may have told the profile that the configuration leaves open.
     fn learn_profiles(&self) {
         let directory = Arc::clone(&self.published.load().directory);
-        let open = self.first.grants.iter().enumerate().filter(|(_, grant)| grant.profile.is_none());
+        let open = self
+            .first
+            .grants
+            .iter()
+            .enumerate()
+            .filter(|(_, grant)| grant.profile.is_none());
         for (index, _) in open {
-            let told = self.keepers.get(index).and_then(|keeper| keeper.status().profile);
-            let Some(profile) = told.and_then(|profile| profile.parse().ok()) else { continue };
+            let told = self
+                .keepers
+                .get(index)
+                .and_then(|keeper| keeper.status().profile);
+            let Some(profile) = told.and_then(|profile| profile.parse().ok()) else {
+                continue;
+            };
             if let Some(directory) = Directory::learn(&directory, index, profile) {
                 let directory = Arc::new(directory);
-                self.published.update(|snapshot| snapshot.directory = Arc::clone(&directory));
+                self.published
+                    .update(|snapshot| snapshot.directory = Arc::clone(&directory));
             }
         }
     }
@@ -205,16 +244,30 @@ fn aim(endpoint: Option<&TokenEndpoint>, config: &Config, outfit: &Outfit, lane:
 /// Sections whose new values are in use now.
 fn changed(old: &Config, new: &Config, before: &Outfit, outfit: &Outfit) -> Vec<String> {
     let differs = |section: &dyn Fn(&Config) -> String| section(old) != section(new);
-    let fingerprint = |outfit: &Outfit| outfit.identity.as_ref().map(|i| i.certificate().fingerprint.clone());
+    let fingerprint = |outfit: &Outfit| {
+        outfit
+            .identity
+            .as_ref()
+            .map(|i| i.certificate().fingerprint.clone())
+    };
     let rows = [
-        ("client certificate", fingerprint(before) != fingerprint(outfit)),
+        (
+            "client certificate",
+            fingerprint(before) != fingerprint(outfit),
+        ),
         ("wise", differs(&|c| format!("{:?}{:?}", c.hosts, c.trust))),
         ("upstream", differs(&|c| format!("{:?}", c.upstream))),
-        ("switch.allow", differs(&|c| format!("{:?}", c.switch.lanes))),
+        (
+            "switch.allow",
+            differs(&|c| format!("{:?}", c.switch.lanes)),
+        ),
         ("secrets", outfit.digest != before.digest),
     ];
-    let mut names: Vec<String> =
-        rows.into_iter().filter(|(_, changed)| *changed).map(|(name, _)| name.to_owned()).collect();
+    let mut names: Vec<String> = rows
+        .into_iter()
+        .filter(|(_, changed)| *changed)
+        .map(|(name, _)| name.to_owned())
+        .collect();
     // The digest covers the rest too; only alone does it mean the secrets.
     if names.len() > 1 {
         names.retain(|name| name != "secrets");
@@ -224,17 +277,45 @@ fn changed(old: &Config, new: &Config, before: &Outfit, outfit: &Outfit) -> Vec<
 
 /// Sections that are read at the start only.
 fn needs_restart(first: &Config, new: &Config) -> Vec<String> {
-    let addresses = |c: &Config| format!("{:?}", c.doors.iter().map(|d| &d.address).collect::<Vec<_>>());
+    let addresses = |c: &Config| {
+        format!(
+            "{:?}",
+            c.doors.iter().map(|d| &d.address).collect::<Vec<_>>()
+        )
+    };
     let client = |c: &Config| format!("{:?}", c.oauth.as_ref().map(|oauth| &oauth.client_id));
     let rows: [(&str, String, String); 8] = [
         ("door", addresses(first), addresses(new)),
         ("oauth.client_id", client(first), client(new)),
-        ("grant", format!("{:?}", first.grants), format!("{:?}", new.grants)),
-        ("store", format!("{:?}", first.store), format!("{:?}", new.store)),
-        ("tokens", format!("{:?}", first.tokens), format!("{:?}", new.tokens)),
-        ("runtime", format!("{:?}", first.runtime), format!("{:?}", new.runtime)),
-        ("admin", format!("{:?}", first.admin), format!("{:?}", new.admin)),
+        (
+            "grant",
+            format!("{:?}", first.grants),
+            format!("{:?}", new.grants),
+        ),
+        (
+            "store",
+            format!("{:?}", first.store),
+            format!("{:?}", new.store),
+        ),
+        (
+            "tokens",
+            format!("{:?}", first.tokens),
+            format!("{:?}", new.tokens),
+        ),
+        (
+            "runtime",
+            format!("{:?}", first.runtime),
+            format!("{:?}", new.runtime),
+        ),
+        (
+            "admin",
+            format!("{:?}", first.admin),
+            format!("{:?}", new.admin),
+        ),
         ("log", format!("{:?}", first.log), format!("{:?}", new.log)),
     ];
-    rows.into_iter().filter(|(_, a, b)| a != b).map(|(name, ..)| name.to_owned()).collect()
+    rows.into_iter()
+        .filter(|(_, a, b)| a != b)
+        .map(|(name, ..)| name.to_owned())
+        .collect()
 }

@@ -44,12 +44,21 @@ impl Server {
     /// Must be called on a multi-threaded runtime, which becomes the control runtime.
     pub async fn start(self) -> Result<Running, StartError> {
         let config = &self.config;
-        let doors = config.doors.iter().map(|door| listener::bind(&door.address));
+        let doors = config
+            .doors
+            .iter()
+            .map(|door| listener::bind(&door.address));
         let doors: Vec<Bound> = doors.collect::<Result<_, _>>()?;
         let socket = admin::bind_socket(&config.admin.socket)?;
         let page = config.admin.address.map(admin::bind_tcp).transpose()?;
-        let names: Vec<String> = doors.iter().map(|door| door.local_address().to_string()).collect();
-        let door_addresses = doors.iter().filter_map(|door| door.local_address().tcp()).collect();
+        let names: Vec<String> = doors
+            .iter()
+            .map(|door| door.local_address().to_string())
+            .collect();
+        let door_addresses = doors
+            .iter()
+            .filter_map(|door| door.local_address().tcp())
+            .collect();
         let admin_address = page.as_ref().and_then(|page| page.local_address().tcp());
 
         let tasks = TaskTracker::new();
@@ -73,7 +82,7 @@ impl Server {
             reloads,
             on_switch: Box::new(reloader.follow()),
             turning: tokio::sync::Mutex::default(),
-            environment: config.environment.name(),
+            environment: config.environment,
             started: self.clock.wall(),
         });
 
@@ -85,7 +94,13 @@ impl Server {
         let (ports, workers) = self.workers(&keepers, &drain)?;
         let limit = Arc::new(Limit::new(config.runtime.max_connections));
         for (number, bound) in doors.into_iter().enumerate() {
-            let accept = listener::accept(bound, number, ports.clone(), Arc::clone(&limit), stop_doors.clone());
+            let accept = listener::accept(
+                bound,
+                number,
+                ports.clone(),
+                Arc::clone(&limit),
+                stop_doors.clone(),
+            );
             tasks.spawn(async move {
                 if let Err(error) = accept.await {
                     tracing::error!(%error, "a door closed");
@@ -94,15 +109,26 @@ impl Server {
         }
         // The workers end when the last port is gone, so only the accepting tasks hold any.
         drop(ports);
-        let watch = |source| StartError::Io { what: "the admin listener", source };
+        let watch = |source| StartError::Io {
+            what: "the admin listener",
+            source,
+        };
         let routes = admin::over_socket(Arc::clone(&control));
-        tasks.spawn(admin::serve(socket.incoming().map_err(watch)?, routes, stop_admin.clone()));
+        tasks.spawn(admin::serve(
+            socket.incoming().map_err(watch)?,
+            routes,
+            stop_admin.clone(),
+        ));
         if let Some(page) = page {
             let routes = admin::over_tcp(Arc::clone(&control));
-            tasks.spawn(admin::serve(page.incoming().map_err(watch)?, routes, stop_admin.clone()));
+            tasks.spawn(admin::serve(
+                page.incoming().map_err(watch)?,
+                routes,
+                stop_admin.clone(),
+            ));
         }
         let lane = self.published.load().lane;
-        tracing::info!(%lane, doors = names.join(" "), environment = config.environment.name(), "serving");
+        tracing::info!(%lane, doors = names.join(" "), environment = %config.environment, "serving");
         Ok(Running {
             doors: names,
             door_addresses,
@@ -136,7 +162,9 @@ impl Server {
                     published.update(|snapshot| snapshot.tokens[slot] = view.clone());
                 }),
                 unanswered: Box::new(move || {
-                    let levels = meters.iter().map(|meter: &Arc<Meter>| meter.unanswered[slot].read());
+                    let levels = meters
+                        .iter()
+                        .map(|meter: &Arc<Meter>| meter.unanswered[slot].read());
                     usize::try_from(levels.sum::<i64>()).unwrap_or(0)
                 }),
             };
@@ -151,7 +179,11 @@ impl Server {
             tasks.spawn(task);
             handle
         };
-        users.chain([Subject::Client]).enumerate().map(start).collect()
+        users
+            .chain([Subject::Client])
+            .enumerate()
+            .map(start)
+            .collect()
     }
 
     fn workers(
@@ -179,15 +211,28 @@ impl Server {
                 arrivals,
                 drain: drain.clone(),
             });
-            threads.push(thread.map_err(|source| StartError::Io { what: "a worker", source })?);
+            threads.push(thread.map_err(|source| StartError::Io {
+                what: "a worker",
+                source,
+            })?);
         }
         Ok((ports, threads))
     }
 
     fn metrics(&self, control: std::sync::Weak<Control>) -> Metrics {
         let log = self.log.clone();
-        let read = move || control.upgrade().map(|control| readings(&control, &log)).unwrap_or_default();
-        Metrics::new(self.meters.clone(), Kind::NAMES, env!("CARGO_PKG_VERSION"), Box::new(read))
+        let read = move || {
+            control
+                .upgrade()
+                .map(|control| readings(&control, &log))
+                .unwrap_or_default()
+        };
+        Metrics::new(
+            self.meters.clone(),
+            Kind::NAMES,
+            env!("CARGO_PKG_VERSION"),
+            Box::new(read),
+        )
     }
 }
 
@@ -199,16 +244,25 @@ fn readings(control: &Control, log: &Sink) -> Readings {
             generation: status.generation,
             age_seconds: status.age.map(float),
             seconds_left: status.seconds_left.map(float),
-            refreshes: status.refreshes.iter().map(|(result, count)| (Outcome::name(result), count)).collect(),
+            refreshes: status
+                .refreshes
+                .iter()
+                .map(|(result, count)| (Outcome::name(result), count))
+                .collect(),
         }
     };
     let ready = control.reasons().is_empty();
     let notes = control.notes.lock().unwrap_or_else(PoisonError::into_inner);
-    let days = notes.identity.as_ref().map(|identity| identity.days_left(control.clock.as_ref()));
+    let days = notes
+        .identity
+        .as_ref()
+        .map(|identity| identity.days_left(control.clock.as_ref()));
     Readings {
         lane: Some(control.published.load().lane),
         ready,
-        certificate_days: days.and_then(|days| i32::try_from(days).ok()).map(f64::from),
+        certificate_days: days
+            .and_then(|days| i32::try_from(days).ok())
+            .map(f64::from),
         tokens: control.keepers.iter().map(token).collect(),
         reloads: notes.reloads,
         switches: notes.switches,
@@ -216,7 +270,10 @@ fn readings(control: &Control, log: &Sink) -> Readings {
     }
 }
 
-#[allow(clippy::cast_precision_loss, reason = "seconds of a token's life are far below 2^52")]
+#[allow(
+    clippy::cast_precision_loss,
+    reason = "seconds of a token's life are far below 2^52"
+)]
 fn float(seconds: u64) -> f64 {
     seconds as f64
 }
@@ -239,14 +296,20 @@ impl Running {
 
     /// Reads configuration, certificates and secrets anew, as the `reload` command does.
     pub async fn reload(&self) -> Result<(), String> {
-        self.control.reload().await.map(drop).map_err(|refused| refused.to_string())
+        self.control
+            .reload()
+            .await
+            .map(drop)
+            .map_err(|refused| refused.to_string())
     }
 
     /// Ends in order: readiness fails, doors close, requests in flight end within the drain time,
     /// an exchange under way is saved, the log is written out.
     pub async fn stop(mut self) {
         tracing::info!("stopping");
-        self.control.published.update(|snapshot| snapshot.draining = true);
+        self.control
+            .published
+            .update(|snapshot| snapshot.draining = true);
         self.stop_doors.cancel();
         self.drain.cancel();
         let workers = std::mem::take(&mut self.workers);

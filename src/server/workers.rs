@@ -47,7 +47,16 @@ pub(crate) fn start(plan: Plan) -> io::Result<JoinHandle<Result<(), io::Error>>>
 }
 
 async fn work(plan: Plan) {
-    let Plan { shared, meter, sink, format, runtime, mut arrivals, drain, .. } = plan;
+    let Plan {
+        shared,
+        meter,
+        sink,
+        format,
+        runtime,
+        mut arrivals,
+        drain,
+        ..
+    } = plan;
     let access = AccessLog::new(sink, format, Arc::clone(&meter));
     let worker = Rc::new(Worker::new(shared, meter, access));
     let connections = TaskTracker::new();
@@ -67,7 +76,10 @@ async fn work(plan: Plan) {
     let patience = tokio::time::timeout(runtime.drain_timeout, connections.wait());
     if patience.await.is_err() {
         let open = connections.len();
-        tracing::warn!(open, "connections were still open at the end of the drain time");
+        tracing::warn!(
+            open,
+            "connections were still open at the end of the drain time"
+        );
     }
     worker.access.flush();
 }

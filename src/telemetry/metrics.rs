@@ -53,7 +53,14 @@ impl Metrics {
         version: &'static str,
         read: Read,
     ) -> Self {
-        Self { page: Page { meters, faults, version, read } }
+        Self {
+            page: Page {
+                meters,
+                faults,
+                version,
+                read,
+            },
+        }
     }
 
     /// The page in Prometheus's text format.

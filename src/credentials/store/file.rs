@@ -23,6 +23,14 @@ pub(crate) struct FileStore {
     shelf: Arc<Shelf>,
 }
 
+impl std::fmt::Debug for FileStore {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("FileStore")
+            .field("dir", &self.shelf.dir)
+            .finish_non_exhaustive()
+    }
+}
+
 /// Tells a changed record from an unchanged one without opening it.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub(crate) struct Stamp(Option<(u64, i64, i64, i64, i64, u64)>);
