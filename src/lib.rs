@@ -10,3 +10,6 @@
 mod clock;
 mod secret;
 mod wise;
+
+// floor 8
+pub mod simulator;
