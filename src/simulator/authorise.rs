@@ -33,7 +33,12 @@ pub(super) async fn page(shared: &Arc<Shared>, head: &Parts, upload: Upload) -> 
         _ => {
             let now = times::nanoseconds(shared.now());
             let status = StatusCode::METHOD_NOT_ALLOWED;
-            return errors::spring(status, "Request method not supported", head.uri.path(), &now);
+            return errors::spring(
+                status,
+                "Request method not supported",
+                head.uri.path(),
+                &now,
+            );
         }
     };
     if head.uri.path().starts_with("/developer-hub") {
@@ -61,7 +66,10 @@ fn consent(shared: &Shared, query: &HashMap<String, String>) -> Reply {
         );
     }
     let state = request.state.map_or_else(String::new, |state| {
-        format!("<input type=\"hidden\" name=\"state\" value=\"{}\">", escape(state))
+        format!(
+            "<input type=\"hidden\" name=\"state\" value=\"{}\">",
+            escape(state)
+        )
     });
     document(
         StatusCode::OK,
@@ -96,7 +104,10 @@ fn decide(shared: &Shared, form: &HashMap<String, String>) -> Reply {
         back.push(("profileId", profile.to_string()));
     } else {
         back.push(("error", "access_denied".to_owned()));
-        back.push(("error_description", "The user denied the request".to_owned()));
+        back.push((
+            "error_description",
+            "The user denied the request".to_owned(),
+        ));
     }
     if let Some(state) = request.state {
         back.push(("state", state.to_owned()));
@@ -117,32 +128,47 @@ impl<'a> Asked<'a> {
             return Err("This client id is not known. Check client_id.");
         }
         let redirect_uri = fields.get("redirect_uri").map_or("", String::as_str);
-        if !shared.redirect_uris.iter().any(|known| same_redirect(known, redirect_uri)) {
-            return Err("This redirect address is not registered for the client. Check redirect_uri.");
+        if !shared
+            .redirect_uris
+            .iter()
+            .any(|known| same_redirect(known, redirect_uri))
+        {
+            return Err(
+                "This redirect address is not registered for the client. Check redirect_uri.",
+            );
         }
-        Ok(Self { redirect_uri, state: fields.get("state").map(String::as_str) })
+        Ok(Self {
+            redirect_uri,
+            state: fields.get("state").map(String::as_str),
+        })
     }
 }
 
 /// Exact, but a loopback address may come with any port (RFC 8252 §7.3).
 fn same_redirect(known: &str, asked: &str) -> bool {
     known == asked
-        || ["http://127.0.0.1", "http://localhost", "http://[::1]"].iter().any(|host| {
-            let rest = |uri: &'_ str| -> Option<String> {
-                let rest = uri.strip_prefix(host)?;
-                let rest = rest.strip_prefix(':').map_or(rest, |port| {
-                    port.trim_start_matches(|character: char| character.is_ascii_digit())
-                });
-                (rest.is_empty() || rest.starts_with('/')).then(|| rest.to_owned())
-            };
-            rest(known).is_some() && rest(known) == rest(asked)
-        })
+        || ["http://127.0.0.1", "http://localhost", "http://[::1]"]
+            .iter()
+            .any(|host| {
+                let rest = |uri: &'_ str| -> Option<String> {
+                    let rest = uri.strip_prefix(host)?;
+                    let rest = rest.strip_prefix(':').map_or(rest, |port| {
+                        port.trim_start_matches(|character: char| character.is_ascii_digit())
+                    });
+                    (rest.is_empty() || rest.starts_with('/')).then(|| rest.to_owned())
+                };
+                rest(known).is_some() && rest(known) == rest(asked)
+            })
 }
 
 fn redirect(to: &str, fields: &[(&str, String)]) -> Reply {
     let mut target = to.to_owned();
     for (number, (name, value)) in fields.iter().enumerate() {
-        let separator = if number > 0 || to.contains('?') { '&' } else { '?' };
+        let separator = if number > 0 || to.contains('?') {
+            '&'
+        } else {
+            '?'
+        };
         let value = utf8_percent_encode(value, NON_ALPHANUMERIC);
         let _ = write!(target, "{separator}{name}={value}");
     }
@@ -150,7 +176,9 @@ fn redirect(to: &str, fields: &[(&str, String)]) -> Reply {
     match HeaderValue::from_str(&target) {
         Ok(target) => {
             reply.headers_mut().insert(LOCATION, target);
-            reply.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+            reply
+                .headers_mut()
+                .insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
             reply
         }
         Err(_) => problem("The redirect address holds characters that cannot be sent."),
@@ -158,20 +186,31 @@ fn redirect(to: &str, fields: &[(&str, String)]) -> Reply {
 }
 
 fn developer_hub(shared: &Shared, form: Option<&HashMap<String, String>>) -> Reply {
-    let field = |name: &str| form.and_then(|form| form.get(name)).map_or("", String::as_str);
+    let field = |name: &str| {
+        form.and_then(|form| form.get(name))
+            .map_or("", String::as_str)
+    };
     let result = match form {
         None => String::new(),
-        Some(form) if form.contains_key("revoke") => match shared.revoke_certificate(field("revoke")) {
-            Ok(()) => "<p><b>Revoked.</b></p>".to_owned(),
-            Err(error) => format!("<p><b>{}</b></p>", escape(&error.to_string())),
-        },
+        Some(form) if form.contains_key("revoke") => {
+            match shared.revoke_certificate(field("revoke")) {
+                Ok(()) => "<p><b>Revoked.</b></p>".to_owned(),
+                Err(error) => format!("<p><b>{}</b></p>", escape(&error.to_string())),
+            }
+        }
         Some(_) => match shared.sign_csr(field("name"), field("csr")) {
             Ok(pem) => format!("<p><b>Your certificate:</b></p><pre>{}</pre>", escape(&pem)),
             Err(error) => format!("<p><b>Refused:</b> {}</p>", escape(&error.to_string())),
         },
     };
     let mut list = String::new();
-    for issued in shared.lock().hub.issued().iter().filter(|issued| !issued.revoked) {
+    for issued in shared
+        .lock()
+        .hub
+        .issued()
+        .iter()
+        .filter(|issued| !issued.revoked)
+    {
         let name = escape(&issued.name);
         let _ = write!(
             list,
@@ -217,7 +256,9 @@ fn document(status: StatusCode, title: &str, body: &str) -> Reply {
     // form-action is left open: Chromium applies it to the redirect after the form as well.
     reply.headers_mut().insert(
         CONTENT_SECURITY_POLICY,
-        HeaderValue::from_static("default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'"),
+        HeaderValue::from_static(
+            "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'",
+        ),
     );
     reply
 }
@@ -240,16 +281,31 @@ mod tests {
 
     #[test]
     fn only_a_loopback_redirect_may_change_its_port() {
-        assert!(same_redirect("http://127.0.0.1/callback", "http://127.0.0.1:4711/callback"));
-        assert!(same_redirect("https://a.example/back", "https://a.example/back"));
+        assert!(same_redirect(
+            "http://127.0.0.1/callback",
+            "http://127.0.0.1:4711/callback"
+        ));
+        assert!(same_redirect(
+            "https://a.example/back",
+            "https://a.example/back"
+        ));
         for (known, asked) in [
             ("http://127.0.0.1/callback", "http://127.0.0.1:4711/other"),
-            ("http://127.0.0.1/callback", "http://127.0.0.1.evil.example/callback"),
-            ("http://127.0.0.1/callback", "http://127.0.0.1:80@evil.example/callback"),
+            (
+                "http://127.0.0.1/callback",
+                "http://127.0.0.1.evil.example/callback",
+            ),
+            (
+                "http://127.0.0.1/callback",
+                "http://127.0.0.1:80@evil.example/callback",
+            ),
             ("https://a.example/back", "https://a.example:444/back"),
             ("https://a.example/back", "https://a.example/back/more"),
         ] {
-            assert!(!same_redirect(known, asked), "{known} must not allow {asked}");
+            assert!(
+                !same_redirect(known, asked),
+                "{known} must not allow {asked}"
+            );
         }
     }
 }

@@ -41,7 +41,10 @@ pub(super) async fn answer(
 ) -> Reply {
     // A web page of elsewhere could reach loopback through the browser; it always says so.
     if head.headers.contains_key(http::header::ORIGIN) {
-        return refuse(StatusCode::FORBIDDEN, "not for browsers; use curl or a test");
+        return refuse(
+            StatusCode::FORBIDDEN,
+            "not for browsers; use curl or a test",
+        );
     }
     let Ok(body) = upload.whole().await else {
         return refuse(StatusCode::BAD_REQUEST, "the body could not be read");
@@ -110,7 +113,10 @@ fn dispatch(shared: &Shared, method: &Method, path: &str, body: &Value) -> Reply
                     "profileId": profile,
                     "redirect_uri": redirect_uri,
                 })),
-                None => refuse(StatusCode::NOT_FOUND, "no such profile; GET /state lists them"),
+                None => refuse(
+                    StatusCode::NOT_FOUND,
+                    "no such profile; GET /state lists them",
+                ),
             }
         }
         ("POST", ["revoke"]) => {
@@ -134,7 +140,10 @@ fn dispatch(shared: &Shared, method: &Method, path: &str, body: &Value) -> Reply
             if shared.lock().tokens.reclaim(email) {
                 done()
             } else {
-                refuse(StatusCode::NOT_FOUND, "no user was registered with that e-mail")
+                refuse(
+                    StatusCode::NOT_FOUND,
+                    "no user was registered with that e-mail",
+                )
             }
         }
         ("POST", ["connections", "close"]) => {
@@ -145,11 +154,16 @@ fn dispatch(shared: &Shared, method: &Method, path: &str, body: &Value) -> Reply
             shared.connections.finish();
             done()
         }
-        ("GET", ["ca.pem"]) => {
-            reply::typed(StatusCode::OK, "application/x-pem-file", shared.ca_pem.clone())
-        }
+        ("GET", ["ca.pem"]) => reply::typed(
+            StatusCode::OK,
+            "application/x-pem-file",
+            shared.ca_pem.clone(),
+        ),
         ("GET", ["state"]) => ok(&state(shared)),
-        _ => refuse(StatusCode::NOT_FOUND, "no such operation; see the documentation of the control API"),
+        _ => refuse(
+            StatusCode::NOT_FOUND,
+            "no such operation; see the documentation of the control API",
+        ),
     }
 }
 
@@ -187,7 +201,10 @@ fn set_faults(shared: &Shared, value: Value) -> Reply {
             shared.lock().faults = faults;
             reply
         }
-        Err(error) => refuse(StatusCode::BAD_REQUEST, &format!("{error}; GET /faults shows every key")),
+        Err(error) => refuse(
+            StatusCode::BAD_REQUEST,
+            &format!("{error}; GET /faults shows every key"),
+        ),
     }
 }
 
@@ -213,7 +230,10 @@ fn merge(target: &mut Value, patch: &Value) {
 }
 
 fn ok<T: Serialize + ?Sized>(value: &T) -> Reply {
-    reply::json_reply(StatusCode::OK, &serde_json::to_value(value).unwrap_or_default())
+    reply::json_reply(
+        StatusCode::OK,
+        &serde_json::to_value(value).unwrap_or_default(),
+    )
 }
 
 fn refuse(status: StatusCode, hint: &str) -> Reply {

@@ -45,12 +45,17 @@ pub(super) struct Found {
 
 impl Found {
     pub(super) fn text(&self, name: &str) -> Option<&str> {
-        self.parameters.iter().find(|(known, _)| *known == name).map(|(_, value)| value.as_str())
+        self.parameters
+            .iter()
+            .find(|(known, _)| *known == name)
+            .map(|(_, value)| value.as_str())
     }
 
     /// The parameter as an id; zero, which names nothing, when it is not one.
     pub(super) fn id(&self, name: &str) -> u64 {
-        self.text(name).and_then(|text| text.parse().ok()).unwrap_or_default()
+        self.text(name)
+            .and_then(|text| text.parse().ok())
+            .unwrap_or_default()
     }
 }
 
@@ -97,7 +102,13 @@ pub(super) fn find(method: &str, path: &str) -> Result<Found, Lost> {
             continue;
         }
         if best.as_ref().is_none_or(|(most, _)| literals > *most) {
-            best = Some((literals, Found { endpoint, parameters }));
+            best = Some((
+                literals,
+                Found {
+                    endpoint,
+                    parameters,
+                },
+            ));
         }
     }
     match best {
@@ -122,10 +133,17 @@ fn split_version(path: &str) -> Option<(Version, &str)> {
     if ACTIVE.contains(&first) {
         return Some((Version::Calendar, tail));
     }
-    if let Some(number) = first.strip_prefix('v').and_then(|number| number.parse().ok()) {
+    if let Some(number) = first
+        .strip_prefix('v')
+        .and_then(|number| number.parse().ok())
+    {
         return Some((Version::Numbered(number), tail));
     }
-    if is_calendar(first) { None } else { unversioned }
+    if is_calendar(first) {
+        None
+    } else {
+        unversioned
+    }
 }
 
 fn is_calendar(segment: &str) -> bool {
@@ -136,7 +154,10 @@ fn is_calendar(segment: &str) -> bool {
 }
 
 /// Matches segment by segment; returns how many were literal, and the parameters.
-fn matches(template: &'static str, segments: &[&str]) -> Option<(usize, Vec<(&'static str, String)>)> {
+fn matches(
+    template: &'static str,
+    segments: &[&str],
+) -> Option<(usize, Vec<(&'static str, String)>)> {
     let mut literals = 0;
     let mut parameters = Vec::new();
     let mut given = segments.iter();
@@ -149,8 +170,12 @@ fn matches(template: &'static str, segments: &[&str]) -> Option<(usize, Vec<(&'s
             literals += 1;
             continue;
         };
-        let value = segment.strip_prefix(prefix).filter(|value| !value.is_empty())?;
-        let decoded = percent_encoding::percent_decode_str(value).decode_utf8().ok()?;
+        let value = segment
+            .strip_prefix(prefix)
+            .filter(|value| !value.is_empty())?;
+        let decoded = percent_encoding::percent_decode_str(value)
+            .decode_utf8()
+            .ok()?;
         parameters.push((name.trim_end_matches('}'), decoded.into_owned()));
     }
     given.next().is_none().then_some((literals, parameters))

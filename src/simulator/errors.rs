@@ -19,7 +19,9 @@ use super::reply::json_reply;
 #[derive(Debug, thiserror::Error)]
 pub enum SimulatorError {
     /// A listener could not take its address.
-    #[error("cannot listen on {address} for the {listener} listener: {source}; give a free port, or 0 for any")]
+    #[error(
+        "cannot listen on {address} for the {listener} listener: {source}; give a free port, or 0 for any"
+    )]
     Bind {
         /// Which listener.
         listener: &'static str,
@@ -29,10 +31,14 @@ pub enum SimulatorError {
         source: io::Error,
     },
     /// The certificate authority or a server certificate could not be made.
-    #[error("cannot make the simulator's certificates: {0}; check that every extra name is a DNS name or an IP address")]
+    #[error(
+        "cannot make the simulator's certificates: {0}; check that every extra name is a DNS name or an IP address"
+    )]
     Certificates(#[from] rcgen::Error),
     /// rustls refused a configuration built from those certificates.
-    #[error("cannot build the simulator's TLS configuration: {0}; this is a defect of the simulator, please report it")]
+    #[error(
+        "cannot build the simulator's TLS configuration: {0}; this is a defect of the simulator, please report it"
+    )]
     Tls(String),
     /// An option contradicts itself.
     #[error("{option}: {hint}")]
@@ -46,7 +52,10 @@ pub enum SimulatorError {
 
 /// `{"error":…,"error_description":…}`: the OAuth layer and the token check.
 pub(super) fn oauth(status: StatusCode, error: &str, description: &str) -> Reply {
-    json_reply(status, &json!({"error": error, "error_description": description}))
+    json_reply(
+        status,
+        &json!({"error": error, "error_description": description}),
+    )
 }
 
 /// No `Authorization` at all.
@@ -64,9 +73,7 @@ pub(super) fn invalid_token(shape: UnauthorizedShape, token: &str, path: &str, n
         UnauthorizedShape::InvalidToken => {
             oauth(StatusCode::UNAUTHORIZED, "invalid_token", "Invalid token")
         }
-        UnauthorizedShape::EchoesToken => {
-            oauth(StatusCode::UNAUTHORIZED, "invalid_token", token)
-        }
+        UnauthorizedShape::EchoesToken => oauth(StatusCode::UNAUTHORIZED, "invalid_token", token),
         UnauthorizedShape::UpperCase => json_reply(
             StatusCode::UNAUTHORIZED,
             &json!({
@@ -132,10 +139,13 @@ pub(super) fn too_many_requests(retry_after: u32) -> Reply {
         StatusCode::TOO_MANY_REQUESTS,
         &json!({"errors": [{"code": "rate_limited", "message": "Too many requests"}]}),
     );
-    reply.headers_mut().insert(RETRY_AFTER, HeaderValue::from(retry_after));
     reply
         .headers_mut()
-        .insert("x-rate-limited-by", HeaderValue::from_static("wise-public-api"));
+        .insert(RETRY_AFTER, HeaderValue::from(retry_after));
+    reply.headers_mut().insert(
+        "x-rate-limited-by",
+        HeaderValue::from_static("wise-public-api"),
+    );
     reply
 }
 

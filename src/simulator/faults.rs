@@ -131,18 +131,32 @@ pub struct Disturb {
 impl Disturb {
     /// This misbehaviour, `times` times.
     pub fn times(kind: Disturbance, times: u32) -> Self {
-        Self { kind, times: Some(times), prefix: None, retry_after: five() }
+        Self {
+            kind,
+            times: Some(times),
+            prefix: None,
+            retry_after: five(),
+        }
     }
 
     /// This misbehaviour until it is taken away.
     pub fn always(kind: Disturbance) -> Self {
-        Self { kind, times: None, prefix: None, retry_after: five() }
+        Self {
+            kind,
+            times: None,
+            prefix: None,
+            retry_after: five(),
+        }
     }
 
     /// Uses it up once for `path`; `None` when it does not apply or is used up.
     pub(super) fn take(slot: &mut Option<Self>, path: &str) -> Option<Self> {
         let disturb = slot.as_mut()?;
-        if disturb.prefix.as_ref().is_some_and(|prefix| !path.starts_with(prefix.as_str())) {
+        if disturb
+            .prefix
+            .as_ref()
+            .is_some_and(|prefix| !path.starts_with(prefix.as_str()))
+        {
             return None;
         }
         let taken = disturb.clone();
@@ -299,7 +313,9 @@ impl AddressRange {
         let IpAddr::V4(address) = address.to_canonical() else {
             return false;
         };
-        let mask = u32::MAX.checked_shl(u32::from(32 - self.prefix)).unwrap_or(0);
+        let mask = u32::MAX
+            .checked_shl(u32::from(32 - self.prefix))
+            .unwrap_or(0);
         address.to_bits() & mask == self.network.to_bits() & mask
     }
 }
@@ -310,7 +326,11 @@ impl FromStr for AddressRange {
     fn from_str(text: &str) -> Result<Self, NotAnAddressRange> {
         let (network, prefix) = text.split_once('/').unwrap_or((text, "32"));
         let network = network.parse().map_err(|_| NotAnAddressRange)?;
-        let prefix = prefix.parse().ok().filter(|prefix| *prefix <= 32).ok_or(NotAnAddressRange)?;
+        let prefix = prefix
+            .parse()
+            .ok()
+            .filter(|prefix| *prefix <= 32)
+            .ok_or(NotAnAddressRange)?;
         Ok(Self { network, prefix })
     }
 }
@@ -418,7 +438,10 @@ pub struct HubFaults {
 
 impl Default for HubFaults {
     fn default() -> Self {
-        Self { certificate_lifetime: 31_536_000, common_name: None }
+        Self {
+            certificate_lifetime: 31_536_000,
+            common_name: None,
+        }
     }
 }
 
@@ -432,7 +455,10 @@ mod tests {
             serde_json::from_str(r#"{"token":{"lifetime":3,"form":"four-kib"}}"#).unwrap();
         assert_eq!(faults.token.lifetime, 3);
         assert_eq!(faults.token.form, TokenForm::FourKib);
-        assert!(faults.token.previous_access_dies, "a refresh kills the previous token by default");
+        assert!(
+            faults.token.previous_access_dies,
+            "a refresh kills the previous token by default"
+        );
     }
 
     #[test]
@@ -453,7 +479,15 @@ mod tests {
         let range: AddressRange = "192.0.2.0/24".parse().unwrap();
         assert!(range.contains("192.0.2.77".parse().unwrap()));
         assert!(!range.contains("192.0.3.1".parse().unwrap()));
-        assert!("0.0.0.0/0".parse::<AddressRange>().unwrap().contains("8.8.8.8".parse().unwrap()));
-        assert_eq!("192.0.2.0/33".parse::<AddressRange>(), Err(NotAnAddressRange));
+        assert!(
+            "0.0.0.0/0"
+                .parse::<AddressRange>()
+                .unwrap()
+                .contains("8.8.8.8".parse().unwrap())
+        );
+        assert_eq!(
+            "192.0.2.0/33".parse::<AddressRange>(),
+            Err(NotAnAddressRange)
+        );
     }
 }

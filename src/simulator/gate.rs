@@ -66,7 +66,12 @@ pub(super) fn bearer(headers: &HeaderMap) -> Bearer {
 }
 
 /// What the recorder writes down about a credential.
-pub(super) fn recognise(shared: &Shared, state: &State, bearer: &Bearer, now: SystemTime) -> Credential {
+pub(super) fn recognise(
+    shared: &Shared,
+    state: &State,
+    bearer: &Bearer,
+    now: SystemTime,
+) -> Credential {
     let token = match bearer {
         Bearer::None => return Credential::None,
         Bearer::Several => return Credential::Several,
@@ -79,12 +84,23 @@ pub(super) fn recognise(shared: &Shared, state: &State, bearer: &Bearer, now: Sy
     }
     match state.tokens.present(token.expose(), now) {
         None => Credential::Unknown,
-        Some(Presented { holder: Holder::User { grant, profile }, generation, live, .. }) => {
-            Credential::User { grant, profile, generation, live }
-        }
-        Some(Presented { holder: Holder::Client, generation, live, .. }) => {
-            Credential::Client { generation, live }
-        }
+        Some(Presented {
+            holder: Holder::User { grant, profile },
+            generation,
+            live,
+            ..
+        }) => Credential::User {
+            grant,
+            profile,
+            generation,
+            live,
+        },
+        Some(Presented {
+            holder: Holder::Client,
+            generation,
+            live,
+            ..
+        }) => Credential::Client { generation, live },
     }
 }
 
@@ -147,7 +163,11 @@ pub(super) fn admit(
         Caller::Client => allowed.client,
         Caller::Nobody => allowed.none,
     };
-    if admitted { Ok(caller) } else { Err(errors::forbidden(visit.path, &now)) }
+    if admitted {
+        Ok(caller)
+    } else {
+        Err(errors::forbidden(visit.path, &now))
+    }
 }
 
 enum Refusal {
@@ -159,7 +179,8 @@ fn admit_personal(state: &State, visit: &Visit<'_>, _now: &str) -> Result<Caller
     let rules = &state.faults.personal;
     let allowed = &rules.allowed_addresses;
     let address = visit.connection.remote.ip();
-    if rules.revoked || !(allowed.is_empty() || allowed.iter().any(|range| range.contains(address))) {
+    if rules.revoked || !(allowed.is_empty() || allowed.iter().any(|range| range.contains(address)))
+    {
         return Err(Refusal::Dead);
     }
     if visit.connection.door == Door::Mtls {
@@ -204,7 +225,10 @@ pub(super) fn challenge(path: &str, now: SystemTime, with_body: bool, ott: Optio
         super::reply::empty(StatusCode::FORBIDDEN)
     };
     let headers = reply.headers_mut();
-    headers.insert("x-2fa-approval-result", HeaderValue::from_static("REJECTED"));
+    headers.insert(
+        "x-2fa-approval-result",
+        HeaderValue::from_static("REJECTED"),
+    );
     if let Some(ott) = ott.and_then(|ott| HeaderValue::from_str(ott).ok()) {
         headers.insert("x-2fa-approval", ott);
     }

@@ -28,7 +28,9 @@ pub enum HubError {
     #[error("ten certificates are active already; revoke one you no longer use")]
     TooMany,
     /// There is text outside the PEM block.
-    #[error("there is text outside the PEM block; paste only the lines from BEGIN to END (openssl: leave out -text)")]
+    #[error(
+        "there is text outside the PEM block; paste only the lines from BEGIN to END (openssl: leave out -text)"
+    )]
     TextAround,
     /// It is not a PEM certificate request.
     #[error("not a certificate request in PEM; it begins with -----BEGIN CERTIFICATE REQUEST-----")]
@@ -37,7 +39,9 @@ pub enum HubError {
     #[error("the request's signature does not match its key; make it again with the key it is for")]
     BadSignature,
     /// The subject has no organisation.
-    #[error("the subject has no organisation; O is mandatory, for instance -subj \"/C=EU/O=Your company\"")]
+    #[error(
+        "the subject has no organisation; O is mandatory, for instance -subj \"/C=EU/O=Your company\""
+    )]
     NoOrganisation,
     /// The key is of a kind or size Wise does not take.
     #[error("the key is {0}; use RSA of 2048, 3072 or 4096 bits, or ECC P-256 or P-384")]
@@ -46,7 +50,9 @@ pub enum HubError {
     #[error("no active certificate is named {0:?}; list them to see the names")]
     Unknown(String),
     /// Signing failed.
-    #[error("the certificate could not be signed: {0}; this is a defect of the simulator, please report it")]
+    #[error(
+        "the certificate could not be signed: {0}; this is a defect of the simulator, please report it"
+    )]
     Signing(String),
 }
 
@@ -73,8 +79,14 @@ pub(super) struct Hub {
 }
 
 const MOST_ACTIVE: usize = 10;
-const BEGIN: [&str; 2] = ["-----BEGIN CERTIFICATE REQUEST-----", "-----BEGIN NEW CERTIFICATE REQUEST-----"];
-const END: [&str; 2] = ["-----END CERTIFICATE REQUEST-----", "-----END NEW CERTIFICATE REQUEST-----"];
+const BEGIN: [&str; 2] = [
+    "-----BEGIN CERTIFICATE REQUEST-----",
+    "-----BEGIN NEW CERTIFICATE REQUEST-----",
+];
+const END: [&str; 2] = [
+    "-----END CERTIFICATE REQUEST-----",
+    "-----END NEW CERTIFICATE REQUEST-----",
+];
 
 impl Hub {
     /// Signs a request; the answer is the leaf alone, as PEM.
@@ -134,7 +146,9 @@ impl Hub {
 
     fn active(&self, now: SystemTime) -> impl Iterator<Item = &Issued> {
         let now = seconds(now);
-        self.issued.iter().filter(move |issued| !issued.revoked && issued.expires > now)
+        self.issued
+            .iter()
+            .filter(move |issued| !issued.revoked && issued.expires > now)
     }
 }
 
@@ -162,7 +176,9 @@ fn read_request(pem: &str) -> Result<Request, HubError> {
         X509CertificationRequest::from_der(&der).map_err(|_| HubError::NotARequest)?;
     let info = &request.certification_request_info;
     check_key(&info.subject_pki)?;
-    request.verify_signature().map_err(|_| HubError::BadSignature)?;
+    request
+        .verify_signature()
+        .map_err(|_| HubError::BadSignature)?;
     let organisation = info
         .subject
         .iter_organization()
@@ -190,7 +206,9 @@ fn check_key(key: &x509_parser::x509::SubjectPublicKeyInfo<'_>) -> Result<(), Hu
 }
 
 fn seconds(time: SystemTime) -> u64 {
-    time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs()
+    time.duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or_default()
+        .as_secs()
 }
 
 #[cfg(test)]
@@ -217,12 +235,22 @@ mod tests {
     }
 
     fn good() -> String {
-        request(&KeyPair::generate().unwrap(), &[(DnType::OrganizationName, "Acme")])
+        request(
+            &KeyPair::generate().unwrap(),
+            &[(DnType::OrganizationName, "Acme")],
+        )
     }
 
     fn sign(hub: &mut Hub, name: &str, pem: &str) -> Result<String, HubError> {
         let authority = Authority::new("clients", now()).unwrap();
-        hub.sign(&authority, "the-client", &HubFaults::default(), name, pem, now())
+        hub.sign(
+            &authority,
+            "the-client",
+            &HubFaults::default(),
+            name,
+            pem,
+            now(),
+        )
     }
 
     #[test]
@@ -230,7 +258,10 @@ mod tests {
         let key = KeyPair::generate().unwrap();
         let pem = request(
             &key,
-            &[(DnType::OrganizationName, "Acme"), (DnType::CommonName, "anything")],
+            &[
+                (DnType::OrganizationName, "Acme"),
+                (DnType::CommonName, "anything"),
+            ],
         );
         let leaf = sign(&mut Hub::default(), "one", &pem).unwrap();
         let (_, block) = x509_parser::pem::parse_x509_pem(leaf.as_bytes()).unwrap();
@@ -247,9 +278,11 @@ mod tests {
 
     impl PublicKeyDer for KeyPair {
         fn public_key_der_for_test(&self) -> Vec<u8> {
-            rustls_pki_types::SubjectPublicKeyInfoDer::from_pem_slice(self.public_key_pem().as_bytes())
-                .unwrap()
-                .to_vec()
+            rustls_pki_types::SubjectPublicKeyInfoDer::from_pem_slice(
+                self.public_key_pem().as_bytes(),
+            )
+            .unwrap()
+            .to_vec()
         }
     }
 
@@ -277,13 +310,19 @@ mod tests {
         );
         let key = KeyPair::generate_for(&rcgen::PKCS_ECDSA_P521_SHA512).unwrap();
         let pem = request(&key, &[(DnType::OrganizationName, "Acme")]);
-        assert!(matches!(sign(&mut Hub::default(), "one", &pem), Err(HubError::Key(_))));
+        assert!(matches!(
+            sign(&mut Hub::default(), "one", &pem),
+            Err(HubError::Key(_))
+        ));
     }
 
     #[test]
     fn a_request_without_an_organisation_is_refused() {
         let pem = request(&KeyPair::generate().unwrap(), &[(DnType::CommonName, "x")]);
-        assert_eq!(sign(&mut Hub::default(), "one", &pem), Err(HubError::NoOrganisation));
+        assert_eq!(
+            sign(&mut Hub::default(), "one", &pem),
+            Err(HubError::NoOrganisation)
+        );
     }
 
     #[test]
@@ -293,29 +332,43 @@ mod tests {
             format!("# our request\n{}", good()),
             format!("{}\ntrailing words", good()),
         ] {
-            assert_eq!(sign(&mut Hub::default(), "one", &pem), Err(HubError::TextAround));
+            assert_eq!(
+                sign(&mut Hub::default(), "one", &pem),
+                Err(HubError::TextAround)
+            );
         }
-        assert_eq!(sign(&mut Hub::default(), "one", "hello"), Err(HubError::NotARequest));
+        assert_eq!(
+            sign(&mut Hub::default(), "one", "hello"),
+            Err(HubError::NotARequest)
+        );
     }
 
     #[test]
     fn a_request_signed_with_another_key_is_refused() {
         let pem = good();
-        let mut der = CertificateSigningRequestDer::from_pem_slice(pem.as_bytes()).unwrap().to_vec();
+        let mut der = CertificateSigningRequestDer::from_pem_slice(pem.as_bytes())
+            .unwrap()
+            .to_vec();
         let last = der.len() - 1;
         der[last] ^= 1;
         let forged = rustls_pki_types::CertificateSigningRequestDer::from(der);
         use base64::Engine as _;
         let body = base64::engine::general_purpose::STANDARD.encode(&forged);
         let pem = format!("{}\n{body}\n{}", BEGIN[0], END[0]);
-        assert_eq!(sign(&mut Hub::default(), "one", &pem), Err(HubError::BadSignature));
+        assert_eq!(
+            sign(&mut Hub::default(), "one", &pem),
+            Err(HubError::BadSignature)
+        );
     }
 
     #[test]
     fn names_are_unique_among_active_certificates() {
         let mut hub = Hub::default();
         sign(&mut hub, "one", &good()).unwrap();
-        assert_eq!(sign(&mut hub, "one", &good()), Err(HubError::NameTaken("one".to_owned())));
+        assert_eq!(
+            sign(&mut hub, "one", &good()),
+            Err(HubError::NameTaken("one".to_owned()))
+        );
         hub.revoke("one").unwrap();
         assert!(sign(&mut hub, "one", &good()).is_ok());
         assert_eq!(sign(&mut hub, " ", &good()), Err(HubError::NoName));

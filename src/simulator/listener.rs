@@ -60,7 +60,10 @@ impl Connection {
 
     /// Puts bytes on the wire before whatever is written next. Only sensible on HTTP/1.1.
     pub(super) fn write_early(&self, bytes: &[u8]) {
-        self.early.lock().unwrap_or_else(PoisonError::into_inner).extend(bytes);
+        self.early
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .extend(bytes);
     }
 
     /// Waits until somebody ended the connection.
@@ -121,7 +124,9 @@ async fn connect(stream: TcpStream, remote: SocketAddr, door: Door, shared: Arc<
     } else {
         Transport::Bare(stream)
     };
-    let http2 = session.as_ref().map(|session| session.alpn.as_deref() == Some("h2"));
+    let http2 = session
+        .as_ref()
+        .map(|session| session.alpn.as_deref() == Some("h2"));
     let connection = Arc::new(Connection {
         id: shared.next_connection(),
         door,
@@ -132,7 +137,10 @@ async fn connect(stream: TcpStream, remote: SocketAddr, door: Door, shared: Arc<
         early: Mutex::default(),
     });
     // A resumed session skips the verifier, so a revoked certificate is looked for here again.
-    if connection.serial().is_some_and(|serial| shared.revocations.contains(serial)) {
+    if connection
+        .serial()
+        .is_some_and(|serial| shared.revocations.contains(serial))
+    {
         return;
     }
     serve(transport, http2, connection, shared).await;
@@ -144,10 +152,19 @@ async fn serve(
     connection: Arc<Connection>,
     shared: Arc<Shared>,
 ) {
-    let wire = Wire { transport, connection: Arc::clone(&connection) };
+    let wire = Wire {
+        transport,
+        connection: Arc::clone(&connection),
+    };
     let mut builder = auto::Builder::new(Tracked(shared.tracker.clone()));
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(None);
-    builder.http2().timer(TokioTimer::new()).max_header_list_size(64 * 1_024);
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(None);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_header_list_size(64 * 1_024);
     let builder = match http2 {
         Some(true) => builder.http2_only(),
         Some(false) => builder.http1_only(),
@@ -190,8 +207,14 @@ struct Epoch {
 
 impl Connections {
     pub(super) fn new(stop: CancellationToken) -> Self {
-        let epoch = Epoch { ended: stop.child_token(), drain: stop.child_token() };
-        Self { stop, epoch: Mutex::new(epoch) }
+        let epoch = Epoch {
+            ended: stop.child_token(),
+            drain: stop.child_token(),
+        };
+        Self {
+            stop,
+            epoch: Mutex::new(epoch),
+        }
     }
 
     /// Ends every connection at once, answered or not.
@@ -207,11 +230,19 @@ impl Connections {
     }
 
     fn child(&self) -> CancellationToken {
-        self.epoch.lock().unwrap_or_else(PoisonError::into_inner).ended.child_token()
+        self.epoch
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .ended
+            .child_token()
     }
 
     fn drain(&self) -> CancellationToken {
-        self.epoch.lock().unwrap_or_else(PoisonError::into_inner).drain.clone()
+        self.epoch
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .drain
+            .clone()
     }
 }
 
@@ -271,7 +302,11 @@ impl Transport {
 impl Wire {
     /// Writes what must go first; ready when nothing is left of it.
     fn poll_early(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let mut early = self.connection.early.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut early = self
+            .connection
+            .early
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         while !early.is_empty() {
             let (bytes, _) = early.as_slices();
             match self.transport.writer().poll_write(context, bytes) {

@@ -119,16 +119,26 @@ impl Simulator {
     ) -> Result<Self, SimulatorError> {
         if options.client_id.is_empty() {
             let hint = "a client id cannot be empty; leave it out for the default";
-            return Err(SimulatorError::Option { option: "client-id", hint });
+            return Err(SimulatorError::Option {
+                option: "client-id",
+                hint,
+            });
         }
         if options.business_profiles.is_empty() {
             let hint = "the account needs at least one business profile, for instance [30000000]";
-            return Err(SimulatorError::Option { option: "business-profiles", hint });
+            return Err(SimulatorError::Option {
+                option: "business-profiles",
+                hint,
+            });
         }
         let now = clock.wall();
         let servers = Authority::new("Simulated Wise server CA", now)?;
         let clients = Authority::new("Simulated Wise client CA", now)?;
-        let mut names = vec!["localhost".to_owned(), "127.0.0.1".to_owned(), "::1".to_owned()];
+        let mut names = vec![
+            "localhost".to_owned(),
+            "127.0.0.1".to_owned(),
+            "::1".to_owned(),
+        ];
         names.extend(options.names.iter().cloned());
         let identity = servers.server(names, now)?;
 
@@ -170,8 +180,14 @@ impl Simulator {
             tracker: TaskTracker::new(),
             stop,
         });
-        for (listener, door) in [(plain, Door::Plain), (mtls, Door::Mtls), (control, Door::Control)] {
-            shared.tracker.spawn(listener::accept(listener, door, Arc::clone(&shared)));
+        for (listener, door) in [
+            (plain, Door::Plain),
+            (mtls, Door::Mtls),
+            (control, Door::Control),
+        ] {
+            shared
+                .tracker
+                .spawn(listener::accept(listener, door, Arc::clone(&shared)));
         }
         Ok(Self { shared })
     }
@@ -207,7 +223,11 @@ impl Simulator {
 
     /// Base URL of the plain API host, without a trailing slash.
     pub fn plain_url(&self) -> String {
-        let scheme = if self.shared.tls_plain { "https" } else { "http" };
+        let scheme = if self.shared.tls_plain {
+            "https"
+        } else {
+            "http"
+        };
         format!("{scheme}://localhost:{}", self.plain_address().port())
     }
 
@@ -340,7 +360,9 @@ impl Drop for Simulator {
 
 impl fmt::Debug for Simulator {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Simulator").field("addresses", &self.shared.addresses).finish_non_exhaustive()
+        f.debug_struct("Simulator")
+            .field("addresses", &self.shared.addresses)
+            .finish_non_exhaustive()
     }
 }
 
@@ -410,7 +432,12 @@ impl Shared {
     fn authorise(&self, profile: u64, redirect_uri: &str) -> Option<String> {
         let now = self.now();
         let mut state = self.lock();
-        let State { tokens, faults, world, .. } = &mut *state;
+        let State {
+            tokens,
+            faults,
+            world,
+            ..
+        } = &mut *state;
         world
             .owns(profile)
             .then(|| tokens.authorise(profile, redirect_uri, &faults.token, now))
@@ -420,7 +447,11 @@ impl Shared {
 async fn bind(listener: &'static str, address: SocketAddr) -> Result<TcpListener, SimulatorError> {
     TcpListener::bind(address)
         .await
-        .map_err(|source| SimulatorError::Bind { listener, address, source })
+        .map_err(|source| SimulatorError::Bind {
+            listener,
+            address,
+            source,
+        })
 }
 
 fn local(
@@ -428,5 +459,9 @@ fn local(
     listener: &'static str,
     address: SocketAddr,
 ) -> Result<SocketAddr, SimulatorError> {
-    bound.local_addr().map_err(|source| SimulatorError::Bind { listener, address, source })
+    bound.local_addr().map_err(|source| SimulatorError::Bind {
+        listener,
+        address,
+        source,
+    })
 }

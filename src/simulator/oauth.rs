@@ -98,9 +98,11 @@ pub(super) async fn answer(
     let Ok(body) = upload.whole().await else {
         return invalid_request("Unreadable body");
     };
-    let is_form = headers
-        .get(CONTENT_TYPE)
-        .is_some_and(|value| value.as_bytes().starts_with(b"application/x-www-form-urlencoded"));
+    let is_form = headers.get(CONTENT_TYPE).is_some_and(|value| {
+        value
+            .as_bytes()
+            .starts_with(b"application/x-www-form-urlencoded")
+    });
     let form: HashMap<String, String> = if is_form {
         form_urlencoded::parse(&body).into_owned().collect()
     } else {
@@ -112,7 +114,9 @@ pub(super) async fn answer(
         let disturb = Disturb::take(&mut state.faults.token.disturb, "/oauth/token");
         let work = match disturb {
             Some(disturb) if disturb.kind != Disturbance::LoseAnswer => {
-                let outcome = Outcome::Disturbed { disturbance: disturb.kind };
+                let outcome = Outcome::Disturbed {
+                    disturbance: disturb.kind,
+                };
                 record(&mut state, connection, &form, None, None, outcome);
                 Err(disturb)
             }
@@ -150,7 +154,10 @@ fn decide(
 ) -> Reply {
     let grant_type = form.get("grant_type").map_or("", String::as_str);
     let refuse = |state: &mut State, error: &str, reason: &str, reply: Reply| {
-        let outcome = Outcome::Refused { error: error.to_owned(), reason: reason.to_owned() };
+        let outcome = Outcome::Refused {
+            error: error.to_owned(),
+            reason: reason.to_owned(),
+        };
         record(state, connection, form, None, None, outcome);
         reply
     };
@@ -171,7 +178,11 @@ fn decide(
         );
         return refuse(state, "invalid_client", "wrong client id or secret", reply);
     }
-    let field = |name: &str| form.get(name).map(String::as_str).filter(|value| !value.is_empty());
+    let field = |name: &str| {
+        form.get(name)
+            .map(String::as_str)
+            .filter(|value| !value.is_empty())
+    };
     let ask = match grant_type {
         "" => {
             let reply = invalid_request("Missing grant type");
@@ -184,7 +195,11 @@ fn decide(
             }
             _ => None,
         },
-        "registration_code" => match (field("client_id"), field("email"), field("registration_code")) {
+        "registration_code" => match (
+            field("client_id"),
+            field("email"),
+            field("registration_code"),
+        ) {
             (Some(client), Some(email), Some(code)) if client == shared.client_id => {
                 Some(Ask::Registration { email, code })
             }
@@ -202,7 +217,12 @@ fn decide(
     };
     let Some(ask) = ask else {
         let reply = invalid_request("Missing or wrong parameter");
-        return refuse(state, "invalid_request", "a field is missing or wrong", reply);
+        return refuse(
+            state,
+            "invalid_request",
+            "a field is missing or wrong",
+            reply,
+        );
     };
     let presented = match ask {
         Ask::Refresh { token } => state.tokens.refresh_origin(token),
@@ -216,17 +236,32 @@ fn decide(
                 Holder::User { profile, .. } => Some(profile),
                 Holder::Client => None,
             };
-            let outcome = Outcome::Minted { generation: minted.generation };
-            record(state, connection, form, profile, presented.map(|(generation, _)| generation), outcome);
+            let outcome = Outcome::Minted {
+                generation: minted.generation,
+            };
+            record(
+                state,
+                connection,
+                form,
+                profile,
+                presented.map(|(generation, _)| generation),
+                outcome,
+            );
             reply
         }
-        Err(Refused { reason, presented, profile }) => {
+        Err(Refused {
+            reason,
+            presented,
+            profile,
+        }) => {
             let status = match faults.token.invalid_grant_status {
                 InvalidGrantStatus::BadRequest => StatusCode::BAD_REQUEST,
                 InvalidGrantStatus::Unauthorized => StatusCode::UNAUTHORIZED,
             };
-            let outcome =
-                Outcome::Refused { error: "invalid_grant".to_owned(), reason: reason.to_owned() };
+            let outcome = Outcome::Refused {
+                error: "invalid_grant".to_owned(),
+                reason: reason.to_owned(),
+            };
             record(state, connection, form, profile, presented, outcome);
             errors::oauth(status, "invalid_grant", "Invalid user credentials.")
         }
@@ -241,7 +276,10 @@ fn record(
     presented: Option<u64>,
     outcome: Outcome,
 ) {
-    let certificate = connection.tls.as_ref().and_then(|tls| tls.client_certificate.as_ref());
+    let certificate = connection
+        .tls
+        .as_ref()
+        .and_then(|tls| tls.client_certificate.as_ref());
     let exchange = Exchange {
         number: state.exchanges.len() as u64 + 1,
         grant_type: form.get("grant_type").cloned().unwrap_or_default(),
@@ -266,9 +304,11 @@ fn is_partner(shared: &Shared, headers: &HeaderMap) -> bool {
         .and_then(|value| value.strip_prefix("Basic "))
         .and_then(|encoded| STANDARD.decode(encoded).ok())
         .and_then(|bytes| String::from_utf8(bytes).ok());
-    pair.as_deref().and_then(|pair| pair.split_once(':')).is_some_and(|(id, secret)| {
-        id == shared.client_id && Secret::new(secret).matches(&shared.client_secret)
-    })
+    pair.as_deref()
+        .and_then(|pair| pair.split_once(':'))
+        .is_some_and(|(id, secret)| {
+            id == shared.client_id && Secret::new(secret).matches(&shared.client_secret)
+        })
 }
 
 fn success(minted: &Minted, rules: &TokenFaults, now: SystemTime) -> Reply {
@@ -288,15 +328,24 @@ fn success(minted: &Minted, rules: &TokenFaults, now: SystemTime) -> Reply {
         if refresh.changed || rules.repeat_refresh_token {
             put("refresh_token", refresh.token.clone().into());
         }
-        let left = refresh.expires.duration_since(now).unwrap_or_default().as_secs();
+        let left = refresh
+            .expires
+            .duration_since(now)
+            .unwrap_or_default()
+            .as_secs();
         put("refresh_token_expires_in", left.into());
         if rules.expires_at {
-            put("refresh_token_expires_at", times::milliseconds(refresh.expires).into());
+            put(
+                "refresh_token_expires_at",
+                times::milliseconds(refresh.expires).into(),
+            );
         }
         put("created_at", times::nanoseconds(refresh.created).into());
     }
     let mut reply = json_reply(StatusCode::OK, &body);
-    reply.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    reply
+        .headers_mut()
+        .insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     reply
 }
 

@@ -74,7 +74,8 @@ mod tests {
     #[test]
     fn options_never_print_their_secrets() {
         let options: Options =
-            serde_json::from_str(r#"{"client-secret":"marker-1","personal-token":"marker-2"}"#).unwrap();
+            serde_json::from_str(r#"{"client-secret":"marker-1","personal-token":"marker-2"}"#)
+                .unwrap();
         let printed = format!("{options:?}");
         assert!(!printed.contains("marker-"), "secrets in Debug: {printed}");
         assert_eq!(options.client_secret.expose(), "marker-1");

@@ -44,7 +44,9 @@ impl Authority {
     pub(super) fn new(name: &str, now: SystemTime) -> Result<Self, rcgen::Error> {
         let mut params = CertificateParams::default();
         params.distinguished_name = DistinguishedName::new();
-        params.distinguished_name.push(DnType::OrganizationName, "Simulated Wise");
+        params
+            .distinguished_name
+            .push(DnType::OrganizationName, "Simulated Wise");
         params.distinguished_name.push(DnType::CommonName, name);
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
@@ -52,7 +54,10 @@ impl Authority {
         params.not_after = (now + DAY * 3_650).into();
         let key = KeyPair::generate()?;
         let certificate = params.self_signed(&key)?;
-        Ok(Self { issuer: Issuer::new(params, key), certificate })
+        Ok(Self {
+            issuer: Issuer::new(params, key),
+            certificate,
+        })
     }
 
     pub(super) fn pem(&self) -> String {
@@ -71,7 +76,9 @@ impl Authority {
     ) -> Result<ServerIdentity, rcgen::Error> {
         let mut params = CertificateParams::new(names)?;
         params.distinguished_name = DistinguishedName::new();
-        params.distinguished_name.push(DnType::CommonName, "simulated Wise API");
+        params
+            .distinguished_name
+            .push(DnType::CommonName, "simulated Wise API");
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.use_authority_key_identifier_extension = true;
@@ -96,8 +103,12 @@ impl Authority {
     ) -> Result<Leaf, rcgen::Error> {
         let mut params = CertificateParams::default();
         params.distinguished_name = DistinguishedName::new();
-        params.distinguished_name.push(DnType::OrganizationName, organisation);
-        params.distinguished_name.push(DnType::CommonName, common_name);
+        params
+            .distinguished_name
+            .push(DnType::OrganizationName, organisation);
+        params
+            .distinguished_name
+            .push(DnType::CommonName, common_name);
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.use_authority_key_identifier_extension = true;
@@ -110,15 +121,21 @@ impl Authority {
         let expires = now + lifetime;
         params.not_after = expires.into();
         let certificate = params.signed_by(key, &self.issuer)?;
-        Ok(Leaf { pem: certificate.pem(), serial: hex(&serial), expires })
+        Ok(Leaf {
+            pem: certificate.pem(),
+            serial: hex(&serial),
+            expires,
+        })
     }
 }
 
 /// Lower-case hex.
 pub(super) fn hex(bytes: &[u8]) -> String {
     use std::fmt::Write as _;
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    bytes
+        .iter()
+        .fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+            let _ = write!(text, "{byte:02x}");
+            text
+        })
 }

@@ -194,7 +194,10 @@ struct Inner {
 
 impl Recorder {
     pub(super) fn new(capacity: usize) -> Self {
-        Self { capacity, inner: Mutex::default() }
+        Self {
+            capacity,
+            inner: Mutex::default(),
+        }
     }
 
     /// Takes a request's head; returns its sequence number.
@@ -280,7 +283,10 @@ mod tests {
             method: "GET".to_owned(),
             target: "/".to_owned(),
             authority: None,
-            headers: Headers(vec![("authorization".to_owned(), "Bearer marker".to_owned())]),
+            headers: Headers(vec![(
+                "authorization".to_owned(),
+                "Bearer marker".to_owned(),
+            )]),
             tls: None,
             credential: Credential::None,
             body: BodySeen::default(),
@@ -296,7 +302,11 @@ mod tests {
             let sequence = recorder.arrived(request());
             recorder.answered(sequence, 200);
         }
-        let sequences: Vec<u64> = recorder.all().iter().map(|record| record.sequence).collect();
+        let sequences: Vec<u64> = recorder
+            .all()
+            .iter()
+            .map(|record| record.sequence)
+            .collect();
         assert_eq!(sequences, [2, 3]);
         assert_eq!(recorder.counters().by_status[&200], 3);
     }

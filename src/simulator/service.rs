@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use http::HeaderMap;
 use http::HeaderValue;
-use http::Method;
 use http::Request;
 use http::StatusCode;
 use http::Version;
@@ -86,7 +85,10 @@ fn write_down(shared: &Shared, connection: &Connection, head: &Parts, bearer: &B
     let credential = gate::recognise(shared, &shared.lock(), bearer, shared.now());
     let text = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
     let target = if head.version == Version::HTTP_2 {
-        head.uri.path_and_query().map_or("", |target| target.as_str()).to_owned()
+        head.uri
+            .path_and_query()
+            .map_or("", |target| target.as_str())
+            .to_owned()
     } else {
         head.uri.to_string()
     };
@@ -100,7 +102,10 @@ fn write_down(shared: &Shared, connection: &Connection, head: &Parts, bearer: &B
         target,
         authority: head.uri.authority().map(ToString::to_string),
         headers: Headers(
-            head.headers.iter().map(|(name, value)| (name.to_string(), text(value))).collect(),
+            head.headers
+                .iter()
+                .map(|(name, value)| (name.to_string(), text(value)))
+                .collect(),
         ),
         tls: connection.tls.clone(),
         credential,
@@ -119,7 +124,9 @@ fn stamp(reply: &mut Reply, asked: &HeaderMap) {
     if let Some(correlation) = asked.get("x-external-correlation-id")
         && correlation.len() <= 36
     {
-        reply.headers_mut().insert("x-external-correlation-id", correlation.clone());
+        reply
+            .headers_mut()
+            .insert("x-external-correlation-id", correlation.clone());
     }
 }
 
@@ -161,14 +168,18 @@ async fn route(
             now: shared.now(),
         };
         let admitted = if path.starts_with(transport::PREFIX) {
-            let any = Credentials { personal: true, user: true, client: true, none: false };
+            let any = Credentials {
+                personal: true,
+                user: true,
+                client: true,
+                none: false,
+            };
             gate::admit(shared, &state, &visit, any).map(|caller| (None, caller))
         } else {
-            find(shared, &state.faults.personal, &visit)
-                .and_then(|(found, allowed)| {
-                    let caller = gate::admit(shared, &state, &visit, allowed)?;
-                    Ok((Some(found), caller))
-                })
+            find(shared, &state.faults.personal, &visit).and_then(|(found, allowed)| {
+                let caller = gate::admit(shared, &state, &visit, allowed)?;
+                Ok((Some(found), caller))
+            })
         };
         // A refused call never gets as far as a service that could misbehave.
         let disturb = match &admitted {
@@ -181,7 +192,9 @@ async fn route(
         Ok(admitted) => admitted,
         Err(refusal) => return refusal,
     };
-    let lose = disturb.as_ref().is_some_and(|disturb| disturb.kind == Disturbance::LoseAnswer);
+    let lose = disturb
+        .as_ref()
+        .is_some_and(|disturb| disturb.kind == Disturbance::LoseAnswer);
     if let Some(disturb) = disturb
         && !lose
     {
@@ -205,12 +218,15 @@ fn check_host(shared: &Shared, connection: &Connection, path: &str) -> Option<Re
         Door::Control => None,
         Door::Plain => tls.enforced.then(|| errors::forbidden(path, &now)),
         Door::Mtls => {
-            let certificate =
-                connection.tls.as_ref().and_then(|session| session.client_certificate.as_ref());
+            let certificate = connection
+                .tls
+                .as_ref()
+                .and_then(|session| session.client_certificate.as_ref());
             match (certificate, tls.missing_certificate) {
-                (None, MissingCertificate::BadRequest) => {
-                    Some(reply::html(StatusCode::BAD_REQUEST, NO_CERTIFICATE.to_owned()))
-                }
+                (None, MissingCertificate::BadRequest) => Some(reply::html(
+                    StatusCode::BAD_REQUEST,
+                    NO_CERTIFICATE.to_owned(),
+                )),
                 (None, MissingCertificate::Forbidden | MissingCertificate::Alert) => {
                     Some(errors::forbidden(path, &now))
                 }
@@ -219,7 +235,11 @@ fn check_host(shared: &Shared, connection: &Connection, path: &str) -> Option<Re
                 {
                     Some(errors::forbidden(path, &now))
                 }
-                (Some(_), _) => None,
+                // It may have been revoked after the handshake.
+                (Some(certificate), _) => shared
+                    .revocations
+                    .contains(&certificate.serial)
+                    .then(|| errors::forbidden(path, &now)),
             }
         }
     }
@@ -235,9 +255,12 @@ fn find(
 ) -> Result<(Found, Credentials), Reply> {
     let now = times::nanoseconds(visit.now);
     let found = endpoints::find(visit.method.as_str(), visit.path).map_err(|lost| match lost {
-        Lost::Nowhere => {
-            errors::spring(StatusCode::NOT_FOUND, "No message available", visit.path, &now)
-        }
+        Lost::Nowhere => errors::spring(
+            StatusCode::NOT_FOUND,
+            "No message available",
+            visit.path,
+            &now,
+        ),
         Lost::OtherMethod => errors::spring(
             StatusCode::METHOD_NOT_ALLOWED,
             "Request method not supported",
@@ -329,9 +352,10 @@ async fn work(
         &mut state.tokens,
     );
     if approved {
-        reply
-            .headers_mut()
-            .insert("x-2fa-approval-result", HeaderValue::from_static("APPROVED"));
+        reply.headers_mut().insert(
+            "x-2fa-approval-result",
+            HeaderValue::from_static("APPROVED"),
+        );
     }
     reply
 }
@@ -354,7 +378,10 @@ fn authenticate_strongly(
     if !gate::challenged(state.faults.resource.sca, template, found.endpoint.sca) {
         return None;
     }
-    let presented = head.headers.get("x-2fa-approval").and_then(|value| value.to_str().ok());
+    let presented = head
+        .headers
+        .get("x-2fa-approval")
+        .and_then(|value| value.to_str().ok());
     if presented.is_some_and(|ott| state.world.challenges.spend(ott)) {
         return None;
     }
@@ -398,9 +425,4 @@ pub(super) async fn disturbed(disturb: &Disturb, connection: &Arc<Connection>) -
 pub(super) async fn vanish(connection: &Arc<Connection>, reset: bool) -> Reply {
     connection.cut(reset);
     std::future::pending().await
-}
-
-/// Whether the method has a body worth reading on the helper paths.
-pub(super) fn is_write(method: &Method) -> bool {
-    [Method::POST, Method::PUT, Method::PATCH, Method::DELETE].contains(method)
 }

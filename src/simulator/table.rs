@@ -7,12 +7,37 @@ use super::endpoints::Age;
 use super::endpoints::Credentials;
 use super::endpoints::Endpoint;
 
-const PU: Credentials = Credentials { personal: true, user: true, client: false, none: false };
-const U: Credentials = Credentials { personal: false, user: true, client: false, none: false };
-const C: Credentials = Credentials { personal: false, user: false, client: true, none: false };
-const ANY: Credentials = Credentials { personal: true, user: true, client: true, none: false };
+const PU: Credentials = Credentials {
+    personal: true,
+    user: true,
+    client: false,
+    none: false,
+};
+const U: Credentials = Credentials {
+    personal: false,
+    user: true,
+    client: false,
+    none: false,
+};
+const C: Credentials = Credentials {
+    personal: false,
+    user: false,
+    client: true,
+    none: false,
+};
+const ANY: Credentials = Credentials {
+    personal: true,
+    user: true,
+    client: true,
+    none: false,
+};
 /// No authentication is declared: any good token or none.
-const NONE: Credentials = Credentials { personal: true, user: true, client: true, none: true };
+const NONE: Credentials = Credentials {
+    personal: true,
+    user: true,
+    client: true,
+    none: true,
+};
 /// The illustrative quote: authentication is optional.
 const OPEN: Credentials = NONE;
 
@@ -24,7 +49,14 @@ const fn row(
     sca: bool,
     status: u16,
 ) -> Endpoint {
-    Endpoint { method, age, path, credentials, sca, status }
+    Endpoint {
+        method,
+        age,
+        path,
+        credentials,
+        sca,
+        status,
+    }
 }
 
 #[rustfmt::skip]

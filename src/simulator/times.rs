@@ -43,7 +43,9 @@ pub(super) fn offset(time: SystemTime) -> String {
 }
 
 fn format(time: SystemTime, as_text: &[BorrowedFormatItem<'_>]) -> String {
-    OffsetDateTime::from(time).format(as_text).unwrap_or_default()
+    OffsetDateTime::from(time)
+        .format(as_text)
+        .unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -41,11 +41,17 @@ pub(super) struct Revocations(RwLock<HashSet<String>>);
 
 impl Revocations {
     pub(super) fn add(&self, serial: String) {
-        self.0.write().unwrap_or_else(PoisonError::into_inner).insert(serial);
+        self.0
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(serial);
     }
 
     pub(super) fn contains(&self, serial: &str) -> bool {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).contains(serial)
+        self.0
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .contains(serial)
     }
 }
 
@@ -79,7 +85,9 @@ impl Tls {
         revoked: Arc<Revocations>,
     ) -> Result<Self, SimulatorError> {
         let mut roots = RootCertStore::empty();
-        roots.add(clients.der().clone()).map_err(|error| SimulatorError::Tls(error.to_string()))?;
+        roots
+            .add(clients.der().clone())
+            .map_err(|error| SimulatorError::Tls(error.to_string()))?;
         Ok(Self {
             provider: Arc::new(rustls::crypto::aws_lc_rs::default_provider()),
             identity,
@@ -100,8 +108,11 @@ impl Tls {
             (true, MissingCertificate::Alert) => Client::Required,
             (true, MissingCertificate::BadRequest | MissingCertificate::Forbidden) => Client::Asked,
         };
-        let shape =
-            Shape { client, http1_only: faults.http1_only, versions: faults.versions };
+        let shape = Shape {
+            client,
+            http1_only: faults.http1_only,
+            versions: faults.versions,
+        };
         let mut built = self.built.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(config) = built.get(&shape) {
             return Ok(Arc::clone(config));
@@ -220,7 +231,9 @@ impl ClientCertVerifier for Verifier {
                 Err(rustls::Error::InvalidCertificate(CertificateError::Revoked))
             }
             Some(_) => Ok(verified),
-            None => Err(rustls::Error::InvalidCertificate(CertificateError::BadEncoding)),
+            None => Err(rustls::Error::InvalidCertificate(
+                CertificateError::BadEncoding,
+            )),
         }
     }
 
@@ -230,7 +243,8 @@ impl ClientCertVerifier for Verifier {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.inner.verify_tls12_signature(message, certificate, signature)
+        self.inner
+            .verify_tls12_signature(message, certificate, signature)
     }
 
     fn verify_tls13_signature(
@@ -239,7 +253,8 @@ impl ClientCertVerifier for Verifier {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.inner.verify_tls13_signature(message, certificate, signature)
+        self.inner
+            .verify_tls13_signature(message, certificate, signature)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {

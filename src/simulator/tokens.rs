@@ -84,9 +84,17 @@ struct Grant {
 /// What a token request asks for.
 pub(super) enum Ask<'a> {
     ClientCredentials,
-    Code { code: &'a str, redirect_uri: &'a str },
-    Registration { email: &'a str, code: &'a str },
-    Refresh { token: &'a str },
+    Code {
+        code: &'a str,
+        redirect_uri: &'a str,
+    },
+    Registration {
+        email: &'a str,
+        code: &'a str,
+    },
+    Refresh {
+        token: &'a str,
+    },
 }
 
 /// A successful exchange.
@@ -138,15 +146,28 @@ impl Tokens {
         let code = random_text(24);
         let expires = now + Duration::from_secs(u64::from(rules.code_lifetime));
         let redirect_uri = redirect_uri.to_owned();
-        self.codes.insert(code.clone(), Code { profile, redirect_uri, expires });
+        self.codes.insert(
+            code.clone(),
+            Code {
+                profile,
+                redirect_uri,
+                expires,
+            },
+        );
         code
     }
 
     /// Remembers a user made by API.
     pub(super) fn register(&mut self, email: &str, code: &str, profile: u64) {
         let code = code.to_owned();
-        self.registrations
-            .insert(email.to_owned(), Registration { code, profile, reclaimed: false });
+        self.registrations.insert(
+            email.to_owned(),
+            Registration {
+                code,
+                profile,
+                reclaimed: false,
+            },
+        );
     }
 
     pub(super) fn is_registered(&self, email: &str) -> bool {
@@ -182,7 +203,10 @@ impl Tokens {
             Ask::ClientCredentials => Ok(self.mint_client(rules, certificate, now)),
             Ask::Code { code, redirect_uri } => {
                 // Used up even when the rest is wrong: a code gets one try.
-                let code = self.codes.remove(code).ok_or(refused("unknown or used code"))?;
+                let code = self
+                    .codes
+                    .remove(code)
+                    .ok_or(refused("unknown or used code"))?;
                 if now >= code.expires {
                     return Err(refused("code too old"));
                 }
@@ -192,8 +216,10 @@ impl Tokens {
                 Ok(self.open_grant(code.profile, rules, certificate, now))
             }
             Ask::Registration { email, code } => {
-                let registration =
-                    self.registrations.get(email).ok_or(refused("unknown e-mail"))?;
+                let registration = self
+                    .registrations
+                    .get(email)
+                    .ok_or(refused("unknown e-mail"))?;
                 if registration.reclaimed || registration.code != code {
                     return Err(refused("wrong registration code or reclaimed user"));
                 }
@@ -205,7 +231,9 @@ impl Tokens {
 
     /// Ends the live access token of `profile` without telling anyone; its grant goes on.
     pub(super) fn revoke_access(&mut self, profile: u64) -> usize {
-        self.kill_access(|holder| matches!(holder, Holder::User { profile: its, .. } if its == profile))
+        self.kill_access(
+            |holder| matches!(holder, Holder::User { profile: its, .. } if its == profile),
+        )
     }
 
     /// Ends all client-credentials tokens.
@@ -216,7 +244,11 @@ impl Tokens {
     /// The user disconnects the app: refresh and access tokens of `profile` are dead.
     pub(super) fn disconnect(&mut self, profile: u64) -> usize {
         let mut ended = 0;
-        for grant in self.grants.values_mut().filter(|grant| grant.profile == profile) {
+        for grant in self
+            .grants
+            .values_mut()
+            .filter(|grant| grant.profile == profile)
+        {
             ended += usize::from(!grant.dead);
             grant.dead = true;
         }
@@ -257,9 +289,21 @@ impl Tokens {
     ) -> Minted {
         self.client_generation += 1;
         let generation = self.client_generation;
-        let (access, expires) =
-            self.mint_access(Holder::Client, generation, rules.client_form, rules, certificate, now);
-        Minted { access, holder: Holder::Client, generation, expires, refresh: None }
+        let (access, expires) = self.mint_access(
+            Holder::Client,
+            generation,
+            rules.client_form,
+            rules,
+            certificate,
+            now,
+        );
+        Minted {
+            access,
+            holder: Holder::Client,
+            generation,
+            expires,
+            refresh: None,
+        }
     }
 
     fn open_grant(
@@ -270,7 +314,11 @@ impl Tokens {
         now: SystemTime,
     ) -> Minted {
         // The older refresh token is dead at once; its last access token lives on.
-        for grant in self.grants.values_mut().filter(|grant| grant.profile == profile) {
+        for grant in self
+            .grants
+            .values_mut()
+            .filter(|grant| grant.profile == profile)
+        {
             grant.dead = true;
         }
         let id = self.grants.keys().next_back().map_or(1, |last| last + 1);
@@ -278,7 +326,13 @@ impl Tokens {
         let (access, expires) = self.mint_access(holder, 1, rules.form, rules, certificate, now);
         let refresh = Uuid::new_v4().to_string();
         let refresh_expires = now + Duration::from_secs(u64::from(rules.refresh_lifetime));
-        self.refresh.insert(refresh.clone(), Refresh { grant: id, generation: 1 });
+        self.refresh.insert(
+            refresh.clone(),
+            Refresh {
+                grant: id,
+                generation: 1,
+            },
+        );
         self.grants.insert(
             id,
             Grant {
@@ -292,9 +346,19 @@ impl Tokens {
                 dead: false,
             },
         );
-        let refresh =
-            MintedRefresh { token: refresh, expires: refresh_expires, created: now, changed: true };
-        Minted { access, holder, generation: 1, expires, refresh: Some(refresh) }
+        let refresh = MintedRefresh {
+            token: refresh,
+            expires: refresh_expires,
+            created: now,
+            changed: true,
+        };
+        Minted {
+            access,
+            holder,
+            generation: 1,
+            expires,
+            refresh: Some(refresh),
+        }
     }
 
     fn renew(
@@ -304,11 +368,18 @@ impl Tokens {
         certificate: Option<&str>,
         now: SystemTime,
     ) -> Result<Minted, Refused> {
-        let presented = self.refresh.get(token).ok_or(refused("unknown refresh token"))?;
+        let presented = self
+            .refresh
+            .get(token)
+            .ok_or(refused("unknown refresh token"))?;
         let (id, presented) = (presented.grant, presented.generation);
         let grant = self.grants.get_mut(&id).ok_or(refused("unknown grant"))?;
         let profile = grant.profile;
-        let refuse = |reason| Refused { reason, presented: Some(presented), profile: Some(profile) };
+        let refuse = |reason| Refused {
+            reason,
+            presented: Some(presented),
+            profile: Some(profile),
+        };
         if grant.dead {
             return Err(refuse("grant ended"));
         }
@@ -322,7 +393,10 @@ impl Tokens {
                 Rotation::Always => !rules.old_refresh_dies,
                 // The generation that a forgiven repeat made is not a second chance.
                 Rotation::Grace => {
-                    previous && grant.forgiven.is_none_or(|generation| generation != presented)
+                    previous
+                        && grant
+                            .forgiven
+                            .is_none_or(|generation| generation != presented)
                 }
             };
             if !forgiven {
@@ -346,15 +420,36 @@ impl Tokens {
         let (access, expires) =
             self.mint_access(holder, generation, rules.form, rules, certificate, now);
         let changed = rules.rotation != Rotation::Never;
-        let refresh = if changed { Uuid::new_v4().to_string() } else { old_refresh };
-        self.refresh.insert(refresh.clone(), Refresh { grant: id, generation });
+        let refresh = if changed {
+            Uuid::new_v4().to_string()
+        } else {
+            old_refresh
+        };
+        self.refresh.insert(
+            refresh.clone(),
+            Refresh {
+                grant: id,
+                generation,
+            },
+        );
         if let Some(grant) = self.grants.get_mut(&id) {
             grant.generation = generation;
             grant.refresh.clone_from(&refresh);
             grant.access.clone_from(&access);
         }
-        let refresh = MintedRefresh { token: refresh, expires: refresh_expires, created, changed };
-        Ok(Minted { access, holder, generation, expires, refresh: Some(refresh) })
+        let refresh = MintedRefresh {
+            token: refresh,
+            expires: refresh_expires,
+            created,
+            changed,
+        };
+        Ok(Minted {
+            access,
+            holder,
+            generation,
+            expires,
+            refresh: Some(refresh),
+        })
     }
 
     fn mint_access(
@@ -369,14 +464,24 @@ impl Tokens {
         let expires = now + Duration::from_secs(u64::from(rules.lifetime));
         let token = token_text(form);
         let certificate = certificate.map(str::to_owned);
-        let access = Access { holder, generation, expires, dead: false, certificate };
+        let access = Access {
+            holder,
+            generation,
+            expires,
+            dead: false,
+            certificate,
+        };
         self.access.insert(token.clone(), access);
         (token, expires)
     }
 }
 
 fn refused(reason: &'static str) -> Refused {
-    Refused { reason, presented: None, profile: None }
+    Refused {
+        reason,
+        presented: None,
+        profile: None,
+    }
 }
 
 /// A token in the asked form.
@@ -417,7 +522,17 @@ mod tests {
 
     fn opened(tokens: &mut Tokens, rules: &TokenFaults, now: SystemTime) -> Minted {
         let code = tokens.authorise(PROFILE, HERE, rules, now);
-        tokens.exchange(&Ask::Code { code: &code, redirect_uri: HERE }, rules, None, now).unwrap()
+        tokens
+            .exchange(
+                &Ask::Code {
+                    code: &code,
+                    redirect_uri: HERE,
+                },
+                rules,
+                None,
+                now,
+            )
+            .unwrap()
     }
 
     fn renewed(tokens: &mut Tokens, token: &str, rules: &TokenFaults) -> Result<Minted, Refused> {
@@ -430,7 +545,11 @@ mod tests {
 
     #[test]
     fn a_refresh_ends_the_previous_access_token_at_once() {
-        let (now, rules, mut tokens) = (SystemTime::UNIX_EPOCH, TokenFaults::default(), Tokens::default());
+        let (now, rules, mut tokens) = (
+            SystemTime::UNIX_EPOCH,
+            TokenFaults::default(),
+            Tokens::default(),
+        );
         let first = opened(&mut tokens, &rules, now);
         let second = renewed(&mut tokens, &refresh_of(&first), &rules).unwrap();
         assert!(!tokens.present(&first.access, now).unwrap().live);
@@ -440,7 +559,10 @@ mod tests {
 
     #[test]
     fn the_previous_access_token_lives_on_when_the_switch_says_so() {
-        let rules = TokenFaults { previous_access_dies: false, ..TokenFaults::default() };
+        let rules = TokenFaults {
+            previous_access_dies: false,
+            ..TokenFaults::default()
+        };
         let (now, mut tokens) = (SystemTime::UNIX_EPOCH, Tokens::default());
         let first = opened(&mut tokens, &rules, now);
         renewed(&mut tokens, &refresh_of(&first), &rules).unwrap();
@@ -449,7 +571,10 @@ mod tests {
 
     #[test]
     fn without_rotation_the_refresh_token_keeps_its_value() {
-        let rules = TokenFaults { rotation: Rotation::Never, ..TokenFaults::default() };
+        let rules = TokenFaults {
+            rotation: Rotation::Never,
+            ..TokenFaults::default()
+        };
         let mut tokens = Tokens::default();
         let first = opened(&mut tokens, &rules, SystemTime::UNIX_EPOCH);
         let second = renewed(&mut tokens, &refresh_of(&first), &rules).unwrap();
@@ -462,15 +587,25 @@ mod tests {
         let (rules, mut tokens) = (TokenFaults::default(), Tokens::default());
         let first = opened(&mut tokens, &rules, SystemTime::UNIX_EPOCH);
         let second = renewed(&mut tokens, &refresh_of(&first), &rules).unwrap();
-        let refused = renewed(&mut tokens, &refresh_of(&first), &rules).err().unwrap();
+        let refused = renewed(&mut tokens, &refresh_of(&first), &rules)
+            .err()
+            .unwrap();
         assert_eq!(refused.presented, Some(1));
         assert!(renewed(&mut tokens, &refresh_of(&second), &rules).is_err());
-        assert!(!tokens.present(&second.access, SystemTime::UNIX_EPOCH).unwrap().live);
+        assert!(
+            !tokens
+                .present(&second.access, SystemTime::UNIX_EPOCH)
+                .unwrap()
+                .live
+        );
     }
 
     #[test]
     fn old_refresh_tokens_keep_working_when_the_switch_says_so() {
-        let rules = TokenFaults { old_refresh_dies: false, ..TokenFaults::default() };
+        let rules = TokenFaults {
+            old_refresh_dies: false,
+            ..TokenFaults::default()
+        };
         let mut tokens = Tokens::default();
         let first = opened(&mut tokens, &rules, SystemTime::UNIX_EPOCH);
         renewed(&mut tokens, &refresh_of(&first), &rules).unwrap();
@@ -479,37 +614,69 @@ mod tests {
 
     #[test]
     fn with_grace_one_repeat_of_the_previous_refresh_token_is_forgiven() {
-        let rules = TokenFaults { rotation: Rotation::Grace, ..TokenFaults::default() };
+        let rules = TokenFaults {
+            rotation: Rotation::Grace,
+            ..TokenFaults::default()
+        };
         let mut tokens = Tokens::default();
         let first = opened(&mut tokens, &rules, SystemTime::UNIX_EPOCH);
         renewed(&mut tokens, &refresh_of(&first), &rules).unwrap();
         let third = renewed(&mut tokens, &refresh_of(&first), &rules).unwrap();
         assert_eq!(third.generation, 3);
-        assert!(renewed(&mut tokens, &refresh_of(&first), &rules).is_err(), "a second repeat");
-        assert!(renewed(&mut tokens, &refresh_of(&third), &rules).is_err(), "the grant has ended");
+        assert!(
+            renewed(&mut tokens, &refresh_of(&first), &rules).is_err(),
+            "a second repeat"
+        );
+        assert!(
+            renewed(&mut tokens, &refresh_of(&third), &rules).is_err(),
+            "the grant has ended"
+        );
     }
 
     #[test]
     fn a_code_works_once_in_time_and_with_its_redirect_uri() {
-        let (now, rules, mut tokens) = (SystemTime::UNIX_EPOCH, TokenFaults::default(), Tokens::default());
+        let (now, rules, mut tokens) = (
+            SystemTime::UNIX_EPOCH,
+            TokenFaults::default(),
+            Tokens::default(),
+        );
         let code = tokens.authorise(PROFILE, HERE, &rules, now);
-        let ask = Ask::Code { code: &code, redirect_uri: HERE };
+        let ask = Ask::Code {
+            code: &code,
+            redirect_uri: HERE,
+        };
         assert!(tokens.exchange(&ask, &rules, None, now).is_ok());
         assert!(tokens.exchange(&ask, &rules, None, now).is_err(), "used");
 
         let code = tokens.authorise(PROFILE, HERE, &rules, now);
-        let ask = Ask::Code { code: &code, redirect_uri: "http://127.0.0.1/other" };
-        assert!(tokens.exchange(&ask, &rules, None, now).is_err(), "other redirect");
+        let ask = Ask::Code {
+            code: &code,
+            redirect_uri: "http://127.0.0.1/other",
+        };
+        assert!(
+            tokens.exchange(&ask, &rules, None, now).is_err(),
+            "other redirect"
+        );
 
         let code = tokens.authorise(PROFILE, HERE, &rules, now);
-        let ask = Ask::Code { code: &code, redirect_uri: HERE };
+        let ask = Ask::Code {
+            code: &code,
+            redirect_uri: HERE,
+        };
         let late = now + Duration::from_secs(1_800);
-        assert!(tokens.exchange(&ask, &rules, None, late).is_err(), "thirty minutes");
+        assert!(
+            tokens.exchange(&ask, &rules, None, late).is_err(),
+            "thirty minutes"
+        );
     }
 
     #[test]
     fn a_second_authorisation_ends_the_older_refresh_token_but_not_its_access_token() {
-        let (now, rules, mut tokens) = (SystemTime::UNIX_EPOCH, TokenFaults::default(), Tokens::default());
+        let (now, rules, mut tokens) = (
+            SystemTime::UNIX_EPOCH,
+            TokenFaults::default(),
+            Tokens::default(),
+        );
         let first = opened(&mut tokens, &rules, now);
         let second = opened(&mut tokens, &rules, now);
         assert!(renewed(&mut tokens, &refresh_of(&first), &rules).is_err());
@@ -519,9 +686,17 @@ mod tests {
 
     #[test]
     fn several_client_tokens_live_side_by_side() {
-        let (now, rules, mut tokens) = (SystemTime::UNIX_EPOCH, TokenFaults::default(), Tokens::default());
-        let one = tokens.exchange(&Ask::ClientCredentials, &rules, None, now).unwrap();
-        let two = tokens.exchange(&Ask::ClientCredentials, &rules, None, now).unwrap();
+        let (now, rules, mut tokens) = (
+            SystemTime::UNIX_EPOCH,
+            TokenFaults::default(),
+            Tokens::default(),
+        );
+        let one = tokens
+            .exchange(&Ask::ClientCredentials, &rules, None, now)
+            .unwrap();
+        let two = tokens
+            .exchange(&Ask::ClientCredentials, &rules, None, now)
+            .unwrap();
         assert!(one.refresh.is_none());
         assert!(tokens.present(&one.access, now).unwrap().live);
         assert!(tokens.present(&two.access, now).unwrap().live);
@@ -529,22 +704,45 @@ mod tests {
 
     #[test]
     fn a_registration_code_works_until_the_user_reclaims_the_account() {
-        let (now, rules, mut tokens) = (SystemTime::UNIX_EPOCH, TokenFaults::default(), Tokens::default());
+        let (now, rules, mut tokens) = (
+            SystemTime::UNIX_EPOCH,
+            TokenFaults::default(),
+            Tokens::default(),
+        );
         tokens.register("a@example.com", "secret", 7);
-        let ask = Ask::Registration { email: "a@example.com", code: "secret" };
+        let ask = Ask::Registration {
+            email: "a@example.com",
+            code: "secret",
+        };
         assert!(tokens.exchange(&ask, &rules, None, now).is_ok());
-        assert!(tokens.exchange(&ask, &rules, None, now).is_ok(), "it may be used again");
+        assert!(
+            tokens.exchange(&ask, &rules, None, now).is_ok(),
+            "it may be used again"
+        );
         tokens.reclaim("a@example.com");
         assert!(tokens.exchange(&ask, &rules, None, now).is_err());
     }
 
     #[test]
     fn an_access_token_expires() {
-        let rules = TokenFaults { lifetime: 3, ..TokenFaults::default() };
+        let rules = TokenFaults {
+            lifetime: 3,
+            ..TokenFaults::default()
+        };
         let (now, mut tokens) = (SystemTime::UNIX_EPOCH, Tokens::default());
         let minted = opened(&mut tokens, &rules, now);
-        assert!(tokens.present(&minted.access, now + Duration::from_millis(2_999)).unwrap().live);
-        assert!(!tokens.present(&minted.access, now + Duration::from_secs(3)).unwrap().live);
+        assert!(
+            tokens
+                .present(&minted.access, now + Duration::from_millis(2_999))
+                .unwrap()
+                .live
+        );
+        assert!(
+            !tokens
+                .present(&minted.access, now + Duration::from_secs(3))
+                .unwrap()
+                .live
+        );
     }
 
     #[test]

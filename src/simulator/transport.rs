@@ -79,7 +79,10 @@ pub(super) async fn answer(
         "slow" => {
             drain(upload).await;
             tokio::time::sleep(Duration::from_millis(query.number("head_ms").unwrap_or(0))).await;
-            slow(query.number("chunks").unwrap_or(1), query.number("chunk_ms").unwrap_or(0))
+            slow(
+                query.number("chunks").unwrap_or(1),
+                query.number("chunk_ms").unwrap_or(0),
+            )
         }
         "reset" => {
             drain(upload).await;
@@ -99,19 +102,29 @@ pub(super) async fn answer(
         "gzip" => {
             drain(upload).await;
             let mut reply = reply::typed(StatusCode::OK, "application/json", gzip(GZIPPED));
-            reply.headers_mut().insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+            reply
+                .headers_mut()
+                .insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
             reply
         }
         "status" => {
             drain(upload).await;
-            match argument.parse().ok().and_then(|code: u16| StatusCode::from_u16(code).ok()) {
+            match argument
+                .parse()
+                .ok()
+                .and_then(|code: u16| StatusCode::from_u16(code).ok())
+            {
                 Some(code) if code.as_u16() >= 200 => reply::empty(code),
                 Some(_) | None => not_found(),
             }
         }
         "early-hints" => {
             drain(upload).await;
-            informational(head, connection, "103 Early Hints\r\nlink: </style.css>; rel=preload")
+            informational(
+                head,
+                connection,
+                "103 Early Hints\r\nlink: </style.css>; rel=preload",
+            )
         }
         "processing" => {
             drain(upload).await;
@@ -124,13 +137,20 @@ pub(super) async fn answer(
         "too-large" => {
             drop(upload);
             let now = times::nanoseconds(shared.now());
-            errors::spring(StatusCode::PAYLOAD_TOO_LARGE, "Payload Too Large", path, &now)
+            errors::spring(
+                StatusCode::PAYLOAD_TOO_LARGE,
+                "Payload Too Large",
+                path,
+                &now,
+            )
         }
         "last" => {
             drain(upload).await;
             let mut reply = reply::json_reply(StatusCode::OK, &json!({"last": true}));
             if head.version != Version::HTTP_2 {
-                reply.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+                reply
+                    .headers_mut()
+                    .insert(CONNECTION, HeaderValue::from_static("close"));
             }
             reply
         }
@@ -140,7 +160,10 @@ pub(super) async fn answer(
 
 /// The pattern of `bytes/{n}`: byte `i` of the body is `i % 251`.
 fn pattern(offset: u64, length: usize) -> Bytes {
-    (offset..).take(length).map(|position| (position % 251) as u8).collect()
+    (offset..)
+        .take(length)
+        .map(|position| (position % 251) as u8)
+        .collect()
 }
 
 async fn drain(upload: Upload) {
@@ -201,23 +224,33 @@ fn bytes(length: u64, chunked: bool) -> Reply {
     });
     let mut reply = reply::scripted(StatusCode::OK, OCTETS, steps);
     if !chunked {
-        reply.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(length));
+        reply
+            .headers_mut()
+            .insert(CONTENT_LENGTH, HeaderValue::from(length));
     }
     reply
 }
 
 fn slow(chunks: u64, pause: u64) -> Reply {
     let steps = (0..chunks).flat_map(move |number| {
-        [Step::Wait(Duration::from_millis(pause)), Step::Chunk(format!("chunk {number}\n").into())]
+        [
+            Step::Wait(Duration::from_millis(pause)),
+            Step::Chunk(format!("chunk {number}\n").into()),
+        ]
     });
     reply::scripted(StatusCode::OK, "text/plain;charset=UTF-8", steps)
 }
 
 fn truncated(length: u64, connection: &Arc<Connection>, reset: bool) -> Reply {
     let half = usize::try_from(length / 2).unwrap_or(0).min(1 << 20);
-    let steps = [Step::Chunk(pattern(0, half)), Step::Cut(Arc::clone(connection), reset)];
+    let steps = [
+        Step::Chunk(pattern(0, half)),
+        Step::Cut(Arc::clone(connection), reset),
+    ];
     let mut reply = reply::scripted(StatusCode::OK, OCTETS, steps.into_iter());
-    reply.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(length));
+    reply
+        .headers_mut()
+        .insert(CONTENT_LENGTH, HeaderValue::from(length));
     reply
 }
 
@@ -225,15 +258,23 @@ fn informational(head: &Parts, connection: &Connection, line: &str) -> Reply {
     if head.version == Version::HTTP_11 {
         connection.write_early(format!("HTTP/1.1 {line}\r\n\r\n").as_bytes());
     }
-    reply::json_reply(StatusCode::OK, &json!({"informational": head.version == Version::HTTP_11}))
+    reply::json_reply(
+        StatusCode::OK,
+        &json!({"informational": head.version == Version::HTTP_11}),
+    )
 }
 
 fn trailers() -> Reply {
     let mut fields = HeaderMap::new();
     fields.insert("x-checksum", HeaderValue::from_static("simulated"));
-    let steps = [Step::Chunk(Bytes::from_static(b"body before trailers")), Step::Trailers(fields)];
+    let steps = [
+        Step::Chunk(Bytes::from_static(b"body before trailers")),
+        Step::Trailers(fields),
+    ];
     let mut reply = reply::scripted(StatusCode::OK, OCTETS, steps.into_iter());
-    reply.headers_mut().insert(TRAILER, HeaderValue::from_static("x-checksum"));
+    reply
+        .headers_mut()
+        .insert(TRAILER, HeaderValue::from_static("x-checksum"));
     reply
 }
 
@@ -254,7 +295,11 @@ fn gzip(plain: &[u8]) -> Bytes {
 fn crc32(bytes: &[u8]) -> u32 {
     !bytes.iter().fold(u32::MAX, |crc, byte| {
         (0..8).fold(crc ^ u32::from(*byte), |crc, _| {
-            if crc & 1 == 1 { crc >> 1 ^ 0xedb8_8320 } else { crc >> 1 }
+            if crc & 1 == 1 {
+                crc >> 1 ^ 0xedb8_8320
+            } else {
+                crc >> 1
+            }
         })
     })
 }

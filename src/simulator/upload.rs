@@ -117,8 +117,14 @@ impl Upload {
             .take()
             .filter(|_| self.complete)
             .and_then(|json| serde_json::from_slice::<Value>(&json).ok())
-            .and_then(|json| json.get("customerTransactionId")?.as_str().map(str::to_owned));
-        self.shared.recorder.body(self.sequence, seen.clone(), transaction);
+            .and_then(|json| {
+                json.get("customerTransactionId")?
+                    .as_str()
+                    .map(str::to_owned)
+            });
+        self.shared
+            .recorder
+            .body(self.sequence, seen.clone(), transaction);
         seen
     }
 }

@@ -65,18 +65,29 @@ impl Balances {
     }
 
     pub(super) fn find(&self, profile: u64, id: u64) -> Option<&Balance> {
-        self.all.get(&id).filter(|balance| balance.profile == profile)
+        self.all
+            .get(&id)
+            .filter(|balance| balance.profile == profile)
     }
 
     pub(super) fn credit(&mut self, profile: u64, currency: &'static str, cents: i64) {
         if let Some(id) = self.standard(profile, currency) {
-            let now = self.all.get(&id).map_or(SystemTime::UNIX_EPOCH, |balance| balance.modified);
+            let now = self
+                .all
+                .get(&id)
+                .map_or(SystemTime::UNIX_EPOCH, |balance| balance.modified);
             self.change(id, cents, "REFUND", "Refund", now);
         }
     }
 
     /// Adds money from nowhere; `false` when there is no such balance.
-    pub(super) fn top_up(&mut self, profile: u64, id: u64, cents: i64, now: SystemTime) -> Option<Value> {
+    pub(super) fn top_up(
+        &mut self,
+        profile: u64,
+        id: u64,
+        cents: i64,
+        now: SystemTime,
+    ) -> Option<Value> {
         self.find(profile, id)?;
         self.change(id, cents, "TOPUP", "Simulated top-up", now);
         self.find(profile, id).map(Balance::json)
@@ -92,7 +103,9 @@ impl Balances {
         now: SystemTime,
     ) -> bool {
         let id = self.standard(profile, currency);
-        let enough = id.and_then(|id| self.all.get(&id)).filter(|balance| balance.cents >= cents);
+        let enough = id
+            .and_then(|id| self.all.get(&id))
+            .filter(|balance| balance.cents >= cents);
         let Some(id) = enough.map(|balance| balance.id) else {
             return false;
         };
@@ -108,14 +121,18 @@ impl Balances {
         if let Some(done) = self.done.get(&key) {
             return json_reply(StatusCode::CREATED, done);
         }
-        let bad = |path, message| errors::field(StatusCode::BAD_REQUEST, "NOT_VALID", path, message);
+        let bad =
+            |path, message| errors::field(StatusCode::BAD_REQUEST, "NOT_VALID", path, message);
         let Some(currency) = call.body["currency"].as_str().and_then(money::currency) else {
             return bad("currency", "Currency is not supported");
         };
         let name = call.body["name"].as_str();
         let kind = match call.body["type"].as_str() {
             Some("STANDARD") if self.standard(call.profile(), currency).is_some() => {
-                return bad("currency", "A standard balance in this currency is open already");
+                return bad(
+                    "currency",
+                    "A standard balance in this currency is open already",
+                );
             }
             Some("STANDARD") => "STANDARD",
             Some("SAVINGS") if name.is_some() => "SAVINGS",
@@ -181,9 +198,13 @@ impl Balances {
         if let Some(done) = self.done.get(&key) {
             return json_reply(StatusCode::CREATED, done);
         }
-        let bad = |path, message| errors::field(StatusCode::BAD_REQUEST, "NOT_VALID", path, message);
+        let bad =
+            |path, message| errors::field(StatusCode::BAD_REQUEST, "NOT_VALID", path, message);
         let (kind, from, to, out, gain, rate) = if let Some(id) = call.body["quoteId"].as_str() {
-            let Some(quote) = quotes.find(id).filter(|quote| quote.profile() == Some(profile)) else {
+            let Some(quote) = quotes
+                .find(id)
+                .filter(|quote| quote.profile() == Some(profile))
+            else {
                 return bad("quoteId", "Quote not found");
             };
             let (Some(from), Some(to)) = (
@@ -192,13 +213,26 @@ impl Balances {
             ) else {
                 return bad("quoteId", "There is no balance in that currency");
             };
-            ("CONVERSION", from, to, quote.source_cents(), quote.target_cents(), Some(quote.rate()))
+            (
+                "CONVERSION",
+                from,
+                to,
+                quote.source_cents(),
+                quote.target_cents(),
+                Some(quote.rate()),
+            )
         } else {
-            let id = |name: &str| call.body[name].as_u64().filter(|id| self.find(profile, *id).is_some());
+            let id = |name: &str| {
+                call.body[name]
+                    .as_u64()
+                    .filter(|id| self.find(profile, *id).is_some())
+            };
             let (Some(from), Some(to)) = (id("sourceBalanceId"), id("targetBalanceId")) else {
                 return bad("sourceBalanceId", "Balance not found");
             };
-            let Some(cents) = money::cents(&call.body["amount"]["value"]).filter(|cents| *cents > 0) else {
+            let Some(cents) =
+                money::cents(&call.body["amount"]["value"]).filter(|cents| *cents > 0)
+            else {
                 return bad("amount", "Amount must be greater than zero");
             };
             let currency = |id| self.all.get(&id).map(|balance: &Balance| balance.currency);
@@ -207,7 +241,11 @@ impl Balances {
             }
             ("TRANSFER", from, to, cents, cents, None)
         };
-        if self.all.get(&from).is_none_or(|balance| balance.cents < out) {
+        if self
+            .all
+            .get(&from)
+            .is_none_or(|balance| balance.cents < out)
+        {
             let message = "Balance has not enough money";
             return errors::field(
                 StatusCode::UNPROCESSABLE_ENTITY,
@@ -222,7 +260,9 @@ impl Balances {
         self.change(from, -out, &reference, "Moved money", call.now);
         self.change(to, gain, &reference, "Moved money", call.now);
         let shown = |id: u64, cents: i64| {
-            self.all.get(&id).map_or(Value::Null, |balance| money::amount(cents, balance.currency))
+            self.all.get(&id).map_or(Value::Null, |balance| {
+                money::amount(cents, balance.currency)
+            })
         };
         let after = |id: u64| {
             self.all.get(&id).map_or(Value::Null, |balance| {
@@ -290,7 +330,13 @@ impl Balances {
             balance.cents += cents;
             balance.modified = at;
             let (running, reference) = (balance.cents, reference.to_owned());
-            balance.lines.push(Line { at, cents, running, reference, description });
+            balance.lines.push(Line {
+                at,
+                cents,
+                running,
+                reference,
+                description,
+            });
         }
     }
 }

@@ -38,7 +38,14 @@ impl Challenges {
             "TRANSFER__FUND"
         };
         let token = Uuid::new_v4().to_string();
-        self.open.insert(token.clone(), Challenge { action, passed: false, opened: now });
+        self.open.insert(
+            token.clone(),
+            Challenge {
+                action,
+                passed: false,
+                opened: now,
+            },
+        );
         token
     }
 
@@ -54,11 +61,19 @@ impl Challenges {
         let token = call.header("one-time-token").unwrap_or_default().to_owned();
         let Some(challenge) = self.open.get_mut(&token) else {
             let message = "One time token not found";
-            return errors::field(StatusCode::BAD_REQUEST, "NOT_VALID", "One-Time-Token", message);
+            return errors::field(
+                StatusCode::BAD_REQUEST,
+                "NOT_VALID",
+                "One-Time-Token",
+                message,
+            );
         };
         let path = call.found.endpoint.path;
         if path.ends_with("/trigger") {
-            return json_reply(StatusCode::OK, &json!({"obfuscatedPhoneNo": "*********8888"}));
+            return json_reply(
+                StatusCode::OK,
+                &json!({"obfuscatedPhoneNo": "*********8888"}),
+            );
         }
         if path.ends_with("/verify") {
             if call.body["otpCode"] != CODE {
@@ -77,7 +92,11 @@ impl Challenges {
                 "passed": false,
             })]
         };
-        let age = call.now.duration_since(challenge.opened).unwrap_or_default().as_secs();
+        let age = call
+            .now
+            .duration_since(challenge.opened)
+            .unwrap_or_default()
+            .as_secs();
         let properties = json!({
             "oneTimeToken": token,
             "challenges": left,

@@ -78,7 +78,12 @@ impl Call<'_> {
     /// Spring's JSON 404 for things that are not there.
     fn missing(&self, what: &str) -> Reply {
         let now = times::nanoseconds(self.now);
-        errors::spring(StatusCode::NOT_FOUND, &format!("{what} not found"), self.path, &now)
+        errors::spring(
+            StatusCode::NOT_FOUND,
+            &format!("{what} not found"),
+            self.path,
+            &now,
+        )
     }
 
     fn foreign(&self) -> Reply {
@@ -87,14 +92,16 @@ impl Call<'_> {
 
     /// The idempotency header some calls demand.
     fn idempotence(&self) -> Result<&str, Reply> {
-        self.header("x-idempotence-uuid").filter(|id| !id.is_empty()).ok_or_else(|| {
-            errors::field(
-                StatusCode::BAD_REQUEST,
-                "NotNull",
-                "X-idempotence-uuid",
-                "Missing request header 'X-idempotence-uuid'",
-            )
-        })
+        self.header("x-idempotence-uuid")
+            .filter(|id| !id.is_empty())
+            .ok_or_else(|| {
+                errors::field(
+                    StatusCode::BAD_REQUEST,
+                    "NotNull",
+                    "X-idempotence-uuid",
+                    "Missing request header 'X-idempotence-uuid'",
+                )
+            })
     }
 }
 
@@ -193,7 +200,10 @@ impl World {
                 }
             }
             ("GET" | "POST", "/quotes/{quoteId}/account-requirements") => {
-                match self.quotes.find(call.found.text("quoteId").unwrap_or_default()) {
+                match self
+                    .quotes
+                    .find(call.found.text("quoteId").unwrap_or_default())
+                {
                     Some(quote) => recipients::requirements(quote.target_currency()),
                     None => call.missing("Quote"),
                 }
@@ -226,7 +236,11 @@ fn generic(call: &Call<'_>) -> Reply {
         return empty(status);
     }
     if endpoint.path.ends_with(".pdf") {
-        return typed(status, "application/pdf", statements::pdf("Wise (simulated)", 1_024));
+        return typed(
+            status,
+            "application/pdf",
+            statements::pdf("Wise (simulated)", 1_024),
+        );
     }
     let what = endpoint
         .path

@@ -24,13 +24,19 @@ pub(super) fn known() -> impl Iterator<Item = (&'static str, &'static str)> {
 
 /// The currency as this world spells it.
 pub(super) fn currency(code: &str) -> Option<&'static str> {
-    PER_EURO.iter().find(|(known, _, _)| *known == code).map(|(known, _, _)| *known)
+    PER_EURO
+        .iter()
+        .find(|(known, _, _)| *known == code)
+        .map(|(known, _, _)| *known)
 }
 
 /// Millionths of `target` that one `source` buys.
 pub(super) fn rate(source: &str, target: &str) -> Option<i64> {
     let per_euro = |code: &str| {
-        PER_EURO.iter().find(|(known, _, _)| *known == code).map(|(_, _, rate)| *rate)
+        PER_EURO
+            .iter()
+            .find(|(known, _, _)| *known == code)
+            .map(|(_, _, rate)| *rate)
     };
     Some(per_euro(target)? * MILLION / per_euro(source)?)
 }
@@ -49,11 +55,17 @@ pub(super) fn needed(cents: i64, rate: i64) -> i64 {
 /// A JSON number as hundredths; digits beyond the second are cut off.
 pub(super) fn cents(value: &Value) -> Option<i64> {
     let text = value.as_number()?.to_string();
-    let (sign, digits) = text.strip_prefix('-').map_or((1, text.as_str()), |rest| (-1, rest));
+    let (sign, digits) = text
+        .strip_prefix('-')
+        .map_or((1, text.as_str()), |rest| (-1, rest));
     let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
     let fraction: String = fraction.chars().chain("00".chars()).take(2).collect();
     let whole: i64 = whole.parse().ok()?;
-    Some(sign * whole.checked_mul(100)?.checked_add(fraction.parse().ok()?)?)
+    Some(
+        sign * whole
+            .checked_mul(100)?
+            .checked_add(fraction.parse().ok()?)?,
+    )
 }
 
 /// Hundredths as a JSON number.
@@ -77,7 +89,9 @@ pub(super) fn text(cents: i64) -> String {
 }
 
 fn decimal(value: i64, places: u32) -> Value {
-    plain(value, places).parse::<Number>().map_or(Value::Null, Value::Number)
+    plain(value, places)
+        .parse::<Number>()
+        .map_or(Value::Null, Value::Number)
 }
 
 fn plain(value: i64, places: u32) -> String {
@@ -93,7 +107,12 @@ mod tests {
 
     #[test]
     fn amounts_survive_the_way_in_and_out() {
-        for (input, hundredths) in [("100", 10_000), ("0.1", 10), ("-7.76", -776), ("12.345", 1_234)] {
+        for (input, hundredths) in [
+            ("100", 10_000),
+            ("0.1", 10),
+            ("-7.76", -776),
+            ("12.345", 1_234),
+        ] {
             let value: Value = serde_json::from_str(input).unwrap();
             assert_eq!(cents(&value), Some(hundredths), "{input}");
         }

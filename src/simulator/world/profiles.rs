@@ -69,7 +69,10 @@ impl Profiles {
             };
             all.push(make(*id, Kind::Business, name));
         }
-        Self { all, next_user: OWNER + 1 }
+        Self {
+            all,
+            next_user: OWNER + 1,
+        }
     }
 
     /// The account holder's profiles.
@@ -95,21 +98,30 @@ impl Profiles {
 
     pub(super) fn me(&self, caller: Caller) -> Reply {
         let profile = self.visible(caller).first().copied();
-        let (user, email) = profile
-            .map_or((OWNER, OWNER_EMAIL), |profile| (profile.user, profile.email.as_str()));
+        let (user, email) = profile.map_or((OWNER, OWNER_EMAIL), |profile| {
+            (profile.user, profile.email.as_str())
+        });
         json_reply(StatusCode::OK, &user_json(user, email))
     }
 
     pub(super) fn user(&self, call: &Call<'_>) -> Reply {
         let id = call.found.id("userId");
-        match self.visible(call.caller).iter().find(|profile| profile.user == id) {
+        match self
+            .visible(call.caller)
+            .iter()
+            .find(|profile| profile.user == id)
+        {
             Some(profile) => json_reply(StatusCode::OK, &user_json(id, &profile.email)),
             None => errors::forbidden(call.path, &times::nanoseconds(call.now)),
         }
     }
 
     pub(super) fn list(&self, caller: Caller) -> Reply {
-        let list: Vec<Value> = self.visible(caller).into_iter().map(Profile::json).collect();
+        let list: Vec<Value> = self
+            .visible(caller)
+            .into_iter()
+            .map(Profile::json)
+            .collect();
         json_reply(StatusCode::OK, &list.into())
     }
 
@@ -123,14 +135,21 @@ impl Profiles {
     pub(super) fn sign_up(&mut self, call: &Call<'_>, tokens: &mut Tokens) -> Reply {
         let text = |key: &str| call.body[key].as_str();
         let (Some(email), Some(code)) = (text("email"), text("registrationCode")) else {
-            let path = if text("email").is_none() { "email" } else { "registrationCode" };
+            let path = if text("email").is_none() {
+                "email"
+            } else {
+                "registrationCode"
+            };
             return errors::field(StatusCode::BAD_REQUEST, "NotNull", path, "must not be null");
         };
         if code.chars().count() < 32 {
             let message = "size must be at least 32";
             return errors::field(StatusCode::BAD_REQUEST, "Size", "registrationCode", message);
         }
-        if !email.split_once('@').is_some_and(|(name, host)| !name.is_empty() && host.contains('.')) {
+        if !email
+            .split_once('@')
+            .is_some_and(|(name, host)| !name.is_empty() && host.contains('.'))
+        {
             let message = "not a well-formed email address";
             return errors::field(StatusCode::UNPROCESSABLE_ENTITY, "ERROR", "email", message);
         }

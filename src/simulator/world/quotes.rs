@@ -88,12 +88,23 @@ impl Quotes {
             return call.missing("Quote");
         };
         let mut body = json!({"sourceCurrency": quote.source, "targetCurrency": quote.target});
-        let amount = if quote.by_source { "sourceAmount" } else { "targetAmount" };
-        let cents = if quote.by_source { quote.source_cents } else { quote.target_cents };
+        let amount = if quote.by_source {
+            "sourceAmount"
+        } else {
+            "targetAmount"
+        };
+        let cents = if quote.by_source {
+            quote.source_cents
+        } else {
+            quote.target_cents
+        };
         body[amount] = money::number(cents);
         if let Some(changes) = call.body.as_object() {
             // Naming one amount replaces the other.
-            for (name, other) in [("sourceAmount", "targetAmount"), ("targetAmount", "sourceAmount")] {
+            for (name, other) in [
+                ("sourceAmount", "targetAmount"),
+                ("targetAmount", "sourceAmount"),
+            ] {
                 if changes.get(name).is_some_and(|value| !value.is_null()) {
                     body[other] = Value::Null;
                 }
@@ -116,7 +127,8 @@ impl Quotes {
     }
 
     fn mine(&self, call: &Call<'_>) -> Option<&Quote> {
-        self.find(call.found.text("quoteId")?).filter(|quote| quote.profile == Some(call.profile()))
+        self.find(call.found.text("quoteId")?)
+            .filter(|quote| quote.profile == Some(call.profile()))
     }
 }
 
@@ -142,13 +154,21 @@ impl Quote {
             match (amount("sourceAmount")?, amount("targetAmount")?) {
                 (Some(_), Some(_)) => {
                     let message = "Only one of sourceAmount and targetAmount";
-                    return Err(bad("error.quote.amount.onlySingle", "sourceAmount", message));
+                    return Err(bad(
+                        "error.quote.amount.onlySingle",
+                        "sourceAmount",
+                        message,
+                    ));
                 }
                 (None, None) => {
                     let message = "One of sourceAmount and targetAmount is needed";
                     return Err(bad("NotNull", "sourceAmount", message));
                 }
-                (Some(cents), None) => (cents, money::exchanged((cents - fee(cents)).max(0), rate), true),
+                (Some(cents), None) => (
+                    cents,
+                    money::exchanged((cents - fee(cents)).max(0), rate),
+                    true,
+                ),
                 (None, Some(cents)) => {
                     let net = money::needed(cents, rate);
                     (net + fee(net), cents, false)
@@ -207,7 +227,11 @@ impl Quote {
 
     fn json(&self) -> Value {
         let expires = times::seconds(self.created + HELD);
-        let status = if self.transfer.is_some() { "ACCEPTED" } else { "PENDING" };
+        let status = if self.transfer.is_some() {
+            "ACCEPTED"
+        } else {
+            "PENDING"
+        };
         let fee = fee(self.source_cents);
         let mut json = json!({
             "id": self.id,
@@ -251,10 +275,16 @@ fn fee(cents: i64) -> i64 {
 
 pub(super) fn currencies(call: &Call<'_>) -> Reply {
     // Only to show that Accept-Language arrived.
-    let german = call.header("accept-language").is_some_and(|language| language.starts_with("de"));
+    let german = call
+        .header("accept-language")
+        .is_some_and(|language| language.starts_with("de"));
     let list: Vec<Value> = money::known()
         .map(|(code, name)| {
-            let name = if german && code == "USD" { "US-Dollar" } else { name };
+            let name = if german && code == "USD" {
+                "US-Dollar"
+            } else {
+                name
+            };
             json!({"code": code, "symbol": code, "name": name, "supportsDecimals": true})
         })
         .collect();
@@ -266,7 +296,12 @@ pub(super) fn rates(call: &Call<'_>) -> Reply {
     let chosen = |name: &str| match call.query(name) {
         None => Ok(None),
         Some(code) => money::currency(code).map(Some).ok_or_else(|| {
-            errors::spring(StatusCode::BAD_REQUEST, "Invalid parameters", call.path, &now)
+            errors::spring(
+                StatusCode::BAD_REQUEST,
+                "Invalid parameters",
+                call.path,
+                &now,
+            )
         }),
     };
     let (source, target) = match (chosen("source"), chosen("target")) {
@@ -275,8 +310,11 @@ pub(super) fn rates(call: &Call<'_>) -> Reply {
     };
     let time = times::offset(call.now);
     let mut list = Vec::new();
-    for (from, _) in money::known().filter(|(code, _)| source.is_none_or(|source| source == *code)) {
-        for (to, _) in money::known().filter(|(code, _)| target.is_none_or(|target| target == *code)) {
+    for (from, _) in money::known().filter(|(code, _)| source.is_none_or(|source| source == *code))
+    {
+        for (to, _) in
+            money::known().filter(|(code, _)| target.is_none_or(|target| target == *code))
+        {
             if from != to {
                 let rate = money::rate(from, to).map_or(Value::Null, money::rate_number);
                 list.push(json!({"rate": rate, "source": from, "target": to, "time": time}));

@@ -34,17 +34,24 @@ impl Recipients {
         let Some(currency) = call.body["currency"].as_str().and_then(money::currency) else {
             return bad("NOT_VALID", "currency", "Please specify a valid currency");
         };
-        let Some(name) = call.body["accountHolderName"].as_str().filter(|name| !name.is_empty()) else {
-            return bad("NOT_VALID", "accountHolderName", "Please enter the account holder's full name");
+        let Some(name) = call.body["accountHolderName"]
+            .as_str()
+            .filter(|name| !name.is_empty())
+        else {
+            return bad(
+                "NOT_VALID",
+                "accountHolderName",
+                "Please enter the account holder's full name",
+            );
         };
         let Some(kind) = call.body["type"].as_str() else {
             return bad("NOT_VALID", "type", "Please specify the account type");
         };
         let details = &call.body["details"];
         if kind == "sort_code"
-            && !details["sortCode"].as_str().is_some_and(|code| {
-                code.chars().filter(char::is_ascii_digit).count() == 6
-            })
+            && !details["sortCode"]
+                .as_str()
+                .is_some_and(|code| code.chars().filter(char::is_ascii_digit).count() == 6)
         {
             return bad("NOT_VALID", "sortCode", "Please enter a valid sort code");
         }
@@ -77,7 +84,9 @@ impl Recipients {
             .range(from..)
             .filter(|(_, recipient)| recipient.profile == profile)
             .filter(|(_, recipient)| recipient.json["active"] == true)
-            .filter(|(_, recipient)| wanted.is_none_or(|wanted| recipient.json["currency"] == wanted));
+            .filter(|(_, recipient)| {
+                wanted.is_none_or(|wanted| recipient.json["currency"] == wanted)
+            });
         let content: Vec<Value> = matching
             .by_ref()
             .take(usize::try_from(size).unwrap_or(20))
@@ -117,9 +126,21 @@ impl Recipients {
 /// The form for a recipient in `currency`.
 pub(super) fn requirements(currency: &str) -> Reply {
     let (kind, title, keys): (&str, &str, &[&str]) = match currency {
-        "GBP" => ("sort_code", "Local bank account", &["sortCode", "accountNumber"]),
-        "USD" => ("aba", "Local bank account", &["abartn", "accountNumber", "accountType"]),
-        "AUD" => ("australian", "Local bank account", &["bsbCode", "accountNumber"]),
+        "GBP" => (
+            "sort_code",
+            "Local bank account",
+            &["sortCode", "accountNumber"],
+        ),
+        "USD" => (
+            "aba",
+            "Local bank account",
+            &["abartn", "accountNumber", "accountType"],
+        ),
+        "AUD" => (
+            "australian",
+            "Local bank account",
+            &["bsbCode", "accountNumber"],
+        ),
         _ => ("iban", "Bank account with IBAN", &["IBAN"]),
     };
     let fields: Vec<Value> = keys

@@ -29,7 +29,12 @@ impl World {
         let id = call.body["balanceId"].as_u64().unwrap_or_default();
         let Some(cents) = money::cents(&call.body["amount"]).filter(|cents| *cents > 0) else {
             let message = "must be greater than zero";
-            return errors::field(StatusCode::BAD_REQUEST, "error.greaterThanZero", "amount", message);
+            return errors::field(
+                StatusCode::BAD_REQUEST,
+                "error.greaterThanZero",
+                "amount",
+                message,
+            );
         };
         match self.balances.top_up(profile, id, cents, call.now) {
             Some(balance) => json_reply(

@@ -52,15 +52,19 @@ pub(super) fn statement(call: &Call<'_>, balances: &Balances, profiles: &Profile
             let size = usize::try_from(call.faults.resource.pdf_bytes).unwrap_or(4_096);
             typed(StatusCode::OK, "application/pdf", pdf(&title, size))
         }
-        Some("xlsx" | "xml" | "mt940" | "qif") => {
-            typed(StatusCode::OK, "application/octet-stream", as_csv(balance, &lines))
-        }
+        Some("xlsx" | "xml" | "mt940" | "qif") => typed(
+            StatusCode::OK,
+            "application/octet-stream",
+            as_csv(balance, &lines),
+        ),
         Some(_) | None => call.missing("Statement format"),
     }
 }
 
 fn as_json(call: &Call<'_>, balance: &Balance, lines: &[&Line], profiles: &Profiles) -> Reply {
-    let holder = profiles.find(balance.profile).map_or("", |profile| profile.name.as_str());
+    let holder = profiles
+        .find(balance.profile)
+        .map_or("", |profile| profile.name.as_str());
     let transactions: Vec<Value> = lines
         .iter()
         .rev()
@@ -96,7 +100,8 @@ fn as_json(call: &Call<'_>, balance: &Balance, lines: &[&Line], profiles: &Profi
 }
 
 fn as_csv(balance: &Balance, lines: &[&Line]) -> String {
-    let mut csv = "\"TransferWise ID\",Date,Amount,Currency,Description,\"Running Balance\"\n".to_owned();
+    let mut csv =
+        "\"TransferWise ID\",Date,Amount,Currency,Description,\"Running Balance\"\n".to_owned();
     for line in lines {
         let _ = writeln!(
             csv,
@@ -134,7 +139,11 @@ pub(super) fn pdf(title: &str, size: usize) -> Bytes {
     for offset in offsets {
         let _ = write!(tail, "{offset:010} 00000 n \n");
     }
-    let _ = write!(tail, "trailer\n<< /Size {} /Root 1 0 R >>\nstartxref\n", objects.len() + 1);
+    let _ = write!(
+        tail,
+        "trailer\n<< /Size {} /Root 1 0 R >>\nstartxref\n",
+        objects.len() + 1
+    );
     // The cross-reference table's own offset has as many digits as the padded size at most.
     let rest = tail.len() + size.to_string().len() + "\n%%EOF\n".len();
     let padding = size.saturating_sub(pdf.len() + rest);
@@ -155,7 +164,11 @@ mod tests {
     #[test]
     fn a_pdf_is_about_as_large_as_asked_and_points_to_its_own_table() {
         let pdf = pdf("Test", 100_000);
-        assert!((99_990..=100_000).contains(&pdf.len()), "{} bytes", pdf.len());
+        assert!(
+            (99_990..=100_000).contains(&pdf.len()),
+            "{} bytes",
+            pdf.len()
+        );
         let text = String::from_utf8(pdf.to_vec()).unwrap();
         let start: usize = text.lines().rev().nth(1).unwrap().parse().unwrap();
         assert!(text[start..].starts_with("xref"));

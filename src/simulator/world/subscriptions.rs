@@ -59,7 +59,8 @@ impl Subscriptions {
     }
 
     fn create(&mut self, call: &Call<'_>, scope: Scope) -> Reply {
-        let bad = |path, message| errors::field(StatusCode::BAD_REQUEST, "NOT_VALID", path, message);
+        let bad =
+            |path, message| errors::field(StatusCode::BAD_REQUEST, "NOT_VALID", path, message);
         let (Some(name), Some(trigger)) =
             (call.body["name"].as_str(), call.body["trigger_on"].as_str())
         else {
@@ -68,14 +69,21 @@ impl Subscriptions {
         let delivery = &call.body["delivery"];
         let url = delivery["url"].as_str().unwrap_or_default();
         if !is_receiver(url) {
-            return bad("delivery.url", "An https URL with a domain name and no query is needed");
+            return bad(
+                "delivery.url",
+                "An https URL with a domain name and no query is needed",
+            );
         }
         let id = Uuid::new_v4().to_string();
         let (domain, owner, creator) = match scope {
             Scope::Application => ("application", call.client_id.to_owned(), "application"),
             Scope::Profile(profile) => ("profile", profile.to_string(), "user"),
         };
-        let created_by = if creator == "user" { "9889627".to_owned() } else { owner.clone() };
+        let created_by = if creator == "user" {
+            "9889627".to_owned()
+        } else {
+            owner.clone()
+        };
         let mut json = json!({
             "id": id,
             "name": name,

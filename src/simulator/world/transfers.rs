@@ -75,11 +75,16 @@ impl Status {
     pub(super) fn leads_to(self, next: Self) -> bool {
         matches!(
             (self, next),
-            (Self::IncomingPaymentWaiting, Self::Processing | Self::Cancelled)
-                | (Self::Processing, Self::FundsConverted | Self::Cancelled)
+            (
+                Self::IncomingPaymentWaiting,
+                Self::Processing | Self::Cancelled
+            ) | (Self::Processing, Self::FundsConverted | Self::Cancelled)
                 | (Self::FundsConverted, Self::OutgoingPaymentSent)
                 | (Self::OutgoingPaymentSent, Self::BouncedBack)
-                | (Self::BouncedBack | Self::Processing | Self::FundsConverted, Self::FundsRefunded)
+                | (
+                    Self::BouncedBack | Self::Processing | Self::FundsConverted,
+                    Self::FundsRefunded
+                )
         )
     }
 
@@ -157,7 +162,9 @@ impl World {
             ("POST", "/transfers") => return self.create_transfer(call),
             ("GET", "/transfers") => {
                 // Without a profile Wise means the personal one, whatever the token is for.
-                let named = call.query("profile").map(|profile| profile.parse().unwrap_or(0));
+                let named = call
+                    .query("profile")
+                    .map(|profile| profile.parse().unwrap_or(0));
                 let profile = named.unwrap_or_else(|| self.profiles.personal());
                 if !self.may_use(call.caller, profile) {
                     return match named {
@@ -184,7 +191,11 @@ impl World {
             }
             ("GET", path) if path.ends_with(".pdf") || path.ends_with("/noc") => {
                 let title = format!("Transfer {id}");
-                typed(StatusCode::OK, "application/pdf", statements::pdf(&title, 2_048))
+                typed(
+                    StatusCode::OK,
+                    "application/pdf",
+                    statements::pdf(&title, 2_048),
+                )
             }
             _ => super::generic(call),
         }
@@ -195,10 +206,16 @@ impl World {
             errors::field(StatusCode::UNPROCESSABLE_ENTITY, "NOT_VALID", path, message)
         };
         let Some(transaction) = call.body["customerTransactionId"].as_str() else {
-            return bad("customerTransactionId", "Please specify customerTransactionId");
+            return bad(
+                "customerTransactionId",
+                "Please specify customerTransactionId",
+            );
         };
-        if let Some(transfer) =
-            self.transfers.by_transaction.get(transaction).and_then(|id| self.transfers.all.get(id))
+        if let Some(transfer) = self
+            .transfers
+            .by_transaction
+            .get(transaction)
+            .and_then(|id| self.transfers.all.get(id))
         {
             // The same transaction is the same transfer.
             if !self.may_use(call.caller, transfer.profile) {
@@ -206,7 +223,10 @@ impl World {
             }
             return json_reply(StatusCode::OK, &transfer.json());
         }
-        let quote = call.body["quoteUuid"].as_str().and_then(|id| self.quotes.find(id)).cloned();
+        let quote = call.body["quoteUuid"]
+            .as_str()
+            .and_then(|id| self.quotes.find(id))
+            .cloned();
         let Some((quote, profile)) =
             quote.and_then(|quote| quote.profile().map(|profile| (quote, profile)))
         else {
@@ -225,7 +245,12 @@ impl World {
         if self.recipients.owner(recipient) != Some(profile) {
             return bad("targetAccount", "Recipient not found");
         }
-        let id = self.transfers.all.keys().next_back().map_or(FIRST, |last| last + 1);
+        let id = self
+            .transfers
+            .all
+            .keys()
+            .next_back()
+            .map_or(FIRST, |last| last + 1);
         let transfer = Transfer {
             id,
             profile,
@@ -238,14 +263,19 @@ impl World {
             target: quote.target_currency(),
             target_cents: quote.target_cents(),
             rate: quote.rate(),
-            reference: call.body["details"]["reference"].as_str().unwrap_or_default().to_owned(),
+            reference: call.body["details"]["reference"]
+                .as_str()
+                .unwrap_or_default()
+                .to_owned(),
             details: call.body["details"].clone(),
             created: call.now,
             payments: Vec::new(),
         };
         let reply = json_reply(StatusCode::OK, &transfer.json());
         self.quotes.uses(quote.id(), id);
-        self.transfers.by_transaction.insert(transaction.to_owned(), id);
+        self.transfers
+            .by_transaction
+            .insert(transaction.to_owned(), id);
         self.transfers.all.insert(id, transfer);
         reply
     }
@@ -299,9 +329,10 @@ impl World {
         {
             let (status, code) = match call.faults.resource.insufficient_funds {
                 InsufficientFunds::Created => (StatusCode::CREATED, "balance.insufficient-funds"),
-                InsufficientFunds::Unprocessable => {
-                    (StatusCode::UNPROCESSABLE_ENTITY, "balance.payment-option-unavailable")
-                }
+                InsufficientFunds::Unprocessable => (
+                    StatusCode::UNPROCESSABLE_ENTITY,
+                    "balance.payment-option-unavailable",
+                ),
             };
             let body = json!({
                 "type": kind,
