@@ -15,10 +15,10 @@ use http::request::Parts;
 use percent_encoding::NON_ALPHANUMERIC;
 use percent_encoding::utf8_percent_encode;
 
-use super::Shared;
 use super::errors;
 use super::reply;
 use super::reply::Reply;
+use super::shared::Shared;
 use super::times;
 use super::upload::Upload;
 

@@ -25,12 +25,12 @@ use serde::Serialize;
 use serde_json::Value;
 use serde_json::json;
 
-use super::Shared;
 use super::faults::Faults;
 use super::hub::HubError;
 use super::listener::Connection;
 use super::reply;
 use super::reply::Reply;
+use super::shared::Shared;
 use super::upload::Upload;
 
 pub(super) async fn answer(

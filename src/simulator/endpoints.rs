@@ -16,6 +16,14 @@ pub(super) struct Endpoint {
     pub(super) status: u16,
 }
 
+impl Endpoint {
+    pub(super) fn is_pdf(&self) -> bool {
+        self.path
+            .rsplit_once('.')
+            .is_some_and(|(_, suffix)| suffix == "pdf")
+    }
+}
+
 /// How an operation was addressed before the calendar scheme.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Age {
@@ -27,13 +35,25 @@ pub(super) enum Age {
     Unversioned,
 }
 
-/// Who may call an operation.
+/// Who may call an operation: a set of kinds of credential.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) struct Credentials {
-    pub(super) personal: bool,
-    pub(super) user: bool,
-    pub(super) client: bool,
-    pub(super) none: bool,
+pub(super) struct Credentials(u8);
+
+impl Credentials {
+    pub(super) const PERSONAL: Self = Self(1);
+    pub(super) const USER: Self = Self(2);
+    pub(super) const CLIENT: Self = Self(4);
+    pub(super) const NONE: Self = Self(8);
+    /// Any good token.
+    pub(super) const ANY: Self = Self::PERSONAL.or(Self::USER).or(Self::CLIENT);
+
+    pub(super) const fn or(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    pub(super) const fn include(self, kind: Self) -> bool {
+        self.0 & kind.0 == kind.0
+    }
 }
 
 /// A path that names an operation, with its parameters.
@@ -146,11 +166,12 @@ fn split_version(path: &str) -> Option<(Version, &str)> {
     }
 }
 
+/// A year, a Q and a digit.
 fn is_calendar(segment: &str) -> bool {
-    matches!(
-        segment.as_bytes(),
-        [a, b, c, d, b'Q', q] if [a, b, c, d, q].iter().all(|byte| byte.is_ascii_digit())
-    )
+    segment.split_once('Q').is_some_and(|(year, quarter)| {
+        let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+        year.len() == 4 && digits(year) && quarter.len() == 1 && digits(quarter)
+    })
 }
 
 /// Matches segment by segment; returns how many were literal, and the parameters.

@@ -28,6 +28,10 @@ pub struct Faults {
 /// How the token endpoint behaves.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "each is a switch that is on or off"
+)]
 pub struct TokenFaults {
     /// Seconds an access token lives.
     pub lifetime: u32,
@@ -205,6 +209,10 @@ pub enum Disturbance {
 /// Connections and hosts.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "each is a switch that is on or off"
+)]
 pub struct TlsFaults {
     /// What the mTLS listener does without a client certificate.
     pub missing_certificate: MissingCertificate,
@@ -260,6 +268,10 @@ pub enum TlsVersions {
 /// The personal token and the account behind it.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "each is a switch that is on or off"
+)]
 pub struct PersonalFaults {
     /// Whether the token was revoked.
     pub revoked: bool,

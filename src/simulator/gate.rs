@@ -8,8 +8,6 @@ use http::Method;
 use http::StatusCode;
 use http::header::AUTHORIZATION;
 
-use super::Shared;
-use super::State;
 use super::endpoints::Credentials;
 use super::errors;
 use super::faults::PersonalOnMtls;
@@ -17,7 +15,10 @@ use super::faults::Sca;
 use super::listener::Connection;
 use super::recorder::Credential;
 use super::recorder::Door;
+use super::reply::Refusable;
 use super::reply::Reply;
+use super::shared::Shared;
+use super::shared::State;
 use super::times;
 use super::tokens::Holder;
 use super::tokens::Presented;
@@ -119,28 +120,29 @@ pub(super) fn admit(
     state: &State,
     visit: &Visit<'_>,
     allowed: Credentials,
-) -> Result<Caller, Reply> {
+) -> Refusable<Caller> {
     let now = times::nanoseconds(visit.now);
     let dead = |token: &str| {
-        errors::invalid_token(state.faults.resource.unauthorized, token, visit.path, &now)
+        let shape = state.faults.resource.unauthorized;
+        Box::new(errors::invalid_token(shape, token, visit.path, &now))
     };
     let token = match visit.bearer {
         Bearer::Token(token) => token,
-        Bearer::None if allowed.none => return Ok(Caller::Nobody),
-        Bearer::None | Bearer::Basic | Bearer::Unreadable => return Err(errors::missing_token()),
+        Bearer::None if allowed.include(Credentials::NONE) => return Ok(Caller::Nobody),
+        Bearer::None | Bearer::Basic | Bearer::Unreadable => {
+            return Err(Box::new(errors::missing_token()));
+        }
         // RFC 6750 §3.1: a repeated parameter is invalid_request.
         Bearer::Several => {
-            return Err(errors::oauth(
-                StatusCode::BAD_REQUEST,
-                "invalid_request",
-                "More than one Authorization header",
-            ));
+            let message = "More than one Authorization header";
+            let status = StatusCode::BAD_REQUEST;
+            return Err(Box::new(errors::oauth(status, "invalid_request", message)));
         }
     };
     let caller = if token.matches(&shared.personal_token) {
-        admit_personal(state, visit, &now).map_err(|refusal| match refusal {
+        admit_personal(state, visit).map_err(|refusal| match refusal {
             Refusal::Dead => dead(token.expose()),
-            Refusal::Forbidden => errors::forbidden(visit.path, &now),
+            Refusal::Forbidden => Box::new(errors::forbidden(visit.path, &now)),
         })?
     } else {
         let presented = state
@@ -157,16 +159,16 @@ pub(super) fn admit(
             Holder::Client => Caller::Client,
         }
     };
-    let admitted = match caller {
-        Caller::Personal => allowed.personal,
-        Caller::User { .. } => allowed.user,
-        Caller::Client => allowed.client,
-        Caller::Nobody => allowed.none,
+    let kind = match caller {
+        Caller::Personal => Credentials::PERSONAL,
+        Caller::User { .. } => Credentials::USER,
+        Caller::Client => Credentials::CLIENT,
+        Caller::Nobody => Credentials::NONE,
     };
-    if admitted {
+    if allowed.include(kind) {
         Ok(caller)
     } else {
-        Err(errors::forbidden(visit.path, &now))
+        Err(Box::new(errors::forbidden(visit.path, &now)))
     }
 }
 
@@ -175,7 +177,7 @@ enum Refusal {
     Forbidden,
 }
 
-fn admit_personal(state: &State, visit: &Visit<'_>, _now: &str) -> Result<Caller, Refusal> {
+fn admit_personal(state: &State, visit: &Visit<'_>) -> Result<Caller, Refusal> {
     let rules = &state.faults.personal;
     let allowed = &rules.allowed_addresses;
     let address = visit.connection.remote.ip();

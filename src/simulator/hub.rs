@@ -213,6 +213,8 @@ fn seconds(time: SystemTime) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::STANDARD;
     use rcgen::CertificateParams;
     use rcgen::DistinguishedName;
     use rcgen::DnType;
@@ -352,8 +354,7 @@ mod tests {
         let last = der.len() - 1;
         der[last] ^= 1;
         let forged = rustls_pki_types::CertificateSigningRequestDer::from(der);
-        use base64::Engine as _;
-        let body = base64::engine::general_purpose::STANDARD.encode(&forged);
+        let body = STANDARD.encode(&forged);
         let pem = format!("{}\n{body}\n{}", BEGIN[0], END[0]);
         assert_eq!(
             sign(&mut Hub::default(), "one", &pem),

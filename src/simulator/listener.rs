@@ -33,10 +33,10 @@ use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::Shared;
 use super::recorder::Door;
 use super::recorder::TlsSession;
 use super::service;
+use super::shared::Shared;
 use super::tls;
 
 /// What a request may know of, and do to, the connection it came over.

@@ -18,8 +18,6 @@ use serde::Serialize;
 use serde_json::Value;
 use serde_json::json;
 
-use super::Shared;
-use super::State;
 use super::errors;
 use super::faults::Disturb;
 use super::faults::Disturbance;
@@ -30,6 +28,8 @@ use super::recorder::Door;
 use super::reply::Reply;
 use super::reply::json_reply;
 use super::service;
+use super::shared::Shared;
+use super::shared::State;
 use super::times;
 use super::tokens::Ask;
 use super::tokens::Holder;

@@ -38,7 +38,7 @@ pub(super) struct Leaf {
     pub(super) expires: SystemTime,
 }
 
-const DAY: Duration = Duration::from_secs(86_400);
+const DAY: Duration = Duration::from_hours(24);
 
 impl Authority {
     pub(super) fn new(name: &str, now: SystemTime) -> Result<Self, rcgen::Error> {
@@ -117,7 +117,7 @@ impl Authority {
         serial[0] = serial[0] & 0x7f | 0x40;
         params.serial_number = Some(SerialNumber::from_slice(&serial));
         // Certificates say whole seconds; a little into the past forgives clocks that differ.
-        params.not_before = (now - Duration::from_secs(60)).into();
+        params.not_before = (now - Duration::from_mins(1)).into();
         let expires = now + lifetime;
         params.not_after = expires.into();
         let certificate = params.signed_by(key, &self.issuer)?;

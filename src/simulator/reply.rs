@@ -27,6 +27,9 @@ pub(super) type Body = UnsyncBoxBody<Bytes, Infallible>;
 /// Any answer the simulator sends.
 pub(super) type Reply = Response<Body>;
 
+/// Work that may end early with an answer of its own.
+pub(super) type Refusable<T> = Result<T, Box<Reply>>;
+
 /// One thing a scripted body does.
 #[derive(Debug)]
 pub(super) enum Step {

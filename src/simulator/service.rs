@@ -16,7 +16,6 @@ use hyper::body::Incoming;
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::Shared;
 use super::authorise;
 use super::control;
 use super::endpoints;
@@ -27,6 +26,7 @@ use super::errors;
 use super::faults::Disturb;
 use super::faults::Disturbance;
 use super::faults::MissingCertificate;
+use super::faults::PersonalFaults;
 use super::gate;
 use super::gate::Bearer;
 use super::gate::Caller;
@@ -38,7 +38,9 @@ use super::recorder::Door;
 use super::recorder::Headers;
 use super::recorder::Recorded;
 use super::reply;
+use super::reply::Refusable;
 use super::reply::Reply;
+use super::shared::Shared;
 use super::times;
 use super::transport;
 use super::upload::Unusable;
@@ -139,11 +141,10 @@ async fn route(
 ) -> Reply {
     let path = head.uri.path();
     if connection.door == Door::Plain {
-        let page = match path {
-            "/oauth/authorize" | "/oauth/authorize/" => true,
-            "/developer-hub" | "/developer-hub/" => true,
-            _ => false,
-        };
+        let page = matches!(
+            path,
+            "/oauth/authorize" | "/oauth/authorize/" | "/developer-hub" | "/developer-hub/"
+        );
         if page {
             return authorise::page(shared, head, upload).await;
         }
@@ -168,15 +169,9 @@ async fn route(
             now: shared.now(),
         };
         let admitted = if path.starts_with(transport::PREFIX) {
-            let any = Credentials {
-                personal: true,
-                user: true,
-                client: true,
-                none: false,
-            };
-            gate::admit(shared, &state, &visit, any).map(|caller| (None, caller))
+            gate::admit(shared, &state, &visit, Credentials::ANY).map(|caller| (None, caller))
         } else {
-            find(shared, &state.faults.personal, &visit).and_then(|(found, allowed)| {
+            find(&state.faults.personal, &visit).and_then(|(found, allowed)| {
                 let caller = gate::admit(shared, &state, &visit, allowed)?;
                 Ok((Some(found), caller))
             })
@@ -190,7 +185,7 @@ async fn route(
     };
     let (found, caller) = match admitted {
         Ok(admitted) => admitted,
-        Err(refusal) => return refusal,
+        Err(refusal) => return *refusal,
     };
     let lose = disturb
         .as_ref()
@@ -248,34 +243,24 @@ fn check_host(shared: &Shared, connection: &Connection, path: &str) -> Option<Re
 const NO_CERTIFICATE: &str = "<html>\r\n<head><title>400 No required SSL certificate was sent</title></head>\r\n<body>\r\n<center><h1>400 Bad Request</h1></center>\r\n<center>No required SSL certificate was sent</center>\r\n<hr><center>nginx</center>\r\n</body>\r\n</html>\r\n";
 
 /// The operation, and who may call it under the present switches.
-fn find(
-    _shared: &Shared,
-    personal: &super::faults::PersonalFaults,
-    visit: &Visit<'_>,
-) -> Result<(Found, Credentials), Reply> {
-    let now = times::nanoseconds(visit.now);
-    let found = endpoints::find(visit.method.as_str(), visit.path).map_err(|lost| match lost {
-        Lost::Nowhere => errors::spring(
-            StatusCode::NOT_FOUND,
-            "No message available",
-            visit.path,
-            &now,
-        ),
-        Lost::OtherMethod => errors::spring(
-            StatusCode::METHOD_NOT_ALLOWED,
-            "Request method not supported",
-            visit.path,
-            &now,
-        ),
+fn find(personal: &PersonalFaults, visit: &Visit<'_>) -> Refusable<(Found, Credentials)> {
+    let found = endpoints::find(visit.method.as_str(), visit.path).map_err(|lost| {
+        let (status, message) = match lost {
+            Lost::Nowhere => (StatusCode::NOT_FOUND, "No message available"),
+            Lost::OtherMethod => (
+                StatusCode::METHOD_NOT_ALLOWED,
+                "Request method not supported",
+            ),
+        };
+        errors::spring(status, message, visit.path, &times::nanoseconds(visit.now))
     })?;
-    let mut allowed = found.endpoint.credentials;
-    let path = found.endpoint.path;
+    let (mut allowed, path) = (found.endpoint.credentials, found.endpoint.path);
     let disputed = path.starts_with("/accounts")
         || path == "/profiles/{profileId}/quotes"
         || path.starts_with("/profiles/{profileId}/quotes/")
         || path.starts_with("/quotes/");
     if disputed && personal.quotes_and_recipients {
-        allowed.personal = true;
+        allowed = allowed.or(Credentials::PERSONAL);
     }
     Ok((found, allowed))
 }
@@ -315,13 +300,13 @@ async fn work(
     let body = if is_json {
         match upload.whole().await {
             Ok(bytes) if bytes.is_empty() => Value::Null,
-            Ok(bytes) => match serde_json::from_slice(&bytes) {
-                Ok(body) => body,
-                Err(_) => {
+            Ok(bytes) => {
+                let Ok(body) = serde_json::from_slice(&bytes) else {
                     let message = "JSON parse error";
                     return errors::spring(StatusCode::BAD_REQUEST, message, path, &stamp);
-                }
-            },
+                };
+                body
+            }
             Err(unusable) => return unusable_body(unusable, path, &stamp),
         }
     } else {

@@ -7,37 +7,12 @@ use super::endpoints::Age;
 use super::endpoints::Credentials;
 use super::endpoints::Endpoint;
 
-const PU: Credentials = Credentials {
-    personal: true,
-    user: true,
-    client: false,
-    none: false,
-};
-const U: Credentials = Credentials {
-    personal: false,
-    user: true,
-    client: false,
-    none: false,
-};
-const C: Credentials = Credentials {
-    personal: false,
-    user: false,
-    client: true,
-    none: false,
-};
-const ANY: Credentials = Credentials {
-    personal: true,
-    user: true,
-    client: true,
-    none: false,
-};
+const PU: Credentials = Credentials::PERSONAL.or(Credentials::USER);
+const U: Credentials = Credentials::USER;
+const C: Credentials = Credentials::CLIENT;
+const ANY: Credentials = Credentials::ANY;
 /// No authentication is declared: any good token or none.
-const NONE: Credentials = Credentials {
-    personal: true,
-    user: true,
-    client: true,
-    none: true,
-};
+const NONE: Credentials = Credentials::ANY.or(Credentials::NONE);
 /// The illustrative quote: authentication is optional.
 const OPEN: Credentials = NONE;
 

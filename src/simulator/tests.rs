@@ -37,6 +37,7 @@ use tokio_rustls::client::TlsStream;
 use tokio_util::task::TaskTracker;
 
 use super::*;
+use crate::clock::Clock;
 use crate::clock::Manual;
 
 const BUSINESS: u64 = 30_000_000;

@@ -663,7 +663,7 @@ mod tests {
             code: &code,
             redirect_uri: HERE,
         };
-        let late = now + Duration::from_secs(1_800);
+        let late = now + Duration::from_mins(30);
         assert!(
             tokens.exchange(&ask, &rules, None, late).is_err(),
             "thirty minutes"

@@ -36,13 +36,13 @@ use http_body_util::StreamBody;
 use serde_json::Value;
 use serde_json::json;
 
-use super::Shared;
 use super::errors;
 use super::listener::Connection;
 use super::reply;
 use super::reply::Reply;
 use super::reply::Step;
 use super::service::vanish;
+use super::shared::Shared;
 use super::times;
 use super::upload::Upload;
 

@@ -10,9 +10,9 @@ use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use serde_json::Value;
 
-use super::Shared;
 use super::pki::hex;
 use super::recorder::BodySeen;
+use super::shared::Shared;
 
 /// A request body on its way in. Dropping it tells the recorder what was seen so far.
 pub(super) struct Upload {

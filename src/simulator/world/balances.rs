@@ -116,7 +116,7 @@ impl Balances {
     pub(super) fn open(&mut self, call: &Call<'_>) -> Reply {
         let key = match call.idempotence() {
             Ok(id) => (call.profile(), id.to_owned()),
-            Err(refusal) => return refusal,
+            Err(refusal) => return *refusal,
         };
         if let Some(done) = self.done.get(&key) {
             return json_reply(StatusCode::CREATED, done);
@@ -193,7 +193,7 @@ impl Balances {
         let profile = call.profile();
         let key = match call.idempotence() {
             Ok(id) => (profile, id.to_owned()),
-            Err(refusal) => return refusal,
+            Err(refusal) => return *refusal,
         };
         if let Some(done) = self.done.get(&key) {
             return json_reply(StatusCode::CREATED, done);

@@ -31,6 +31,7 @@ use super::endpoints::Found;
 use super::errors;
 use super::faults::Faults;
 use super::gate::Caller;
+use super::reply::Refusable;
 use super::reply::Reply;
 use super::reply::empty;
 use super::reply::json_reply;
@@ -75,6 +76,14 @@ impl Call<'_> {
         self.found.id("profileId")
     }
 
+    /// The profile it means when it names none.
+    fn default_profile(&self) -> u64 {
+        match self.caller {
+            Caller::User { profile } => profile,
+            Caller::Personal | Caller::Client | Caller::Nobody => profiles::PERSONAL,
+        }
+    }
+
     /// Spring's JSON 404 for things that are not there.
     fn missing(&self, what: &str) -> Reply {
         let now = times::nanoseconds(self.now);
@@ -91,17 +100,20 @@ impl Call<'_> {
     }
 
     /// The idempotency header some calls demand.
-    fn idempotence(&self) -> Result<&str, Reply> {
-        self.header("x-idempotence-uuid")
-            .filter(|id| !id.is_empty())
-            .ok_or_else(|| {
-                errors::field(
-                    StatusCode::BAD_REQUEST,
-                    "NotNull",
-                    "X-idempotence-uuid",
-                    "Missing request header 'X-idempotence-uuid'",
-                )
-            })
+    fn idempotence(&self) -> Refusable<&str> {
+        let id = self
+            .header("x-idempotence-uuid")
+            .filter(|id| !id.is_empty());
+        id.ok_or_else(|| {
+            let message = "Missing request header 'X-idempotence-uuid'";
+            let status = StatusCode::BAD_REQUEST;
+            Box::new(errors::field(
+                status,
+                "NotNull",
+                "X-idempotence-uuid",
+                message,
+            ))
+        })
     }
 }
 
@@ -146,14 +158,6 @@ impl World {
         choices
     }
 
-    /// The profile a call means when it names none.
-    fn default_profile(&self, caller: Caller) -> u64 {
-        match caller {
-            Caller::User { profile } => profile,
-            Caller::Personal | Caller::Client | Caller::Nobody => self.profiles.personal(),
-        }
-    }
-
     /// Answers a call.
     pub(super) fn answer(&mut self, call: &Call<'_>, tokens: &mut Tokens) -> Reply {
         let endpoint = call.found.endpoint;
@@ -163,19 +167,19 @@ impl World {
             ("GET", "/profiles") => self.profiles.list(call.caller),
             ("GET", "/profiles/{profileId}") => self.profiles.read(call),
             ("POST", "/user/signup/registration_code") => self.profiles.sign_up(call, tokens),
-            ("POST", "/users/exists") => self.profiles.exists(call, tokens),
+            ("POST", "/users/exists") => profiles::exists(call, tokens),
             ("GET", "/authenticated/playground") => {
                 json_reply(StatusCode::OK, &json!({"authenticated": true}))
             }
             ("GET", "/currencies") => quotes::currencies(call),
             ("GET", "/rates") => quotes::rates(call),
-            ("POST", "/quotes") => self.quotes.illustrate(call),
+            ("POST", "/quotes") => quotes::illustrate(call),
             ("POST", "/profiles/{profileId}/quotes") => self.quotes.create(call),
             ("GET", "/profiles/{profileId}/quotes/{quoteId}") => self.quotes.read(call),
             ("PATCH", "/profiles/{profileId}/quotes/{quoteId}") => self.quotes.patch(call),
             ("POST", "/accounts") => {
                 let profile = call.body["profile"].as_u64();
-                let profile = profile.unwrap_or_else(|| self.default_profile(call.caller));
+                let profile = profile.unwrap_or_else(|| call.default_profile());
                 if !self.may_use(call.caller, profile) {
                     return call.foreign();
                 }
@@ -185,7 +189,7 @@ impl World {
                 let profile = call.query("profile").or(call.query("profileId"));
                 let profile = profile
                     .and_then(|profile| profile.parse().ok())
-                    .unwrap_or_else(|| self.default_profile(call.caller));
+                    .unwrap_or_else(|| call.default_profile());
                 if !self.may_use(call.caller, profile) {
                     return call.foreign();
                 }
@@ -235,7 +239,7 @@ fn generic(call: &Call<'_>) -> Reply {
     if status == StatusCode::NO_CONTENT {
         return empty(status);
     }
-    if endpoint.path.ends_with(".pdf") {
+    if endpoint.is_pdf() {
         return typed(
             status,
             "application/pdf",

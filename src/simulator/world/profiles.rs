@@ -18,7 +18,7 @@ use crate::simulator::tokens::Tokens;
 /// The account holder.
 const OWNER: u64 = 9_889_627;
 const OWNER_EMAIL: &str = "ada@example.com";
-const PERSONAL: u64 = 14_575_282;
+pub(super) const PERSONAL: u64 = 14_575_282;
 
 pub(super) struct Profiles {
     all: Vec<Profile>,
@@ -82,10 +82,6 @@ impl Profiles {
 
     pub(super) fn find(&self, id: u64) -> Option<&Profile> {
         self.all.iter().find(|profile| profile.id == id)
-    }
-
-    pub(super) fn personal(&self) -> u64 {
-        PERSONAL
     }
 
     fn visible(&self, caller: Caller) -> Vec<&Profile> {
@@ -175,12 +171,12 @@ impl Profiles {
             &json!({"id": user, "name": null, "email": email, "active": true, "details": null}),
         )
     }
+}
 
-    pub(super) fn exists(&self, call: &Call<'_>, tokens: &Tokens) -> Reply {
-        let email = call.body["email"].as_str().unwrap_or_default();
-        let exists = email == OWNER_EMAIL || tokens.is_registered(email);
-        json_reply(StatusCode::OK, &json!({"exists": exists}))
-    }
+pub(super) fn exists(call: &Call<'_>, tokens: &Tokens) -> Reply {
+    let email = call.body["email"].as_str().unwrap_or_default();
+    let exists = email == OWNER_EMAIL || tokens.is_registered(email);
+    json_reply(StatusCode::OK, &json!({"exists": exists}))
 }
 
 impl Profile {

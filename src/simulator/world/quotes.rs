@@ -12,6 +12,7 @@ use uuid::Uuid;
 use super::Call;
 use super::money;
 use crate::simulator::errors;
+use crate::simulator::reply::Refusable;
 use crate::simulator::reply::Reply;
 use crate::simulator::reply::json_reply;
 use crate::simulator::times;
@@ -38,7 +39,7 @@ pub(super) struct Quote {
 }
 
 /// The quoted rate is held this long.
-const HELD: Duration = Duration::from_secs(1_800);
+const HELD: Duration = Duration::from_mins(30);
 
 impl Quotes {
     pub(super) fn find(&self, id: &str) -> Option<&Quote> {
@@ -52,13 +53,6 @@ impl Quotes {
         }
     }
 
-    pub(super) fn illustrate(&mut self, call: &Call<'_>) -> Reply {
-        match Quote::read(call.body, None, call.now) {
-            Ok(quote) => json_reply(StatusCode::OK, &quote.json()),
-            Err(refusal) => refusal,
-        }
-    }
-
     pub(super) fn create(&mut self, call: &Call<'_>) -> Reply {
         match Quote::read(call.body, Some(call.profile()), call.now) {
             Ok(quote) => {
@@ -66,7 +60,7 @@ impl Quotes {
                 self.all.insert(quote.id.clone(), quote);
                 reply
             }
-            Err(refusal) => refusal,
+            Err(refusal) => *refusal,
         }
     }
 
@@ -122,7 +116,7 @@ impl Quotes {
                 self.all.insert(quote.id, changed);
                 reply
             }
-            Err(refusal) => refusal,
+            Err(refusal) => *refusal,
         }
     }
 
@@ -133,8 +127,10 @@ impl Quotes {
 }
 
 impl Quote {
-    fn read(body: &Value, profile: Option<u64>, now: SystemTime) -> Result<Self, Reply> {
-        let bad = |code, path, message| errors::field(StatusCode::BAD_REQUEST, code, path, message);
+    fn read(body: &Value, profile: Option<u64>, now: SystemTime) -> Refusable<Self> {
+        let bad = |code, path, message| {
+            Box::new(errors::field(StatusCode::BAD_REQUEST, code, path, message))
+        };
         let currency = |key: &'static str| {
             body[key]
                 .as_str()
@@ -143,12 +139,14 @@ impl Quote {
         };
         let (source, target) = (currency("sourceCurrency")?, currency("targetCurrency")?);
         let rate = money::rate(source, target).unwrap_or(money::MILLION);
-        let amount = |key: &'static str| match &body[key] {
-            Value::Null => Ok(None),
-            value => money::cents(value)
+        let amount = |key: &'static str| {
+            if body[key].is_null() {
+                return Ok(None);
+            }
+            money::cents(&body[key])
                 .filter(|cents| *cents > 0)
                 .map(Some)
-                .ok_or_else(|| bad("error.greaterThanZero", key, "must be greater than zero")),
+                .ok_or_else(|| bad("error.greaterThanZero", key, "must be greater than zero"))
         };
         let (source_cents, target_cents, by_source) =
             match (amount("sourceAmount")?, amount("targetAmount")?) {
@@ -273,6 +271,14 @@ fn fee(cents: i64) -> i64 {
     30 + cents / 250
 }
 
+/// A quote for nobody in particular, which is not kept.
+pub(super) fn illustrate(call: &Call<'_>) -> Reply {
+    match Quote::read(call.body, None, call.now) {
+        Ok(quote) => json_reply(StatusCode::OK, &quote.json()),
+        Err(refusal) => *refusal,
+    }
+}
+
 pub(super) fn currencies(call: &Call<'_>) -> Reply {
     // Only to show that Accept-Language arrived.
     let german = call
@@ -292,22 +298,17 @@ pub(super) fn currencies(call: &Call<'_>) -> Reply {
 }
 
 pub(super) fn rates(call: &Call<'_>) -> Reply {
-    let now = times::nanoseconds(call.now);
-    let chosen = |name: &str| match call.query(name) {
-        None => Ok(None),
-        Some(code) => money::currency(code).map(Some).ok_or_else(|| {
-            errors::spring(
-                StatusCode::BAD_REQUEST,
-                "Invalid parameters",
-                call.path,
-                &now,
-            )
-        }),
-    };
-    let (source, target) = match (chosen("source"), chosen("target")) {
-        (Ok(source), Ok(target)) => (source, target),
-        (Err(refusal), _) | (_, Err(refusal)) => return refusal,
-    };
+    let asked = [call.query("source"), call.query("target")];
+    if asked
+        .into_iter()
+        .flatten()
+        .any(|code| money::currency(code).is_none())
+    {
+        let now = times::nanoseconds(call.now);
+        let status = StatusCode::BAD_REQUEST;
+        return errors::spring(status, "Invalid parameters", call.path, &now);
+    }
+    let [source, target] = asked;
     let time = times::offset(call.now);
     let mut list = Vec::new();
     for (from, _) in money::known().filter(|(code, _)| source.is_none_or(|source| source == *code))

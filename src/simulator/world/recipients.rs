@@ -48,11 +48,11 @@ impl Recipients {
             return bad("NOT_VALID", "type", "Please specify the account type");
         };
         let details = &call.body["details"];
-        if kind == "sort_code"
-            && !details["sortCode"]
-                .as_str()
-                .is_some_and(|code| code.chars().filter(char::is_ascii_digit).count() == 6)
-        {
+        let digits = |key: &str| {
+            let text = details[key].as_str().unwrap_or_default();
+            text.chars().filter(char::is_ascii_digit).count()
+        };
+        if kind == "sort_code" && digits("sortCode") != 6 {
             return bad("NOT_VALID", "sortCode", "Please enter a valid sort code");
         }
         let id = self.all.keys().next_back().map_or(FIRST, |last| last + 1);

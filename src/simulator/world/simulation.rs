@@ -22,7 +22,7 @@ impl World {
 
     fn top_up(&mut self, call: &Call<'_>) -> Reply {
         let profile = call.body["profileId"].as_u64();
-        let profile = profile.unwrap_or_else(|| self.default_profile(call.caller));
+        let profile = profile.unwrap_or_else(|| call.default_profile());
         if !self.may_use(call.caller, profile) {
             return call.foreign();
         }

@@ -137,7 +137,7 @@ pub(super) fn pdf(title: &str, size: usize) -> Bytes {
     }
     let mut tail = format!("xref\n0 {}\n0000000000 65535 f \n", objects.len() + 1);
     for offset in offsets {
-        let _ = write!(tail, "{offset:010} 00000 n \n");
+        let _ = writeln!(tail, "{offset:010} 00000 n ");
     }
     let _ = write!(
         tail,

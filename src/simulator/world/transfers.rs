@@ -11,6 +11,7 @@ use serde_json::json;
 use super::Call;
 use super::World;
 use super::money;
+use super::profiles;
 use super::statements;
 use crate::simulator::errors;
 use crate::simulator::faults::InsufficientFunds;
@@ -165,7 +166,7 @@ impl World {
                 let named = call
                     .query("profile")
                     .map(|profile| profile.parse().unwrap_or(0));
-                let profile = named.unwrap_or_else(|| self.profiles.personal());
+                let profile = named.unwrap_or(profiles::PERSONAL);
                 if !self.may_use(call.caller, profile) {
                     return match named {
                         Some(_) => call.foreign(),
@@ -189,7 +190,7 @@ impl World {
             ("GET", "/transfers/{transferId}/payments") => {
                 json_reply(StatusCode::OK, &transfer.payments.clone().into())
             }
-            ("GET", path) if path.ends_with(".pdf") || path.ends_with("/noc") => {
+            ("GET", path) if endpoint.is_pdf() || path.ends_with("/noc") => {
                 let title = format!("Transfer {id}");
                 typed(
                     StatusCode::OK,
@@ -311,9 +312,10 @@ impl World {
         if transfer.profile != call.profile() {
             return text(StatusCode::FORBIDDEN, "transfer.not-owned-by-profile");
         }
-        let kind = match call.body["type"].as_str() {
-            Some(kind @ ("BALANCE" | "TRUSTED_PRE_FUND_BULK" | "TRUSTED_PRE_FUND_TX")) => kind,
-            Some(_) | None => return text(StatusCode::BAD_REQUEST, "payment.type-invalid"),
+        let Some(kind @ ("BALANCE" | "TRUSTED_PRE_FUND_BULK" | "TRUSTED_PRE_FUND_TX")) =
+            call.body["type"].as_str()
+        else {
+            return text(StatusCode::BAD_REQUEST, "payment.type-invalid");
         };
         if transfer.status != Status::IncomingPaymentWaiting {
             return text(StatusCode::CONFLICT, "transfer.invalid-state");
