@@ -30,5 +30,6 @@ mod proxy;
 mod admin;
 // floor 8
 pub mod server;
+pub mod simulator;
 // floor 9
 pub mod cli;

@@ -1,0 +1,74 @@
+//! A faithful fake Wise, to develop and test against without an account.
+//!
+//! It listens on three addresses: the plain API host (TLS with server authentication, and the
+//! browser pages), the mTLS API host, and a control API for tests and scripts. Behind them is a
+//! small consistent world of profiles, quotes, recipients, transfers and balances. Every
+//! documented or suspected oddity of Wise is a switch in [`Faults`].
+//!
+//! It spells Wise's words itself and must never import the client's constants: a wrong constant
+//! there has to meet a right one here. It keeps everything in memory and moves no money.
+//!
+//! # Cancellation
+//!
+//! [`Simulator`] stops when dropped. [`Simulator::stop`] also waits for its tasks.
+
+mod authorise;
+mod control;
+mod endpoints;
+mod errors;
+mod faults;
+mod gate;
+mod handle;
+mod hub;
+mod listener;
+mod oauth;
+mod options;
+mod pki;
+mod recorder;
+mod reply;
+mod service;
+mod shared;
+mod table;
+#[cfg(test)]
+mod tests;
+mod times;
+mod tls;
+mod tokens;
+mod transport;
+mod upload;
+mod world;
+
+pub use self::errors::SimulatorError;
+pub use self::faults::AddressRange;
+pub use self::faults::Disturb;
+pub use self::faults::Disturbance;
+pub use self::faults::Faults;
+pub use self::faults::HubFaults;
+pub use self::faults::InsufficientFunds;
+pub use self::faults::InvalidGrantStatus;
+pub use self::faults::MissingCertificate;
+pub use self::faults::NotAnAddressRange;
+pub use self::faults::PersonalFaults;
+pub use self::faults::PersonalOnMtls;
+pub use self::faults::ResourceFaults;
+pub use self::faults::Rotation;
+pub use self::faults::Sca;
+pub use self::faults::TlsFaults;
+pub use self::faults::TlsVersions;
+pub use self::faults::TokenFaults;
+pub use self::faults::TokenForm;
+pub use self::faults::UnauthorizedShape;
+pub use self::handle::Simulator;
+pub use self::hub::HubError;
+pub use self::hub::Issued;
+pub use self::oauth::Exchange;
+pub use self::oauth::Outcome;
+pub use self::options::Options;
+pub use self::recorder::BodySeen;
+pub use self::recorder::ClientCertificate;
+pub use self::recorder::Counters;
+pub use self::recorder::Credential;
+pub use self::recorder::Door;
+pub use self::recorder::Headers;
+pub use self::recorder::Recorded;
+pub use self::recorder::TlsSession;
