@@ -112,18 +112,25 @@ pub(super) fn certificates(
     pem: &[u8],
     path: &Path,
 ) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-    let wrong = |found| content(path, Expected::Certificate, found);
+    let wrong = || {
+        // Labelled as a certificate and yet none came out.
+        let found = match sniff(pem) {
+            Found::Certificate => Found::Broken,
+            other => other,
+        };
+        content(path, Expected::Certificate, found)
+    };
     let mut chain = Vec::new();
     for section in <(SectionKind, Vec<u8>)>::pem_slice_iter(pem) {
         // A key that shares the file with its certificate is common and harms nobody here, but
         // its decoded bytes must not stay in memory.
-        match section.map_err(|_| wrong(sniff(pem)))? {
+        match section.map_err(|_| wrong())? {
             (SectionKind::Certificate, der) => chain.push(CertificateDer::from(der)),
             (_, other) => drop(Zeroizing::new(other)),
         }
     }
     if chain.is_empty() {
-        return Err(wrong(sniff(pem)));
+        return Err(wrong());
     }
     Ok(chain)
 }
