@@ -90,10 +90,8 @@ impl Found {
             (Self::Csr, _) => {
                 "paste the CSR into Wise's Developer Hub and save the certificate that comes back"
             }
-            (Self::PrivateKey, Expected::Certificate) => {
-                "certificate and key are two settings; have they changed places?"
-            }
-            (Self::Certificate, Expected::PrivateKey) => {
+            (Self::PrivateKey, Expected::Certificate)
+            | (Self::Certificate, Expected::PrivateKey) => {
                 "certificate and key are two settings; have they changed places?"
             }
             (Self::EncryptedPkcs8 | Self::LegacyEncrypted, _) => {
@@ -136,6 +134,10 @@ pub(super) fn certificates(
 }
 
 /// The one private key of a PEM text.
+#[allow(
+    clippy::wildcard_enum_match_arm,
+    reason = "the kinds of PEM block are an open list"
+)]
 pub(super) fn private_key(pem: &[u8], path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
     let wrong = |found| content(path, Expected::PrivateKey, found);
     let found = sniff(pem);
@@ -147,7 +149,7 @@ pub(super) fn private_key(pem: &[u8], path: &Path) -> Result<PrivateKeyDer<'stat
             (SectionKind::PrivateKey, der) => return Ok(PrivatePkcs8KeyDer::from(der).into()),
             (SectionKind::RsaPrivateKey, der) => return Ok(PrivatePkcs1KeyDer::from(der).into()),
             (SectionKind::EcPrivateKey, der) => return Ok(PrivateSec1KeyDer::from(der).into()),
-            _ => {}
+            (_, other) => drop(other),
         }
     }
     Err(wrong(Found::Broken))

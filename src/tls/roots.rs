@@ -83,7 +83,7 @@ impl fmt::Debug for RootSet {
             .field("base", &self.base)
             .field("count", &self.count())
             .field("extra", &self.extra)
-            .finish()
+            .finish_non_exhaustive()
     }
 }
 

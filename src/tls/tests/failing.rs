@@ -5,18 +5,18 @@ use crate::tls::{Expected, Found, Identity, TlsError};
 
 /// What loading says about the content of one file of an otherwise good pair.
 fn found(result: Result<Identity, TlsError>, path: &Path, wanted: Expected) -> Found {
-    match result.unwrap_err() {
-        TlsError::Content {
-            path: named,
-            expected,
-            found,
-        } => {
-            assert_eq!(named, path, "the message must name the file at fault");
-            assert_eq!(expected, wanted);
-            found
-        }
-        other => panic!("{other}"),
-    }
+    let error = result.unwrap_err();
+    let TlsError::Content {
+        path: named,
+        expected,
+        found,
+    } = error
+    else {
+        panic!("{error}")
+    };
+    assert_eq!(named, path, "the message must name the file at fault");
+    assert_eq!(expected, wanted);
+    found
 }
 
 #[test]
@@ -27,10 +27,9 @@ fn each_wrong_certificate_file_gets_its_own_message() {
     bench.openssl("x509 -in client.pem -outform DER -out client.der");
     bench.openssl("pkey -in client.key -pubout -out client.pub");
     let pem = bench.read("client.pem");
-    let indented: String = pem.lines().map(|line| format!("  {line}\n")).collect();
     bench.write("empty", " \n");
     bench.write("text", "the certificate is in the other mail\n");
-    bench.write("indented", indented);
+    bench.write("indented", pem.replace("-----BEGIN", "  -----BEGIN"));
     bench.write("cut", &pem[..pem.len() - 30]);
     bench.write(
         "params",

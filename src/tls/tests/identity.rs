@@ -4,7 +4,7 @@ use super::*;
 use crate::clock::Manual;
 use crate::tls::{Finding, Identity, Severity, TlsError, inspect};
 
-const DAY: Duration = Duration::from_secs(86_400);
+const DAY: Duration = Duration::from_hours(24);
 
 #[test]
 fn keys_of_every_kind_and_form_load() {

@@ -206,7 +206,7 @@ fn what_does_not_fit_leaves_the_old_pair_alone() {
     let error = install(&pem, &next, &key, target, &System, None).unwrap_err();
     assert!(matches!(error, TlsError::KeyMismatch { .. }));
 
-    let later = Manual::at(System.wall() + Duration::from_secs(400 * 86_400));
+    let later = Manual::at(System.wall() + Duration::from_hours(400 * 24));
     let error = install(&pem, &next, &next_key, target, &later, None).unwrap_err();
     assert!(matches!(
         error,
