@@ -83,11 +83,11 @@ impl Link {
         let subject = parsed.subject().as_raw().to_vec();
         let issuer = parsed.issuer().as_raw().to_vec();
         Some(Self {
+            der,
             certificate,
             public_key,
             subject,
             issuer,
-            der,
         })
     }
 

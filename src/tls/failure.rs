@@ -65,6 +65,10 @@ impl HandshakeFailure {
 
     /// What an error of the handshake itself means, when `find` is no certain answer: a peer
     /// that hangs up in the middle leaves an error of the socket only.
+    #[allow(
+        clippy::wildcard_enum_match_arm,
+        reason = "kinds of I/O error are an open list"
+    )]
     pub(crate) fn during_handshake(error: &io::Error) -> Self {
         Self::find(error).unwrap_or(match error.kind() {
             io::ErrorKind::InvalidData => Self::Broken,
@@ -72,6 +76,10 @@ impl HandshakeFailure {
         })
     }
 
+    #[allow(
+        clippy::wildcard_enum_match_arm,
+        reason = "rustls's errors are an open list"
+    )]
     fn of(error: &rustls::Error) -> Self {
         match error {
             rustls::Error::InvalidCertificate(error) => match error {
@@ -105,6 +113,7 @@ impl HandshakeFailure {
         }
     }
 
+    #[allow(clippy::wildcard_enum_match_arm, reason = "alerts are an open list")]
     fn of_alert(description: AlertDescription) -> Self {
         let alert = Alert::from(description);
         match description {
@@ -218,6 +227,7 @@ impl fmt::Display for HandshakeFailure {
 }
 
 impl From<AlertDescription> for Alert {
+    #[allow(clippy::wildcard_enum_match_arm, reason = "alerts are an open list")]
     fn from(description: AlertDescription) -> Self {
         let name = match description {
             AlertDescription::CloseNotify => "close_notify",

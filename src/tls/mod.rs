@@ -13,6 +13,8 @@ mod identity;
 mod install;
 mod pem;
 mod roots;
+#[cfg(test)]
+mod tests;
 
 use std::io;
 use std::path::PathBuf;

@@ -90,10 +90,8 @@ impl Found {
             (Self::Csr, _) => {
                 "paste the CSR into Wise's Developer Hub and save the certificate that comes back"
             }
-            (Self::PrivateKey, Expected::Certificate) => {
-                "certificate and key are two settings; have they changed places?"
-            }
-            (Self::Certificate, Expected::PrivateKey) => {
+            (Self::PrivateKey, Expected::Certificate)
+            | (Self::Certificate, Expected::PrivateKey) => {
                 "certificate and key are two settings; have they changed places?"
             }
             (Self::EncryptedPkcs8 | Self::LegacyEncrypted, _) => {
@@ -112,23 +110,34 @@ pub(super) fn certificates(
     pem: &[u8],
     path: &Path,
 ) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-    let wrong = |found| content(path, Expected::Certificate, found);
+    let wrong = || {
+        // Labelled as a certificate and yet none came out.
+        let found = match sniff(pem) {
+            Found::Certificate => Found::Broken,
+            other => other,
+        };
+        content(path, Expected::Certificate, found)
+    };
     let mut chain = Vec::new();
     for section in <(SectionKind, Vec<u8>)>::pem_slice_iter(pem) {
         // A key that shares the file with its certificate is common and harms nobody here, but
         // its decoded bytes must not stay in memory.
-        match section.map_err(|_| wrong(sniff(pem)))? {
+        match section.map_err(|_| wrong())? {
             (SectionKind::Certificate, der) => chain.push(CertificateDer::from(der)),
             (_, other) => drop(Zeroizing::new(other)),
         }
     }
     if chain.is_empty() {
-        return Err(wrong(sniff(pem)));
+        return Err(wrong());
     }
     Ok(chain)
 }
 
 /// The one private key of a PEM text.
+#[allow(
+    clippy::wildcard_enum_match_arm,
+    reason = "the kinds of PEM block are an open list"
+)]
 pub(super) fn private_key(pem: &[u8], path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
     let wrong = |found| content(path, Expected::PrivateKey, found);
     let found = sniff(pem);
@@ -140,7 +149,7 @@ pub(super) fn private_key(pem: &[u8], path: &Path) -> Result<PrivateKeyDer<'stat
             (SectionKind::PrivateKey, der) => return Ok(PrivatePkcs8KeyDer::from(der).into()),
             (SectionKind::RsaPrivateKey, der) => return Ok(PrivatePkcs1KeyDer::from(der).into()),
             (SectionKind::EcPrivateKey, der) => return Ok(PrivateSec1KeyDer::from(der).into()),
-            _ => {}
+            (_, other) => drop(other),
         }
     }
     Err(wrong(Found::Broken))

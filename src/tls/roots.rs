@@ -83,13 +83,13 @@ impl fmt::Debug for RootSet {
             .field("base", &self.base)
             .field("count", &self.count())
             .field("extra", &self.extra)
-            .finish()
+            .finish_non_exhaustive()
     }
 }
 
 /// Takes what parses of the system's certificates: one odd file must not stop the program, but
 /// an empty set must, for nothing else may silently take its place.
-fn system(
+pub(super) fn system(
     found: Vec<CertificateDer<'static>>,
     complaints: Vec<String>,
 ) -> Result<RootCertStore, TlsError> {
