@@ -400,6 +400,9 @@ impl<E: Exchange> Keeper<E> {
             (Some(found), None) => self.adopt(found),
             (Some(found), Some(own)) if found.supersedes(own) => self.adopt(found),
             (Some(found), Some(own)) => {
+                if self.foreign(&found).is_some() {
+                    return self.adopt(found);
+                }
                 // A login may have told who it is since.
                 if found.generation == own.generation {
                     self.record = Some(found);
@@ -427,22 +430,11 @@ impl<E: Exchange> Keeper<E> {
     /// Makes a record from the store ours, if it is meant for us.
     fn adopt(&mut self, found: Record) -> bool {
         self.unsaved = None;
-        let foreign = match &self.subject {
-            Subject::User { client_id, .. } if *client_id != found.client_id => {
-                Some(Absence::OtherClient)
-            }
-            Subject::User {
-                profile: Some(wanted),
-                ..
-            } if found.profile.as_ref().is_some_and(|found| found != wanted) => {
-                Some(Absence::OtherProfile)
-            }
-            Subject::User { .. } | Subject::Client => None,
-        };
-        if let Some(absence) = foreign {
+        if let Some(absence) = self.foreign(&found) {
             let news = self.record.is_some() || self.absence != absence;
             self.record = None;
             self.held = None;
+            self.dead = None;
             self.absence = absence;
             if news {
                 self.publish();
@@ -456,6 +448,7 @@ impl<E: Exchange> Keeper<E> {
         );
         let Ok(access) = AccessToken::parse(found.access_token.clone()) else {
             self.absence = Absence::StoreUnreadable;
+            self.publish();
             return false;
         };
         let first = self.serial == 0;
@@ -474,6 +467,22 @@ impl<E: Exchange> Keeper<E> {
         true
     }
 
+    /// Why a record is not for us to use: it would act for somebody else.
+    fn foreign(&self, found: &Record) -> Option<Absence> {
+        match &self.subject {
+            Subject::User { client_id, .. } if *client_id != found.client_id => {
+                Some(Absence::OtherClient)
+            }
+            Subject::User {
+                profile: Some(wanted),
+                ..
+            } if found.profile.as_ref().is_some_and(|found| found != wanted) => {
+                Some(Absence::OtherProfile)
+            }
+            Subject::User { .. } | Subject::Client => None,
+        }
+    }
+
     /// Puts a new token in the place of the old one. Whoever calls this has made it durable.
     pub(super) fn install(
         &mut self,
@@ -490,7 +499,7 @@ impl<E: Exchange> Keeper<E> {
         self.failures = 0;
         self.not_before = None;
         self.throttled = false;
-        self.last_renewal = Some(self.clock.wall());
+        self.last_renewal = Some(life.issued);
     }
 
     fn store_unreadable(&mut self, error: &crate::credentials::StoreError) {
@@ -533,17 +542,10 @@ impl<E: Exchange> Keeper<E> {
         };
         // The view first: who learns of a generation from the facts must find its token there.
         (self.hooks.publish)(view);
-        let next_try = (self.wanted && self.is_renewable()).then(|| {
-            let due = match &self.held {
-                Some(held) if !self.suspect => held.due,
-                _ => Duration::ZERO,
-            };
-            due.max(self.not_before.unwrap_or_default())
-        });
         self.facts.send_replace(Facts {
             serial: self.serial,
             life: self.held.as_ref().map(|held| held.life),
-            next_try,
+            next_try: self.next_due(),
             absence: self.absence,
             dead: self.dead.clone(),
             renewing: self.renewing,

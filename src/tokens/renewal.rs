@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::time;
 
 use crate::credentials::{Record, StoreError};
-use crate::tokens::exchange::{Exchange, ExchangeError, Garbled, GrantRequest};
+use crate::tokens::exchange::{ErrorCode, Exchange, ExchangeError, Garbled, GrantRequest};
 use crate::tokens::keeper::Keeper;
 use crate::tokens::schedule::{self, Jitter};
 use crate::tokens::status::Outcome;
@@ -151,7 +151,7 @@ impl<E: Exchange> Keeper<E> {
         let Some(own) = self.record.clone() else {
             return Err(Failure::plain(
                 Outcome::StoreFailed,
-                "the stored grant was removed",
+                "the stored grant was removed or replaced by one that is not ours",
             ));
         };
         let asked = Moment::now(self.clock.as_ref());
@@ -176,9 +176,10 @@ impl<E: Exchange> Keeper<E> {
         let asked = Moment::now(self.clock.as_ref());
         let answer = match self.exchanged(GrantRequest::ClientCredentials).await {
             // There is no grant here that could end.
-            Err(ExchangeError::InvalidGrant { status }) => {
-                return Err(ExchangeError::answered(status, Some("invalid_client"), None).into());
-            }
+            Err(ExchangeError::InvalidGrant { status }) => Err(ExchangeError::Refused {
+                status,
+                error: ErrorCode::read("invalid_grant"),
+            })?,
             answer => answer?,
         };
         let token = ClientToken::new(&answer, asked)?;
@@ -190,14 +191,9 @@ impl<E: Exchange> Keeper<E> {
     async fn hold(&mut self, vault: &Vault, pressed: bool) -> Result<Option<Hold>, Failure> {
         if let Some(Unsaved {
             hold: Some(hold), ..
-        }) = self.unsaved.take()
+        }) = &self.unsaved
         {
-            // Put back so that a failure from here on does not forget what is unsaved.
-            self.unsaved = Some(Unsaved {
-                hold: Some(hold.share()),
-                next_try: self.clock.boot() + SAVE_AGAIN,
-            });
-            return Ok(Some(hold));
+            return Ok(Some(hold.share()));
         }
         let vault = vault.clone();
         match self
@@ -266,6 +262,7 @@ impl<E: Exchange> Keeper<E> {
                 grant = self.subject.name(),
                 "the newest tokens are in memory only: {error}"
             );
+            self.tally.count(Outcome::StoreFailed);
             self.last_error = Some((self.clock.wall(), Outcome::StoreFailed, error));
             return Some(Unsaved {
                 hold,
@@ -298,7 +295,7 @@ impl<E: Exchange> Keeper<E> {
             let left = self.left();
             tokio::select! {
                 done = &mut work => return done,
-                () = time::sleep(left) => if !self.is_live() { self.publish() },
+                () = time::sleep(left.min(GLANCE_AT_CLOCK)) => if !self.is_live() { self.publish() },
             }
         }
         work.await
@@ -328,7 +325,8 @@ impl<E: Exchange> Keeper<E> {
         };
         self.not_before = Some(now + delay);
         self.throttled = outcome == Outcome::Throttled || asked.is_some();
-        if self.held.is_none() {
+        let renewable = self.record.is_some() || matches!(self.subject, Subject::Client);
+        if self.held.is_none() && renewable {
             self.absence = match outcome {
                 Outcome::InvalidClient | Outcome::Refused => Absence::ClientRefused,
                 Outcome::StoreFailed => Absence::StoreUnreadable,
@@ -404,5 +402,7 @@ const LOCK_WAIT: Duration = Duration::from_secs(10);
 const HOLD_BACK: [Duration; 2] = [Duration::from_millis(50), Duration::from_millis(200)];
 /// Between later tries.
 const SAVE_AGAIN: Duration = Duration::from_secs(1);
+/// A suspended machine's timers stand still while its tokens grow older.
+const GLANCE_AT_CLOCK: Duration = Duration::from_millis(500);
 /// Between two looks at the requests that have no answer yet.
 const GLANCE: Duration = Duration::from_millis(5);
