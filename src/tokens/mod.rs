@@ -10,6 +10,8 @@ mod keeper;
 mod renewal;
 mod schedule;
 mod status;
+#[cfg(test)]
+mod tests;
 mod token;
 mod vault;
 mod view;
