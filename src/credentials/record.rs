@@ -177,7 +177,7 @@ pub(in crate::credentials) mod tests {
     use super::*;
 
     pub(in crate::credentials) fn record(generation: u64) -> Record {
-        let granted = SystemTime::UNIX_EPOCH + Duration::from_secs(1_764_000_000);
+        let granted = SystemTime::UNIX_EPOCH + Duration::from_hours(490_000);
         Record {
             grant: "main".into(),
             profile: Some("30000000".parse().unwrap()),
@@ -245,7 +245,7 @@ pub(in crate::credentials) mod tests {
         assert!(!new.supersedes(&new.clone()));
 
         let mut login = record(1);
-        login.granted += Duration::from_secs(60);
+        login.granted += Duration::from_mins(1);
         assert!(
             login.supersedes(&new),
             "a login counts, whatever its number"

@@ -9,7 +9,7 @@ use tokio::time;
 use crate::credentials::{Record, StoreError};
 use crate::tokens::exchange::{ErrorCode, Exchange, ExchangeError, Garbled, GrantRequest};
 use crate::tokens::keeper::Keeper;
-use crate::tokens::schedule::{self, Jitter};
+use crate::tokens::schedule::Jitter;
 use crate::tokens::status::Outcome;
 use crate::tokens::token::{ClientToken, Moment, UserTokens};
 use crate::tokens::vault::{Hold, Vault};
@@ -51,7 +51,7 @@ impl<E: Exchange> Keeper<E> {
     /// failure to even reach the token endpoint, so that an outage there does not slow requests
     /// that the living token still serves.
     pub(super) async fn renew(&mut self, cause: Cause) -> Outcome {
-        let unreachable = self.failures > 0
+        let unreachable = self.retry.is_running()
             && self
                 .last_error
                 .as_ref()
@@ -218,7 +218,7 @@ impl<E: Exchange> Keeper<E> {
         let lost = self
             .last_error
             .as_ref()
-            .is_some_and(|(_, last, _)| *last == Outcome::AnswerLost && self.failures > 0);
+            .is_some_and(|(_, last, _)| *last == Outcome::AnswerLost && self.retry.is_running());
         let cause = if lost {
             "the answer to the last renewal was lost on the way, and Wise does not accept the \
              refresh token twice"
@@ -316,21 +316,21 @@ impl<E: Exchange> Keeper<E> {
             asked,
         } = failure;
         let now = self.clock.boot();
-        self.failures = self.failures.saturating_add(1);
-        let delay = match outcome {
-            Outcome::InvalidClient | Outcome::Refused => {
-                schedule::refused_delay(self.failures, Jitter::random())
-            }
-            _ => schedule::retry_delay(self.failures, self.left(), asked, Jitter::random()),
+        let mistaken = matches!(outcome, Outcome::InvalidClient | Outcome::Refused);
+        let left = self.left();
+        let delay = if mistaken {
+            self.retry.refused(now, Jitter::random())
+        } else {
+            self.retry.failed(now, left, asked, Jitter::random())
         };
-        self.not_before = Some(now + delay);
-        self.throttled = outcome == Outcome::Throttled || asked.is_some();
         let renewable = self.record.is_some() || matches!(self.subject, Subject::Client);
         if self.held.is_none() && renewable {
-            self.absence = match outcome {
-                Outcome::InvalidClient | Outcome::Refused => Absence::ClientRefused,
-                Outcome::StoreFailed => Absence::StoreUnreadable,
-                _ => Absence::EndpointUnreachable,
+            self.absence = if mistaken {
+                Absence::ClientRefused
+            } else if outcome == Outcome::StoreFailed {
+                Absence::StoreUnreadable
+            } else {
+                Absence::EndpointUnreachable
             };
         }
         tracing::warn!(
@@ -348,8 +348,8 @@ impl<E: Exchange> Keeper<E> {
         let little = self
             .held
             .as_ref()
-            .is_none_or(|held| self.left() < held.life.length / 10);
-        cause == Cause::Forced || self.suspect || little
+            .is_none_or(|held| held.suspect || self.left() < held.life.length / 10);
+        cause == Cause::Forced || little
     }
 }
 

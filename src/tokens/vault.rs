@@ -23,11 +23,11 @@ impl Vault {
     }
 
     pub(super) async fn stamp(&self) -> Result<Stamp, StoreError> {
-        self.run(|store, name| store.stamp(name)).await
+        self.run(FileStore::stamp).await
     }
 
     pub(super) async fn load(&self) -> Result<Option<Record>, StoreError> {
-        self.run(|store, name| store.load(name)).await
+        self.run(FileStore::load).await
     }
 
     /// Waits at most `timeout` for the lock, without keeping a thread.

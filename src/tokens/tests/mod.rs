@@ -259,13 +259,15 @@ pub(super) struct House {
     tasks: JoinSet<()>,
 }
 
+/// A view, and what was on disk at the moment it was published.
+pub(super) type Published = (TokenView, Option<Record>);
+
 /// One proxy's keeper, as its requests see it.
 pub(super) struct Proxy {
     pub(super) handle: KeeperHandle,
     pub(super) view: watch::Receiver<Option<TokenView>>,
     pub(super) unanswered: Arc<AtomicUsize>,
-    /// What was on disk whenever a view was published: the generation, and the access token.
-    pub(super) seen: Arc<Mutex<Vec<(TokenView, Option<Record>)>>>,
+    pub(super) seen: Arc<Mutex<Vec<Published>>>,
     task: tokio::task::AbortHandle,
 }
 
@@ -401,13 +403,19 @@ impl Proxy {
     }
 
     pub(super) async fn until_dead(&mut self) -> String {
-        match self
+        let view = self
             .until(|view| matches!(view, TokenView::Dead { .. }))
-            .await
-        {
-            TokenView::Dead { reason } => reason,
-            other => panic!("{other:?}"),
-        }
+            .await;
+        let TokenView::Dead { reason } = view else {
+            unreachable!("that is what was waited for")
+        };
+        reason
+    }
+
+    /// Every view so far.
+    pub(super) fn views(&self) -> Vec<TokenView> {
+        let seen = self.seen.lock().unwrap();
+        seen.iter().map(|(view, _)| view.clone()).collect()
     }
 
     pub(super) async fn until_absent(&mut self, wanted: Absence) {
