@@ -17,7 +17,7 @@ pub(crate) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     staged(path, bytes)?
         .persist(path)
         .map_err(|failed| failed.error)?;
-    sync_dir(parent(path))
+    sync_parent(path)
 }
 
 /// Like [`replace`], but fails with `AlreadyExists` where there is a file: for private keys.
@@ -28,7 +28,7 @@ pub(crate) fn create_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
     staged(path, bytes)?
         .persist_noclobber(path)
         .map_err(|failed| failed.error)?;
-    sync_dir(parent(path))
+    sync_parent(path)
 }
 
 /// Adds `line` and a line break to the end of a file, made 0600 where it is missing.
@@ -59,9 +59,19 @@ pub(crate) fn append(path: &Path, line: &[u8]) -> io::Result<()> {
     file.write_all(&text)?;
     file.sync_data()?;
     if made {
-        sync_dir(parent(path))?;
+        sync_parent(path)?;
     }
     Ok(())
+}
+
+/// Makes the name of a new file or directory durable.
+pub(crate) fn sync_parent(path: &Path) -> io::Result<()> {
+    sync_dir(parent(path))
+}
+
+/// Whether `size` bytes could be written beside `path` just now; leaves nothing behind.
+pub(crate) fn probe(path: &Path, size: usize) -> io::Result<()> {
+    temporary(path)?.write_all(&vec![0; size])
 }
 
 /// Makes what was renamed, linked or removed in `dir` durable.
@@ -78,18 +88,22 @@ pub(crate) fn is_left_over(name: &str, target: &str) -> bool {
 
 /// A synced temporary file beside `path` that holds `bytes`; removed when dropped.
 pub(crate) fn staged(path: &Path, bytes: &[u8]) -> io::Result<NamedTempFile> {
+    let mut file = temporary(path)?;
+    file.write_all(bytes)?;
+    file.as_file().sync_all()?;
+    Ok(file)
+}
+
+fn temporary(path: &Path) -> io::Result<NamedTempFile> {
     let name = path
         .file_name()
         .and_then(|name| name.to_str())
         .ok_or(io::ErrorKind::InvalidFilename)?;
     // tempfile makes its files 0600, whatever the umask.
-    let mut file = tempfile::Builder::new()
+    tempfile::Builder::new()
         .prefix(&format!(".{name}."))
         .suffix(STAGED)
-        .tempfile_in(parent(path))?;
-    file.write_all(bytes)?;
-    file.as_file().sync_all()?;
-    Ok(file)
+        .tempfile_in(parent(path))
 }
 
 fn parent(path: &Path) -> &Path {

@@ -57,7 +57,9 @@ impl Record {
 
     /// The plain text that is sealed.
     pub(super) fn to_plain(&self) -> Result<Zeroizing<Vec<u8>>, serde_json::Error> {
-        serde_json::to_vec(&Page {
+        // Room enough for any record of ours: a buffer that grows leaves copies behind.
+        let mut plain = Zeroizing::new(Vec::with_capacity(64 * 1024));
+        let page = Page {
             version: VERSION,
             grant: self.grant.clone(),
             profile: self.profile.as_ref().map(ToString::to_string),
@@ -70,8 +72,9 @@ impl Record {
             expires_ms: millis(self.expires),
             refresh_token: Zeroizing::new(self.refresh_token.expose().to_owned()),
             refresh_expires_ms: self.refresh_expires.map(millis),
-        })
-        .map(Zeroizing::new)
+        };
+        serde_json::to_writer(&mut *plain, &page)?;
+        Ok(plain)
     }
 
     /// Reads what [`Record::to_plain`] wrote.
@@ -170,11 +173,11 @@ fn moment(millis: u64) -> SystemTime {
 const VERSION: u32 = 1;
 
 #[cfg(test)]
-pub(super) mod tests {
+pub(in crate::credentials) mod tests {
     use super::*;
 
-    pub(in super::super) fn record(generation: u64) -> Record {
-        let granted = SystemTime::UNIX_EPOCH + Duration::from_secs(1_764_000_000);
+    pub(in crate::credentials) fn record(generation: u64) -> Record {
+        let granted = SystemTime::UNIX_EPOCH + Duration::from_hours(490_000);
         Record {
             grant: "main".into(),
             profile: Some("30000000".parse().unwrap()),
@@ -242,7 +245,7 @@ pub(super) mod tests {
         assert!(!new.supersedes(&new.clone()));
 
         let mut login = record(1);
-        login.granted += Duration::from_secs(60);
+        login.granted += Duration::from_mins(1);
         assert!(
             login.supersedes(&new),
             "a login counts, whatever its number"

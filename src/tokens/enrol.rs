@@ -170,7 +170,7 @@ fn unusable(why: Garbled) -> EnrolError {
 }
 
 /// A keeper in another process may be in the middle of an exchange.
-const LOCK_WAIT: Duration = Duration::from_secs(60);
+const LOCK_WAIT: Duration = Duration::from_mins(1);
 /// Pauses between tries to store tokens that cost a login.
 const TRIES: [Duration; 4] = [
     Duration::from_millis(100),

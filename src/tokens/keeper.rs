@@ -6,18 +6,19 @@
 
 use std::future::Future;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, watch};
 use tokio::time::{self, MissedTickBehavior};
 
 use crate::clock::Clock;
 use crate::config::Tokens;
 use crate::credentials::{FileStore, Record, Stamp};
 use crate::tokens::exchange::Exchange;
+use crate::tokens::handle::{Ask, KeeperHandle, RefreshError, Renewal};
 use crate::tokens::renewal::{Cause, Unsaved};
-use crate::tokens::schedule::{self, Jitter};
-use crate::tokens::status::{Facts, KeeperStatus, Outcome, Stored, Tally};
+use crate::tokens::schedule::{self, Jitter, Retry};
+use crate::tokens::status::{Facts, Outcome, Stored, Tally};
 use crate::tokens::token::{AccessToken, Lifetime, Moment};
 use crate::tokens::vault::Vault;
 use crate::tokens::view::{Absence, Hooks, Subject, TokenView};
@@ -73,13 +74,10 @@ pub(crate) fn keeper<E: Exchange>(
         absence: subject.first_absence(),
         dead: None,
         stamp: None,
-        suspect: false,
         wanted: matches!(subject, Subject::User { .. }),
         renewing: false,
         shown_live: false,
-        failures: 0,
-        not_before: None,
-        throttled: false,
+        retry: Retry::default(),
         last_forced: None,
         unsaved: None,
         tally: Tally::default(),
@@ -90,6 +88,7 @@ pub(crate) fn keeper<E: Exchange>(
     (handle, keeper.run())
 }
 
+<<<<<<< HEAD
 /// How others ask a keeper.
 #[derive(Clone)]
 pub(crate) struct KeeperHandle {
@@ -223,6 +222,8 @@ enum Ask {
     },
 }
 
+=======
+>>>>>>> custody
 /// All that the task owns.
 pub(super) struct Keeper<E> {
     pub(super) subject: Subject,
@@ -242,24 +243,17 @@ pub(super) struct Keeper<E> {
     pub(super) absence: Absence,
     pub(super) dead: Option<String>,
     /// The stored record that was last looked at.
-    stamp: Option<Stamp>,
-    /// Wise refused the token before its time.
-    pub(super) suspect: bool,
+    pub(super) stamp: Option<Stamp>,
     /// Whether anybody needs the token.
     wanted: bool,
     pub(super) renewing: bool,
     shown_live: bool,
-    /// Tries in a row that failed.
-    pub(super) failures: u32,
-    /// No try of our own before this reading of the boot clock.
-    pub(super) not_before: Option<Duration>,
-    /// `not_before` is Wise's wish and binds forced renewals as well.
-    pub(super) throttled: bool,
+    pub(super) retry: Retry,
     last_forced: Option<Duration>,
     pub(super) unsaved: Option<Unsaved>,
     pub(super) tally: Tally,
-    pub(super) last_error: Option<(std::time::SystemTime, Outcome, String)>,
-    last_renewal: Option<std::time::SystemTime>,
+    pub(super) last_error: Option<(SystemTime, Outcome, String)>,
+    last_renewal: Option<SystemTime>,
 }
 
 pub(super) struct Held {
@@ -267,6 +261,8 @@ pub(super) struct Held {
     pub(super) life: Lifetime,
     /// When it should be renewed, by the boot clock.
     due: Duration,
+    /// Wise refused it before its time and no better one came: due at once.
+    pub(super) suspect: bool,
 }
 
 impl<E: Exchange> Keeper<E> {
@@ -318,9 +314,7 @@ impl<E: Exchange> Keeper<E> {
                 let _ = reply.send(());
             }
             Ask::Nudge => {
-                self.failures = 0;
-                self.not_before = None;
-                self.throttled = false;
+                self.retry = Retry::default();
             }
             Ask::Stop { .. } => {}
         }
@@ -338,8 +332,7 @@ impl<E: Exchange> Keeper<E> {
         let too_soon = self
             .last_forced
             .is_some_and(|last| now < last + self.policy.forced_interval);
-        let asked_to_wait = self.throttled && self.not_before.is_some_and(|moment| now < moment);
-        if too_soon || asked_to_wait || !self.is_renewable() {
+        if too_soon || self.retry.binds(now) || !self.is_renewable() {
             return Renewal::NotRenewed;
         }
         self.last_forced = Some(now);
@@ -348,7 +341,9 @@ impl<E: Exchange> Keeper<E> {
             return Renewal::Newer;
         }
         // The token is no good: keep trying, as if it had come to its end.
-        self.suspect = true;
+        if let Some(held) = &mut self.held {
+            held.suspect = true;
+        }
         Renewal::NotRenewed
     }
 
@@ -367,119 +362,19 @@ impl<E: Exchange> Keeper<E> {
         if !self.is_renewable() {
             return Err(RefreshError::Absent(self.absence));
         }
-        match self.renew(Cause::Asked).await {
-            Outcome::Renewed | Outcome::Adopted => Ok(self.serial),
-            result => Err(match &self.dead {
-                Some(reason) => RefreshError::Dead(reason.clone()),
-                None => RefreshError::Failed {
-                    result,
-                    text: self
-                        .last_error
-                        .as_ref()
-                        .map(|(_, _, text)| text.clone())
-                        .unwrap_or_default(),
-                },
-            }),
+        let result = self.renew(Cause::Asked).await;
+        if matches!(result, Outcome::Renewed | Outcome::Adopted) {
+            return Ok(self.serial);
         }
-    }
-
-    /// Looks at the store for what other processes did: a renewal, a login, a `forget`.
-    pub(super) async fn look(&mut self) {
-        let Some(vault) = self.vault.clone() else {
-            return;
-        };
-        let stamp = match vault.stamp().await {
-            Ok(stamp) if self.stamp == Some(stamp) => return,
-            Ok(stamp) => stamp,
-            Err(error) => return self.store_unreadable(&error),
-        };
-        match vault.load().await {
-            Ok(found) => {
-                self.stamp = Some(stamp);
-                self.take_in(found);
-            }
-            Err(error) => self.store_unreadable(&error),
+        if let Some(reason) = &self.dead {
+            return Err(RefreshError::Dead(reason.clone()));
         }
-    }
-
-    /// Compares what the store has with what we have; true if it was newer and is now ours.
-    pub(super) fn take_in(&mut self, found: Option<Record>) -> bool {
-        match (found, &self.record) {
-            (Some(found), None) => self.adopt(found),
-            (Some(found), Some(own)) if found.supersedes(own) => self.adopt(found),
-            (Some(found), Some(own)) => {
-                // A login may have told who it is since.
-                if found.generation == own.generation {
-                    self.record = Some(found);
-                }
-                false
-            }
-            (None, Some(_)) if self.unsaved.is_none() => {
-                // Forgotten by an operator: stop using it.
-                self.record = None;
-                self.held = None;
-                self.dead = None;
-                self.absence = Absence::NeverLoggedIn;
-                self.publish();
-                false
-            }
-            (None, _) => {
-                if self.record.is_none() {
-                    self.absence = Absence::NeverLoggedIn;
-                }
-                false
-            }
-        }
-    }
-
-    /// Makes a record from the store ours, if it is meant for us.
-    fn adopt(&mut self, found: Record) -> bool {
-        self.unsaved = None;
-        let foreign = match &self.subject {
-            Subject::User { client_id, .. } if *client_id != found.client_id => {
-                Some(Absence::OtherClient)
-            }
-            Subject::User {
-                profile: Some(wanted),
-                ..
-            } if found.profile.as_ref().is_some_and(|found| found != wanted) => {
-                Some(Absence::OtherProfile)
-            }
-            Subject::User { .. } | Subject::Client => None,
-        };
-        if let Some(absence) = foreign {
-            let news = self.record.is_some() || self.absence != absence;
-            self.record = None;
-            self.held = None;
-            self.absence = absence;
-            if news {
-                self.publish();
-            }
-            return false;
-        }
-        let life = Lifetime::stored(
-            Moment::now(self.clock.as_ref()),
-            found.issued,
-            found.expires,
-        );
-        let Ok(access) = AccessToken::parse(found.access_token.clone()) else {
-            self.absence = Absence::StoreUnreadable;
-            return false;
-        };
-        let first = self.serial == 0;
-        let serial = found.generation.max(self.serial + 1);
-        self.dead = None;
-        self.install(access, life, serial, Some(found));
-        if !first {
-            self.tally.count(Outcome::Adopted);
-            tracing::info!(
-                grant = self.subject.name(),
-                generation = self.serial,
-                "took a newer token from the store"
-            );
-        }
-        self.publish();
-        true
+        let text = self
+            .last_error
+            .as_ref()
+            .map(|(_, _, text)| text.clone())
+            .unwrap_or_default();
+        Err(RefreshError::Failed { result, text })
     }
 
     /// Puts a new token in the place of the old one. Whoever calls this has made it durable.
@@ -491,30 +386,16 @@ impl<E: Exchange> Keeper<E> {
         record: Option<Record>,
     ) {
         let due = schedule::renewal_due(&life, self.policy.renew_at, Jitter::random());
-        self.held = Some(Held { access, life, due });
+        self.held = Some(Held {
+            access,
+            life,
+            due,
+            suspect: false,
+        });
         self.serial = serial;
         self.record = record;
-        self.suspect = false;
-        self.failures = 0;
-        self.not_before = None;
-        self.throttled = false;
-        self.last_renewal = Some(self.clock.wall());
-    }
-
-    fn store_unreadable(&mut self, error: &crate::credentials::StoreError) {
-        let text = error.to_string();
-        let known = self
-            .last_error
-            .as_ref()
-            .is_some_and(|(_, _, last)| *last == text);
-        if self.record.is_none() {
-            self.absence = Absence::StoreUnreadable;
-        }
-        if !known {
-            tracing::error!(grant = self.subject.name(), "{text}");
-            self.last_error = Some((self.clock.wall(), Outcome::StoreFailed, text));
-            self.publish();
-        }
+        self.retry = Retry::default();
+        self.last_renewal = Some(life.issued);
     }
 
     /// Tells the surroundings and the status readers.
@@ -541,17 +422,10 @@ impl<E: Exchange> Keeper<E> {
         };
         // The view first: who learns of a generation from the facts must find its token there.
         (self.hooks.publish)(view);
-        let next_try = (self.wanted && self.is_renewable()).then(|| {
-            let due = match &self.held {
-                Some(held) if !self.suspect => held.due,
-                _ => Duration::ZERO,
-            };
-            due.max(self.not_before.unwrap_or_default())
-        });
         self.facts.send_replace(Facts {
             serial: self.serial,
             life: self.held.as_ref().map(|held| held.life),
-            next_try,
+            next_try: self.next_due(),
             absence: self.absence,
             dead: self.dead.clone(),
             renewing: self.renewing,
@@ -597,10 +471,10 @@ impl<E: Exchange> Keeper<E> {
             return None;
         }
         let due = match &self.held {
-            Some(held) if !self.suspect => held.due,
+            Some(held) if !held.suspect => held.due,
             _ => Duration::ZERO,
         };
-        Some(due.max(self.not_before.unwrap_or_default()))
+        Some(self.retry.not_before(due))
     }
 
     /// Until the next thing that the clock alone brings about.

@@ -7,9 +7,9 @@ use std::time::Duration;
 use tokio::time;
 
 use crate::credentials::{Record, StoreError};
-use crate::tokens::exchange::{Exchange, ExchangeError, Garbled, GrantRequest};
+use crate::tokens::exchange::{ErrorCode, Exchange, ExchangeError, Garbled, GrantRequest};
 use crate::tokens::keeper::Keeper;
-use crate::tokens::schedule::{self, Jitter};
+use crate::tokens::schedule::Jitter;
 use crate::tokens::status::Outcome;
 use crate::tokens::token::{ClientToken, Moment, UserTokens};
 use crate::tokens::vault::{Hold, Vault};
@@ -51,7 +51,7 @@ impl<E: Exchange> Keeper<E> {
     /// failure to even reach the token endpoint, so that an outage there does not slow requests
     /// that the living token still serves.
     pub(super) async fn renew(&mut self, cause: Cause) -> Outcome {
-        let unreachable = self.failures > 0
+        let unreachable = self.retry.is_running()
             && self
                 .last_error
                 .as_ref()
@@ -151,7 +151,7 @@ impl<E: Exchange> Keeper<E> {
         let Some(own) = self.record.clone() else {
             return Err(Failure::plain(
                 Outcome::StoreFailed,
-                "the stored grant was removed",
+                "the stored grant was removed or replaced by one that is not ours",
             ));
         };
         let asked = Moment::now(self.clock.as_ref());
@@ -176,9 +176,10 @@ impl<E: Exchange> Keeper<E> {
         let asked = Moment::now(self.clock.as_ref());
         let answer = match self.exchanged(GrantRequest::ClientCredentials).await {
             // There is no grant here that could end.
-            Err(ExchangeError::InvalidGrant { status }) => {
-                return Err(ExchangeError::answered(status, Some("invalid_client"), None).into());
-            }
+            Err(ExchangeError::InvalidGrant { status }) => Err(ExchangeError::Refused {
+                status,
+                error: ErrorCode::read("invalid_grant"),
+            })?,
             answer => answer?,
         };
         let token = ClientToken::new(&answer, asked)?;
@@ -190,14 +191,9 @@ impl<E: Exchange> Keeper<E> {
     async fn hold(&mut self, vault: &Vault, pressed: bool) -> Result<Option<Hold>, Failure> {
         if let Some(Unsaved {
             hold: Some(hold), ..
-        }) = self.unsaved.take()
+        }) = &self.unsaved
         {
-            // Put back so that a failure from here on does not forget what is unsaved.
-            self.unsaved = Some(Unsaved {
-                hold: Some(hold.share()),
-                next_try: self.clock.boot() + SAVE_AGAIN,
-            });
-            return Ok(Some(hold));
+            return Ok(Some(hold.share()));
         }
         let vault = vault.clone();
         match self
@@ -222,7 +218,7 @@ impl<E: Exchange> Keeper<E> {
         let lost = self
             .last_error
             .as_ref()
-            .is_some_and(|(_, last, _)| *last == Outcome::AnswerLost && self.failures > 0);
+            .is_some_and(|(_, last, _)| *last == Outcome::AnswerLost && self.retry.is_running());
         let cause = if lost {
             "the answer to the last renewal was lost on the way, and Wise does not accept the \
              refresh token twice"
@@ -266,6 +262,7 @@ impl<E: Exchange> Keeper<E> {
                 grant = self.subject.name(),
                 "the newest tokens are in memory only: {error}"
             );
+            self.tally.count(Outcome::StoreFailed);
             self.last_error = Some((self.clock.wall(), Outcome::StoreFailed, error));
             return Some(Unsaved {
                 hold,
@@ -298,7 +295,7 @@ impl<E: Exchange> Keeper<E> {
             let left = self.left();
             tokio::select! {
                 done = &mut work => return done,
-                () = time::sleep(left) => if !self.is_live() { self.publish() },
+                () = time::sleep(left.min(GLANCE_AT_CLOCK)) => if !self.is_live() { self.publish() },
             }
         }
         work.await
@@ -319,20 +316,21 @@ impl<E: Exchange> Keeper<E> {
             asked,
         } = failure;
         let now = self.clock.boot();
-        self.failures = self.failures.saturating_add(1);
-        let delay = match outcome {
-            Outcome::InvalidClient | Outcome::Refused => {
-                schedule::refused_delay(self.failures, Jitter::random())
-            }
-            _ => schedule::retry_delay(self.failures, self.left(), asked, Jitter::random()),
+        let mistaken = matches!(outcome, Outcome::InvalidClient | Outcome::Refused);
+        let left = self.left();
+        let delay = if mistaken {
+            self.retry.refused(now, Jitter::random())
+        } else {
+            self.retry.failed(now, left, asked, Jitter::random())
         };
-        self.not_before = Some(now + delay);
-        self.throttled = outcome == Outcome::Throttled || asked.is_some();
-        if self.held.is_none() {
-            self.absence = match outcome {
-                Outcome::InvalidClient | Outcome::Refused => Absence::ClientRefused,
-                Outcome::StoreFailed => Absence::StoreUnreadable,
-                _ => Absence::EndpointUnreachable,
+        let renewable = self.record.is_some() || matches!(self.subject, Subject::Client);
+        if self.held.is_none() && renewable {
+            self.absence = if mistaken {
+                Absence::ClientRefused
+            } else if outcome == Outcome::StoreFailed {
+                Absence::StoreUnreadable
+            } else {
+                Absence::EndpointUnreachable
             };
         }
         tracing::warn!(
@@ -350,8 +348,8 @@ impl<E: Exchange> Keeper<E> {
         let little = self
             .held
             .as_ref()
-            .is_none_or(|held| self.left() < held.life.length / 10);
-        cause == Cause::Forced || self.suspect || little
+            .is_none_or(|held| held.suspect || self.left() < held.life.length / 10);
+        cause == Cause::Forced || little
     }
 }
 
@@ -404,5 +402,7 @@ const LOCK_WAIT: Duration = Duration::from_secs(10);
 const HOLD_BACK: [Duration; 2] = [Duration::from_millis(50), Duration::from_millis(200)];
 /// Between later tries.
 const SAVE_AGAIN: Duration = Duration::from_secs(1);
+/// A suspended machine's timers stand still while its tokens grow older.
+const GLANCE_AT_CLOCK: Duration = Duration::from_millis(500);
 /// Between two looks at the requests that have no answer yet.
 const GLANCE: Duration = Duration::from_millis(5);

@@ -235,8 +235,143 @@ fn refresh_token(answer: &TokenAnswer) -> Result<Option<Secret>, Garbled> {
 
 /// Longest token, in bytes: more would not fit the header limits of common servers.
 const LONGEST: usize = 16 * 1024;
-const UNKNOWN: Duration = Duration::from_secs(3600);
+const UNKNOWN: Duration = Duration::from_hours(1);
 const SHORTEST: Duration = Duration::from_secs(1);
-const LONGEST_LIFE: Duration = Duration::from_secs(24 * 3600);
+const LONGEST_LIFE: Duration = Duration::from_hours(24);
 /// A bound that keeps dates printable; Wise documents twenty years.
-const LONGEST_GRANT: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
+const LONGEST_GRANT: Duration = Duration::from_hours(100 * 365 * 24);
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn secs(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
+    }
+
+    fn moment(wall: u64, boot: u64) -> Moment {
+        Moment {
+            wall: SystemTime::UNIX_EPOCH + secs(wall),
+            boot: secs(boot),
+        }
+    }
+
+    fn answer(access: &str, refresh: Option<&str>) -> TokenAnswer {
+        TokenAnswer {
+            access_token: access.into(),
+            token_type: Some("Bearer".into()),
+            refresh_token: refresh.map(Into::into),
+            expires_in: Some(43_199),
+            refresh_token_expires_in: Some(1_000),
+        }
+    }
+
+    fn record() -> Record {
+        Record {
+            grant: "main".into(),
+            profile: None,
+            user: None,
+            client_id: "acme".into(),
+            generation: 6,
+            granted: SystemTime::UNIX_EPOCH,
+            access_token: Secret::new("old-access"),
+            issued: SystemTime::UNIX_EPOCH,
+            expires: SystemTime::UNIX_EPOCH,
+            refresh_token: Secret::new("old-refresh"),
+            refresh_expires: Some(SystemTime::UNIX_EPOCH + secs(9_999)),
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_token_is_a_header_value_or_nothing(text in ".{0,40}") {
+            match AccessToken::parse(Secret::new(text.as_str())) {
+                Ok(token) => {
+                    let value = token.authorization();
+                    prop_assert_eq!(value.to_str().unwrap(), format!("Bearer {text}"));
+                    prop_assert!(value.is_sensitive());
+                }
+                Err(_) => prop_assert!(
+                    text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_graphic())
+                ),
+            }
+        }
+
+        #[test]
+        fn a_stored_token_never_gains_life_whatever_the_clocks_say(
+            issued in 0..10_000_000_u64,
+            length in 0..100_000_u64,
+            now in 0..20_000_000_u64,
+            boot in 0..20_000_000_u64,
+        ) {
+            let expires = SystemTime::UNIX_EPOCH + secs(issued + length);
+            let life = Lifetime::stored(
+                moment(now, boot),
+                SystemTime::UNIX_EPOCH + secs(issued),
+                expires,
+            );
+            let left = life.left(secs(boot));
+            prop_assert!(left <= secs(length.min(24 * 3_600)));
+            if now >= issued {
+                prop_assert!(left <= secs((issued + length).saturating_sub(now)));
+            }
+        }
+    }
+
+    #[test]
+    fn tokens_are_bounded_by_what_fits_a_header() {
+        let fits = "x".repeat(16 * 1024);
+        assert!(AccessToken::parse(Secret::new(fits.as_str())).is_ok());
+        assert!(AccessToken::parse(Secret::new(fits + "x")).is_err());
+        for injected in ["a\r\nx: y", "a\nb", "a\0b", "a b", "\u{e9}"] {
+            assert!(AccessToken::parse(Secret::new(injected)).is_err());
+        }
+    }
+
+    #[test]
+    fn life_is_counted_from_before_the_request() {
+        let life = Lifetime::answered(moment(5_000, 70), Some(600));
+        assert_eq!(life.ends, secs(670));
+        assert_eq!(life.left(secs(100)), secs(570));
+        assert_eq!(life.age(secs(100)), secs(30));
+        assert_eq!(life.left(secs(700)), Duration::ZERO);
+        assert_eq!(life.expires, SystemTime::UNIX_EPOCH + secs(5_600));
+    }
+
+    #[test]
+    fn a_renewal_takes_what_it_is_given_and_keeps_what_it_is_not() {
+        let asked = moment(5_000, 70);
+        let rotated = UserTokens::next(&answer("new", Some("new-refresh")), asked, &record());
+        let rotated = rotated.ok().unwrap().succeed(&record(), 7);
+        assert_eq!(rotated.generation, 7);
+        assert_eq!(rotated.access_token.expose(), "new");
+        assert_eq!(rotated.refresh_token.expose(), "new-refresh");
+        assert_eq!(
+            rotated.refresh_expires,
+            Some(SystemTime::UNIX_EPOCH + secs(6_000))
+        );
+
+        let mut silent = answer("new", None);
+        silent.refresh_token_expires_in = None;
+        let kept = UserTokens::next(&silent, asked, &record());
+        let kept = kept.ok().unwrap().succeed(&record(), 7);
+        assert_eq!(kept.refresh_token.expose(), "old-refresh");
+        assert_eq!(kept.refresh_expires, record().refresh_expires);
+    }
+
+    #[test]
+    fn answers_that_cannot_be_used_are_named() {
+        let asked = moment(5_000, 70);
+        let first = |answer: &TokenAnswer| UserTokens::first(answer, asked).err();
+        assert_eq!(first(&answer("new", Some("refresh"))), None);
+        assert_eq!(first(&answer("new", None)), Some(Garbled::NoRefreshToken));
+        assert_eq!(first(&answer("new", Some(""))), Some(Garbled::BadToken));
+        assert_eq!(first(&answer("", Some("refresh"))), Some(Garbled::BadToken));
+        let mut mac = answer("new", Some("refresh"));
+        mac.token_type = Some("mac".into());
+        assert_eq!(first(&mac), Some(Garbled::NotBearer));
+        assert!(ClientToken::new(&answer("new", None), asked).is_ok());
+    }
+}

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::task::spawn_blocking;
+use tokio::time::{self, Instant};
 
 use crate::credentials::{FileStore, Locked, Record, Stamp, StoreError};
 
@@ -22,17 +23,26 @@ impl Vault {
     }
 
     pub(super) async fn stamp(&self) -> Result<Stamp, StoreError> {
-        self.run(|store, name| store.stamp(name)).await
+        self.run(FileStore::stamp).await
     }
 
     pub(super) async fn load(&self) -> Result<Option<Record>, StoreError> {
-        self.run(|store, name| store.load(name)).await
+        self.run(FileStore::load).await
     }
 
+    /// Waits at most `timeout` for the lock, without keeping a thread.
     pub(super) async fn lock(&self, timeout: Duration) -> Result<Hold, StoreError> {
-        self.run(move |store, name| store.lock(name, timeout))
-            .await
-            .map(|locked| Hold(Arc::new(locked)))
+        let end = Instant::now() + timeout;
+        loop {
+            match self
+                .run(|store, name| store.lock(name, Duration::ZERO))
+                .await
+            {
+                Ok(locked) => return Ok(Hold(Arc::new(locked))),
+                Err(StoreError::Busy { .. }) if Instant::now() < end => time::sleep(PAUSE).await,
+                Err(error) => return Err(error),
+            }
+        }
     }
 
     async fn run<T: Send + 'static>(
@@ -91,3 +101,6 @@ async fn blocking<T: Send + 'static>(
         })
     })
 }
+
+/// Between two tries for a lock.
+const PAUSE: Duration = Duration::from_millis(10);

@@ -131,11 +131,15 @@ impl StoreError {
 /// Names what an operator can do something about.
 pub(super) fn failed(path: &Path, source: io::Error) -> StoreError {
     let path = path.to_owned();
-    match source.kind() {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => StoreError::DiskFull { path },
-        io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::PermissionDenied => {
-            StoreError::ReadOnly { path }
-        }
-        _ => StoreError::Io { path, source },
+    let is = |kinds: &[io::ErrorKind]| kinds.contains(&source.kind());
+    if is(&[io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded]) {
+        StoreError::DiskFull { path }
+    } else if is(&[
+        io::ErrorKind::ReadOnlyFilesystem,
+        io::ErrorKind::PermissionDenied,
+    ]) {
+        StoreError::ReadOnly { path }
+    } else {
+        StoreError::Io { path, source }
     }
 }
