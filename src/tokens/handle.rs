@@ -48,6 +48,14 @@ pub(crate) enum RefreshError {
     Stopped,
 }
 
+impl std::fmt::Debug for KeeperHandle {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("KeeperHandle")
+            .field("subject", &self.subject)
+            .finish_non_exhaustive()
+    }
+}
+
 impl KeeperHandle {
     /// Tells that Wise refused the token of generation `seen` with 401.
     ///
