@@ -94,6 +94,13 @@ impl Global {
 
 #[derive(Subcommand)]
 pub(crate) enum Command {
+    /// Serve until SIGTERM or Ctrl-C; SIGHUP reads configuration and certificates again
+    #[command(after_help = "\
+Examples:
+  wise-auth-proxy run
+  wise-auth-proxy run --config production.toml --set log.format=json")]
+    Run,
+
     /// Move every new request to another lane, at once and without a restart
     ///
     /// Requests in flight end on the lane they began. The lane survives restarts.

@@ -10,6 +10,7 @@ mod config;
 mod failure;
 mod reload;
 mod report;
+mod run;
 mod status;
 mod switch;
 mod token;
@@ -40,6 +41,7 @@ pub fn main() -> ExitCode {
 fn run(args: Args) -> Result<(), Failure> {
     let Args { global, command } = args;
     match command {
+        Command::Run => run::run(&global),
         Command::Switch(args) => switch::run(&global, &args),
         Command::Status(args) => status::run(&global, &args),
         Command::Token(args) => token::run(&global, &args),
