@@ -20,6 +20,9 @@ pub(crate) fn run(global: &Global) -> Result<(), Failure> {
             let signals = Signals::listen()?;
             let running = server.start().await?;
             report::say(&format!("serving on {}", running.doors().join(", ")));
+            if let Some(address) = running.admin_address() {
+                report::say(&format!("status on http://{address}/status"));
+            }
             signals.until_stop(&running).await;
             running.stop().await;
             Ok(())
