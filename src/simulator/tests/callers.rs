@@ -1,6 +1,10 @@
 //! Credential rules, PSD2 and strong customer authentication.
 
 use super::*;
+use crate::simulator::endpoints;
+use crate::simulator::endpoints::Age;
+use crate::simulator::endpoints::Credentials;
+use crate::simulator::table::ENDPOINTS;
 
 #[tokio::test]
 async fn each_kind_of_credential_reaches_its_own_endpoints_only() {
@@ -240,4 +244,82 @@ async fn a_challenge_is_cleared_once_and_opens_one_call() {
         403,
         "single use"
     );
+}
+
+#[tokio::test]
+async fn every_endpoint_of_the_reference_obeys_its_credential_rule_in_both_path_styles() {
+    let house = House::with(Options {
+        tls_plain: false,
+        ..Options::default()
+    })
+    .await;
+    house
+        .wise
+        .change_faults(|faults| faults.personal.quotes_and_recipients = false);
+    let stream = TcpStream::connect(house.wise.plain_address())
+        .await
+        .unwrap();
+    let (mut sender, connection) =
+        hyper::client::conn::http1::handshake::<_, Full<Bytes>>(TokioIo::new(stream))
+            .await
+            .unwrap();
+    TaskTracker::new().spawn(connection);
+    let mut send = async |request: Request<Full<Bytes>>| {
+        sender.ready().await.unwrap();
+        let (head, body) = sender.send_request(request).await.unwrap().into_parts();
+        Response::from_parts(head, body.collect().await.unwrap().to_bytes())
+    };
+    let code = house.wise.authorise(BUSINESS).unwrap();
+    let secret = "simulated-client-secret";
+    let user = body(&send(token_request(secret, &code_fields(&code))).await);
+    let client = body(
+        &send(token_request(
+            secret,
+            &[("grant_type", "client_credentials")],
+        ))
+        .await,
+    );
+    let tokens = [
+        (personal_token(), Credentials::PERSONAL),
+        (word(&user["access_token"]), Credentials::USER),
+        (word(&client["access_token"]), Credentials::CLIENT),
+        (String::new(), Credentials::NONE),
+    ];
+    for endpoint in ENDPOINTS {
+        let path = filled(endpoint.path);
+        let styles = match endpoint.age {
+            Age::V(number) => vec![format!("/v{number}{path}"), format!("/2026Q3{path}")],
+            Age::New => vec![format!("/2026Q3{path}")],
+            Age::Unversioned => vec![path],
+        };
+        for (path, (token, kind)) in styles
+            .iter()
+            .flat_map(|path| tokens.iter().map(move |token| (path, token)))
+        {
+            // In the calendar style two old versions can share a path; the first is the rule.
+            let found = endpoints::find(endpoint.method, path).unwrap();
+            let allowed = found.endpoint.credentials.include(*kind);
+            let answer = send(request(token, endpoint.method, path, None)).await;
+            let status = answer.status().as_u16();
+            let (method, refused) = (endpoint.method, matches!(status, 401 | 403));
+            assert_eq!(refused, !allowed, "{method} {path} by {kind:?}: {status}");
+        }
+    }
+}
+
+/// A path with an id of our own in the place of each parameter.
+fn filled(template: &str) -> String {
+    template
+        .replace("{profileId}", &BUSINESS.to_string())
+        .replace("{userId}", "9889627")
+        .replace("{clientKey}", "simulated-client")
+        .replace("{clientId}", "simulated-client")
+        .split('/')
+        .map(|segment| {
+            segment
+                .split_once('{')
+                .map_or(segment.to_owned(), |(head, _)| format!("{head}1"))
+        })
+        .collect::<Vec<_>>()
+        .join("/")
 }
