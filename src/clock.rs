@@ -21,7 +21,10 @@ pub trait Clock: Debug + Send + Sync {
 pub struct System;
 
 impl Clock for System {
-    #[allow(clippy::disallowed_methods, reason = "the one place that reads the wall clock")]
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "the one place that reads the wall clock"
+    )]
     fn wall(&self) -> SystemTime {
         SystemTime::now()
     }
@@ -50,23 +53,35 @@ impl Manual {
 
     /// Moves both readings forward, as passing time does.
     pub fn advance(&self, by: Duration) {
-        let mut now = self.now.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut now = self
+            .now
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
         now.0 += by;
         now.1 += by;
     }
 
     /// Sets the wall clock alone, as an operator or NTP does.
     pub fn set_wall(&self, wall: SystemTime) {
-        self.now.lock().unwrap_or_else(std::sync::PoisonError::into_inner).0 = wall;
+        self.now
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+            .0 = wall;
     }
 }
 
 impl Clock for Manual {
     fn wall(&self) -> SystemTime {
-        self.now.lock().unwrap_or_else(std::sync::PoisonError::into_inner).0
+        self.now
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+            .0
     }
 
     fn boot(&self) -> Duration {
-        self.now.lock().unwrap_or_else(std::sync::PoisonError::into_inner).1
+        self.now
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+            .1
     }
 }

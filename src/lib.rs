@@ -8,8 +8,28 @@
 
 // floor 0
 mod clock;
+mod durable;
 mod secret;
 mod wise;
-
+// floor 1
+pub mod config;
+// floor 2
+mod credentials;
+mod listener;
+mod telemetry;
+// floor 3
+mod tokens;
+// floor 4
+mod tls;
+// floor 5
+mod switch;
+mod upstream;
+// floor 6
+mod proxy;
+// floor 7
+mod admin;
 // floor 8
+pub mod server;
 pub mod simulator;
+// floor 9
+pub mod cli;

@@ -77,7 +77,10 @@ mod tests {
     fn a_secret_prints_as_redacted() {
         assert_eq!(format!("{:?}", Secret::new("marker")), "[redacted]");
         let bearer = Secret::new("marker").bearer().unwrap();
-        assert!(!format!("{bearer:?}").contains("marker"), "header values must be sensitive");
+        assert!(
+            !format!("{bearer:?}").contains("marker"),
+            "header values must be sensitive"
+        );
     }
 
     #[test]
@@ -89,7 +92,11 @@ mod tests {
     fn basic_is_the_pair_in_base64() {
         // RFC 7617 §2, the example of the section.
         assert_eq!(
-            Secret::new("open sesame").basic("Aladdin").unwrap().to_str().unwrap(),
+            Secret::new("open sesame")
+                .basic("Aladdin")
+                .unwrap()
+                .to_str()
+                .unwrap(),
             "Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ=="
         );
     }

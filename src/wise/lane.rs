@@ -66,7 +66,10 @@ impl FromStr for Lane {
     type Err = ParseLaneError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Self::ALL.into_iter().find(|lane| lane.name() == text).ok_or(ParseLaneError)
+        Self::ALL
+            .into_iter()
+            .find(|lane| lane.name() == text)
+            .ok_or(ParseLaneError)
     }
 }
 
@@ -82,7 +85,9 @@ impl LaneSet {
 
     /// The lanes of the set, in the order of [`Lane::ALL`].
     pub fn iter(self) -> impl Iterator<Item = Lane> {
-        Lane::ALL.into_iter().filter(move |lane| self.contains(*lane))
+        Lane::ALL
+            .into_iter()
+            .filter(move |lane| self.contains(*lane))
     }
 }
 

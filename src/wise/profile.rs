@@ -37,7 +37,9 @@ impl FromStr for ProfileId {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let fits = (1..=64).contains(&text.len())
-            && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+            && text
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
         fits.then(|| Self(text.into())).ok_or(ParseProfileError)
     }
 }

@@ -1,0 +1,179 @@
+//! What an operator can do, whoever asks.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::SystemTime;
+
+use serde::Serialize;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::clock::Clock;
+use crate::config::Environment;
+use crate::proxy::Published;
+use crate::switch::{Entry, SwitchStore};
+use crate::telemetry::metrics::Metrics;
+use crate::tls::Identity;
+use crate::tokens::{KeeperHandle, KeeperStatus};
+use crate::wise::Lane;
+
+/// A wish for a reload, with the way back for its outcome.
+pub(crate) type ReloadAsk = oneshot::Sender<Result<Reloaded, String>>;
+
+/// What a reload brought.
+#[derive(Clone, Debug, Default, Serialize)]
+pub(crate) struct Reloaded {
+    /// Sections of the configuration, or files, in use anew.
+    pub(crate) changed: Vec<String>,
+    /// Sections that changed but are read at the start only.
+    pub(crate) needs_restart: Vec<String>,
+}
+
+/// The handle on a running proxy. Shared by the admin listeners and the server.
+pub(crate) struct Control {
+    pub(crate) published: Published,
+    /// By grant, client credentials last.
+    pub(crate) keepers: Arc<[KeeperHandle]>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) switch: SwitchStore,
+    pub(crate) metrics: Metrics,
+    pub(crate) notes: Arc<Mutex<Notes>>,
+    pub(crate) reloads: mpsc::Sender<ReloadAsk>,
+    /// Called with each new lane: the token endpoint follows the lane's host.
+    pub(crate) on_switch: Box<dyn Fn(Lane) + Send + Sync>,
+    /// One turn of the switch at a time.
+    pub(crate) turning: tokio::sync::Mutex<()>,
+    pub(crate) environment: Environment,
+    pub(crate) started: SystemTime,
+}
+
+/// What is remembered for the status, besides the snapshot and the keepers.
+#[derive(Debug, Default)]
+pub(crate) struct Notes {
+    pub(crate) identity: Option<Arc<Identity>>,
+    pub(crate) client_id: Option<String>,
+    /// The last turn of the switch, if there was one.
+    pub(crate) switch: Option<Entry>,
+    pub(crate) switches: u64,
+    /// Successful and failed reloads.
+    pub(crate) reloads: [u64; 2],
+    pub(crate) last_reload: Option<ReloadNote>,
+    pub(crate) doors: Vec<String>,
+}
+
+/// The outcome of the last reload.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct ReloadNote {
+    /// RFC 3339.
+    pub(crate) at: String,
+    /// Why everything stayed as it was; `None`: the reload succeeded.
+    pub(crate) error: Option<String>,
+    pub(crate) needs_restart: Vec<String>,
+}
+
+impl fmt::Debug for Control {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Control").finish_non_exhaustive()
+    }
+}
+
+/// Why an operator's wish was not granted.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Refused {
+    #[error("lane `{lane}` is not available: {reason}")]
+    LaneUnavailable { lane: Lane, reason: &'static str },
+    #[error("there is no grant named `{0}`")]
+    NoSuchGrant(String),
+    #[error("{0}")]
+    Refresh(String),
+    #[error("nothing was changed: {0}")]
+    Reload(String),
+    #[error("the proxy is stopping")]
+    Stopping,
+}
+
+/// A turn of the switch that happened.
+#[derive(Debug, Serialize)]
+pub(crate) struct Turned {
+    #[serde(flatten)]
+    pub(crate) entry: Entry,
+    /// Why a restart would not remember it, if the disk did not take it.
+    pub(crate) warning: Option<String>,
+}
+
+impl Control {
+    pub(crate) fn notes(&self) -> std::sync::MutexGuard<'_, Notes> {
+        self.notes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Moves every later request to another lane; requests that have left end where they began.
+    ///
+    /// The turn is remembered on disk first. If the disk refuses, it happens all the same, with a
+    /// warning: the way back must not hang on a full disk.
+    pub(crate) async fn switch(&self, to: Lane, by: &str, reason: &str) -> Result<Turned, Refused> {
+        let _one_at_a_time = self.turning.lock().await;
+        let from = {
+            let snapshot = self.published.load();
+            if snapshot.ways[to.index()].is_none() {
+                let reason =
+                    "the configuration forbids it or lacks what it needs; see switch.allow";
+                return Err(Refused::LaneUnavailable { lane: to, reason });
+            }
+            snapshot.lane
+        };
+        let entry = Entry::now(self.clock.as_ref(), by, from, to, reason);
+        let (store, line) = (self.switch.clone(), entry.clone());
+        let recorded = tokio::task::spawn_blocking(move || store.record(&line)).await;
+        let warning = match recorded {
+            Ok(Ok(())) => None,
+            Ok(Err(error)) => Some(error.to_string()),
+            Err(_) => return Err(Refused::Stopping),
+        };
+        self.published.update(|snapshot| snapshot.lane = to);
+        (self.on_switch)(to);
+        {
+            let mut notes = self.notes();
+            notes.switch = Some(entry.clone());
+            notes.switches += 1;
+        }
+        tracing::warn!(%from, %to, by = entry.by, reason = entry.reason, "lane switched");
+        if let Some(warning) = &warning {
+            tracing::error!("the switch could not be remembered: {warning}");
+        }
+        Ok(Turned { entry, warning })
+    }
+
+    /// Reads configuration, certificates and secrets anew: all of it or nothing.
+    pub(crate) async fn reload(&self) -> Result<Reloaded, Refused> {
+        let (reply, outcome) = oneshot::channel();
+        self.reloads
+            .send(reply)
+            .await
+            .map_err(|_| Refused::Stopping)?;
+        outcome
+            .await
+            .map_err(|_| Refused::Stopping)?
+            .map_err(Refused::Reload)
+    }
+
+    /// Renews a grant's token now and returns its new generation.
+    pub(crate) async fn refresh(&self, grant: &str) -> Result<u64, Refused> {
+        let keeper = self.keeper(grant)?;
+        keeper
+            .refresh()
+            .await
+            .map_err(|error| Refused::Refresh(error.to_string()))
+    }
+
+    pub(crate) fn tokens(&self) -> Vec<KeeperStatus> {
+        self.keepers.iter().map(KeeperHandle::status).collect()
+    }
+
+    fn keeper(&self, grant: &str) -> Result<&KeeperHandle, Refused> {
+        let named =
+            |keeper: &&KeeperHandle| keeper.status().grant.as_deref().unwrap_or("client") == grant;
+        self.keepers
+            .iter()
+            .find(named)
+            .ok_or_else(|| Refused::NoSuchGrant(grant.to_owned()))
+    }
+}

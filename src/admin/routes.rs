@@ -1,0 +1,190 @@
+//! The admin API. Errors are RFC 9457 problem documents with a `hint`.
+
+use std::sync::Arc;
+
+use axum::extract::{Extension, Path, Request, State};
+use axum::http::header::{CONTENT_TYPE, HOST, ORIGIN};
+use axum::http::{HeaderMap, StatusCode};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use serde::Deserialize;
+use serde_json::json;
+
+use crate::admin::control::{Control, Refused};
+use crate::wise::Lane;
+
+/// The user at the other end of the unix socket.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Uid(pub(crate) u32);
+
+/// What anybody on this machine may read.
+pub(crate) fn reading(control: Arc<Control>) -> Router {
+    Router::new()
+        .route("/livez", get(async || "ok\n"))
+        .route("/readyz", get(readyz))
+        .route("/metrics", get(metrics))
+        .route(
+            "/status",
+            get(async |State(control): Shared| Json(control.status())),
+        )
+        .with_state(control)
+}
+
+/// The loopback listener: reading only, and only for programs.
+pub(crate) fn over_tcp(control: Arc<Control>) -> Router {
+    reading(control).layer(middleware::from_fn(for_programs))
+}
+
+/// The unix socket: reading and changing.
+pub(crate) fn over_socket(control: Arc<Control>) -> Router {
+    Router::new()
+        .route(
+            "/tokens",
+            get(async |State(control): Shared| Json(control.tokens())),
+        )
+        .route("/tokens/{grant}/refresh", post(refresh))
+        .route("/switch", post(switch))
+        .route("/reload", post(reload))
+        .with_state(Arc::clone(&control))
+        .merge(reading(control))
+}
+
+type Shared = State<Arc<Control>>;
+
+async fn readyz(State(control): Shared) -> Response {
+    let reasons = control.reasons();
+    if reasons.is_empty() {
+        return "ready\n".into_response();
+    }
+    let text: String = reasons.iter().map(|reason| format!("{reason}\n")).collect();
+    (StatusCode::SERVICE_UNAVAILABLE, text).into_response()
+}
+
+async fn metrics(State(control): Shared) -> Response {
+    let page = control.metrics.render();
+    (
+        [(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")],
+        page,
+    )
+        .into_response()
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Turn {
+    lane: Lane,
+    reason: String,
+    /// Who asks, in the asker's own words; the kernel's word for it is added.
+    #[serde(default)]
+    by: String,
+}
+
+async fn switch(
+    State(control): Shared,
+    Extension(Uid(uid)): Extension<Uid>,
+    Json(turn): Json<Turn>,
+) -> Result<Response, Problem> {
+    if turn.reason.trim().is_empty() {
+        let detail = "a turn of the switch needs a reason".to_owned();
+        return Err(Problem(
+            StatusCode::BAD_REQUEST,
+            detail,
+            "say why with --reason",
+        ));
+    }
+    let by = format!("{} (uid {uid})", turn.by);
+    Ok(Json(control.switch(turn.lane, by.trim(), &turn.reason).await?).into_response())
+}
+
+async fn reload(State(control): Shared) -> Result<Response, Problem> {
+    Ok(Json(control.reload().await?).into_response())
+}
+
+async fn refresh(State(control): Shared, Path(grant): Path<String>) -> Result<Response, Problem> {
+    let generation = control.refresh(&grant).await?;
+    Ok(Json(json!({ "grant": grant, "generation": generation })).into_response())
+}
+
+/// A browser's page must not read this, whatever name it reached us by.
+async fn for_programs(
+    headers: HeaderMap,
+    request: Request,
+    next: Next,
+) -> Result<Response, Problem> {
+    let host = headers
+        .get(HOST)
+        .and_then(|host| host.to_str().ok())
+        .unwrap_or_default();
+    let name = host
+        .rsplit_once(':')
+        .map_or(host, |(name, _)| name)
+        .trim_matches(['[', ']']);
+    let address = name.parse::<std::net::IpAddr>();
+    if name != "localhost" && !address.is_ok_and(|address| address.is_loopback()) {
+        let detail = "this host is not served here".to_owned();
+        return Err(Problem(
+            StatusCode::MISDIRECTED_REQUEST,
+            detail,
+            "use 127.0.0.1 or localhost",
+        ));
+    }
+    if headers.contains_key(ORIGIN)
+        && !headers
+            .get("sec-fetch-site")
+            .is_some_and(|s| s == "same-origin")
+    {
+        let detail = "web pages may not read this".to_owned();
+        return Err(Problem(
+            StatusCode::FORBIDDEN,
+            detail,
+            "call it from a program",
+        ));
+    }
+    Ok(next.run(request).await)
+}
+
+/// An error of the admin API.
+#[derive(Debug)]
+struct Problem(StatusCode, String, &'static str);
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let Self(status, detail, hint) = self;
+        let title = status.canonical_reason().unwrap_or("Error");
+        let document =
+            json!({ "title": title, "status": status.as_u16(), "detail": detail, "hint": hint });
+        (
+            status,
+            [(CONTENT_TYPE, "application/problem+json")],
+            document.to_string(),
+        )
+            .into_response()
+    }
+}
+
+impl From<Refused> for Problem {
+    fn from(refused: Refused) -> Self {
+        let (status, hint) = match &refused {
+            Refused::LaneUnavailable { .. } => (
+                StatusCode::CONFLICT,
+                "`wise-auth-proxy status` lists the lanes there are",
+            ),
+            Refused::NoSuchGrant(_) => (
+                StatusCode::NOT_FOUND,
+                "`wise-auth-proxy token show` lists the grants",
+            ),
+            Refused::Refresh(_) => (
+                StatusCode::BAD_GATEWAY,
+                "the token in use goes on; see `wise-auth-proxy status`",
+            ),
+            Refused::Reload(_) => (
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "mend it and reload again; until then the settings before stay in use",
+            ),
+            Refused::Stopping => (StatusCode::SERVICE_UNAVAILABLE, "start it again with `run`"),
+        };
+        Self(status, refused.to_string(), hint)
+    }
+}

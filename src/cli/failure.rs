@@ -1,0 +1,71 @@
+//! How a command fails: what happened, what to do next, and the exit code.
+
+use super::admin_client::AdminError;
+use crate::config::ConfigError;
+
+/// Why the process ends, as its exit code says it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Exit {
+    /// Tried and failed.
+    Failed = 1,
+    /// The command line is wrong.
+    Usage = 2,
+    /// The configuration is wrong.
+    Config = 64,
+    /// The proxy does not run or does not answer.
+    Unavailable = 69,
+    /// Not permitted.
+    Permission = 77,
+}
+
+/// A command's failure.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    pub(crate) exit: Exit,
+    pub(crate) error: anyhow::Error,
+    pub(crate) hints: Vec<String>,
+}
+
+impl Failure {
+    pub(crate) fn new(exit: Exit, error: impl Into<anyhow::Error>) -> Self {
+        Self {
+            exit,
+            error: error.into(),
+            hints: Vec::new(),
+        }
+    }
+
+    pub(crate) fn usage(message: &'static str) -> Self {
+        Self::new(Exit::Usage, anyhow::Error::msg(message))
+    }
+
+    pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hints.push(hint.into());
+        self
+    }
+}
+
+impl From<ConfigError> for Failure {
+    fn from(error: ConfigError) -> Self {
+        let hint = error.hint();
+        Self::new(Exit::Config, error).hint(hint)
+    }
+}
+
+impl From<AdminError> for Failure {
+    fn from(error: AdminError) -> Self {
+        let exit = match &error {
+            AdminError::NotRunning { .. } | AdminError::Broken { .. } | AdminError::TimedOut => {
+                Exit::Unavailable
+            }
+            AdminError::Denied { .. } => Exit::Permission,
+            AdminError::Refused { .. } => Exit::Failed,
+        };
+        let hint = error.hint();
+        let failure = Self::new(exit, error);
+        match hint {
+            Some(hint) => failure.hint(hint),
+            None => failure,
+        }
+    }
+}

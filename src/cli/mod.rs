@@ -1,0 +1,49 @@
+//! The commands: what a person types, and what the program says back.
+//!
+//! Each command is a file with a `run`. Standard output is data, standard error is talk, and only
+//! `report` writes to either. No command decides anything about money: it asks the running proxy,
+//! or builds one.
+
+mod admin_client;
+mod args;
+mod config;
+mod failure;
+mod reload;
+mod report;
+mod status;
+mod switch;
+mod token;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use self::args::{Args, Command};
+use self::failure::Failure;
+
+/// Runs the command line of this process.
+pub fn main() -> ExitCode {
+    let args = match Args::try_parse() {
+        Ok(args) => args,
+        Err(usage) => return report::usage(&usage),
+    };
+    match args
+        .global
+        .complete(std::env::args_os())
+        .and_then(|()| run(args))
+    {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => report::failure(&failure),
+    }
+}
+
+fn run(args: Args) -> Result<(), Failure> {
+    let Args { global, command } = args;
+    match command {
+        Command::Switch(args) => switch::run(&global, &args),
+        Command::Status(args) => status::run(&global, &args),
+        Command::Token(args) => token::run(&global, &args),
+        Command::Reload(args) => reload::run(&global, &args),
+        Command::Config(args) => config::run(&global, &args.command),
+    }
+}

@@ -1,0 +1,298 @@
+//! The configuration as typed: every key, its type, and the words of the reference.
+//!
+//! Defaults stand in `config/default.toml` and nowhere else. A field that is no `Option` has one
+//! there. The doc comments below are read by operators, through `config schema`.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use super::leaf::{List, Parsed};
+use super::secrets::Named;
+use super::values::{AddressOrOff, GrantName, HostName, Level, Listen, Mode, Page, Size};
+use super::{
+    AccessLog, Environment, HttpVersion, Lane, LogFormat, Origin, ProfileId, Roots, TokenUrl,
+};
+
+/// Configuration of wise-auth-proxy.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct File {
+    /// Which of Wise's environments.
+    pub(super) environment: Option<Parsed<Environment>>,
+    /// Where applications come in.
+    pub(super) door: Vec<Door>,
+    /// The lane of the first start, and the lanes that may be used.
+    pub(super) switch: Switch,
+    /// The OAuth client that Wise gave you.
+    pub(super) oauth: Option<OAuth>,
+    /// The authorised Wise profiles.
+    #[serde(default)]
+    pub(super) grant: Vec<Grant>,
+    /// The personal token.
+    pub(super) personal: Option<Personal>,
+    /// The client certificate and its private key.
+    pub(super) mtls: Option<Mtls>,
+    /// Where grants rest.
+    pub(super) store: Store,
+    /// Where Wise answers, and whom to believe.
+    pub(super) wise: Wise,
+    /// How the proxy speaks to Wise.
+    pub(super) upstream: Upstream,
+    /// When tokens are renewed.
+    pub(super) tokens: Tokens,
+    /// Threads, time limits and sizes.
+    pub(super) runtime: Runtime,
+    /// Where the operator comes in.
+    pub(super) admin: Admin,
+    /// What is written about all this.
+    pub(super) log: Log,
+}
+
+/// A listening address with its rules.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Door {
+    /// An address and port, or `unix:` and a path.
+    pub(super) address: Option<Parsed<Listen>>,
+    /// Further host names under which applications call this door.
+    pub(super) hosts: Option<List<HostName>>,
+    /// Name of the grant for requests that name no profile; without it the default grant.
+    pub(super) grant: Option<Parsed<GrantName>>,
+    /// Where the key is that callers must show; needed before a door may listen beyond loopback.
+    pub(super) key: Option<Named>,
+    /// Lets only `GET`, `HEAD` and `OPTIONS` pass.
+    pub(super) read_only: Option<Parsed<bool>>,
+    /// Must be true before the door may listen beyond loopback.
+    pub(super) expose: Option<Parsed<bool>>,
+    /// Permissions of a unix socket; without it 0600.
+    pub(super) mode: Option<Parsed<Mode>>,
+}
+
+/// The lane of the first start, and the lanes that may be used.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Switch {
+    /// The lane of the first start; afterwards the lane of the last switch counts.
+    pub(super) lane: Option<Parsed<Lane>>,
+    /// Lanes that may be used at all; without it every lane that has what it needs.
+    pub(super) allow: Option<List<Lane>>,
+}
+
+/// The OAuth client that Wise gave you.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct OAuth {
+    /// The client id.
+    pub(super) client_id: Option<Parsed<String>>,
+    /// Where the client secret is.
+    pub(super) client_secret: Option<Named>,
+}
+
+/// An authorised Wise profile.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Grant {
+    /// Your name for it.
+    pub(super) name: Option<Parsed<GrantName>>,
+    /// The profile's id; a single grant may leave it to `login`.
+    pub(super) profile: Option<Parsed<ProfileId>>,
+    /// Whether it serves requests that name no profile; a single grant does.
+    pub(super) default: Option<Parsed<bool>>,
+}
+
+/// The personal token.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Personal {
+    /// Where the token is.
+    pub(super) token: Option<Named>,
+}
+
+/// The client certificate and its private key.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Mtls {
+    /// PEM file: the leaf, then any chain.
+    pub(super) certificate: Option<Parsed<PathBuf>>,
+    /// PEM file: the private key, 0600.
+    pub(super) key: Option<Parsed<PathBuf>>,
+}
+
+/// Where grants rest.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Store {
+    /// Directory of grants and of the switch, made 0700.
+    pub(super) path: Parsed<PathBuf>,
+    /// Where the key that seals the records is, 32 bytes in base64; without it a file in the store.
+    pub(super) seal_key: Option<Named>,
+}
+
+/// Where Wise answers, and whom to believe.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Wise {
+    /// Host of lanes personal and oauth; custom environment only.
+    pub(super) plain: Option<Parsed<Origin>>,
+    /// Host of lane oauth-mtls; replaces the preset.
+    pub(super) mtls: Option<Parsed<Origin>>,
+    /// The page where a person grants access; custom environment only.
+    pub(super) authorise: Option<Parsed<Page>>,
+    /// The token endpoint; without it `/oauth/token` on the lane's own host.
+    pub(super) token_url: Option<Parsed<TokenUrl>>,
+    /// PEM file with further certificate authorities.
+    pub(super) extra_ca: Option<Parsed<PathBuf>>,
+    /// Whom to believe to be Wise.
+    pub(super) roots: Parsed<Roots>,
+}
+
+/// How the proxy speaks to Wise.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Upstream {
+    /// HTTP version.
+    pub(super) http: Parsed<HttpVersion>,
+    /// Fixed addresses for a name, past DNS.
+    #[serde(default)]
+    pub(super) resolve: BTreeMap<String, Parsed<IpAddr>>,
+    /// A corporate CONNECT proxy on the way out, as `http://host:port`.
+    pub(super) via: Option<Parsed<Origin>>,
+    /// Where its `user:password` is.
+    pub(super) via_credentials: Option<Named>,
+    /// TCP, CONNECT and TLS together.
+    pub(super) connect_timeout: Parsed<Duration>,
+    /// From the last byte of a request to the head of its answer.
+    pub(super) answer_timeout: Parsed<Duration>,
+    /// Longest silence inside an answer's body.
+    pub(super) body_idle_timeout: Parsed<Duration>,
+    /// Connections to one host, for each worker.
+    pub(super) max_connections: Parsed<usize>,
+    /// Requests that may wait for a connection, for each worker and host.
+    pub(super) max_waiting: Parsed<usize>,
+    /// An idle connection is closed after this long.
+    pub(super) idle_timeout: Parsed<Duration>,
+    /// A connection takes no new request after this long.
+    pub(super) max_age: Parsed<Duration>,
+    /// How long a resolved address is believed.
+    pub(super) dns_ttl: Parsed<Duration>,
+    /// Largest request body kept for a second try after a 401.
+    pub(super) replay_limit: Parsed<Size>,
+    /// All kept bodies of one worker together.
+    pub(super) replay_budget: Parsed<Size>,
+}
+
+/// When tokens are renewed.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Tokens {
+    /// Share of a token's life after which it is renewed, between 0 and 1.
+    pub(super) renew_at: Parsed<f64>,
+    /// How long a request waits for a running renewal before it leaves with the old token.
+    pub(super) wait: Parsed<Duration>,
+    /// How long a due renewal waits for a moment without requests in flight.
+    pub(super) quiet: Parsed<Duration>,
+    /// At most one renewal forced by a 401 in this long, per grant.
+    pub(super) forced_interval: Parsed<Duration>,
+    /// One exchange at the token endpoint, from dialling to the last byte.
+    pub(super) exchange_timeout: Parsed<Duration>,
+}
+
+/// Threads, time limits and sizes.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Runtime {
+    /// Data workers, one thread each; without it one for each core, at most four.
+    pub(super) workers: Option<Parsed<usize>>,
+    /// Requests in flight get this long at a stop.
+    pub(super) drain_timeout: Parsed<Duration>,
+    /// Time for a whole request head to arrive.
+    pub(super) header_timeout: Parsed<Duration>,
+    /// Longest request head.
+    pub(super) max_header_size: Parsed<Size>,
+    /// Most fields in a request head.
+    pub(super) max_headers: Parsed<usize>,
+    /// Open application connections, all doors together.
+    pub(super) max_connections: Parsed<usize>,
+    /// How often files are looked at for changed content.
+    pub(super) reload_interval: Parsed<Duration>,
+}
+
+/// Where the operator comes in.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Admin {
+    /// Unix socket for everything that changes something; without it `admin.sock` in the store.
+    pub(super) socket: Option<Parsed<PathBuf>>,
+    /// Loopback address for health, metrics and status, or `off`.
+    pub(super) address: Parsed<AddressOrOff>,
+}
+
+/// What is written about all this.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Log {
+    /// Lines for people, or JSON.
+    pub(super) format: Parsed<LogFormat>,
+    /// A level, or directives.
+    pub(super) level: Parsed<Level>,
+    /// One line for each request: `stderr`, `off` or the path of a file.
+    pub(super) access: Parsed<AccessLog>,
+}
+
+/// Reads the merged layers. The first value of a wrong type ends it.
+pub(super) fn read(tree: &figment::value::Value) -> Result<File, Misshapen> {
+    tree.deserialize().map_err(Misshapen::from)
+}
+
+/// What serde objected to, without the value it found.
+#[derive(Debug)]
+pub(super) struct Misshapen {
+    /// Path of the key.
+    pub(super) key: Vec<String>,
+    pub(super) what: Objection,
+}
+
+#[derive(Debug)]
+pub(super) enum Objection {
+    /// No such key; the keys that exist there.
+    Unknown(&'static [&'static str]),
+    /// A value of the wrong kind; what would be right.
+    Wrong(String),
+    Missing,
+}
+
+impl From<figment::Error> for Misshapen {
+    fn from(error: figment::Error) -> Self {
+        use figment::error::Kind;
+
+        let mut key = error.path;
+        // Everything that quotes the value is dropped here.
+        let what = match error.kind {
+            // The path ends with the name already.
+            Kind::UnknownField(_, known) => Objection::Unknown(known),
+            Kind::MissingField(name) => {
+                key.push(name.into_owned());
+                Objection::Missing
+            }
+            Kind::DuplicateField(name) => {
+                key.push(name.to_owned());
+                Objection::Wrong("given once".to_owned())
+            }
+            Kind::InvalidType(_, right)
+            | Kind::InvalidValue(_, right)
+            | Kind::InvalidLength(_, right) => Objection::Wrong(right),
+            Kind::UnknownVariant(_, words) => Objection::Wrong(words.join(", ")),
+            Kind::Message(_)
+            | Kind::ISizeOutOfRange(_)
+            | Kind::USizeOutOfRange(_)
+            | Kind::Unsupported(_)
+            | Kind::UnsupportedKey(_, _) => Objection::Wrong("of another kind".to_owned()),
+        };
+        Self { key, what }
+    }
+}

@@ -1,0 +1,374 @@
+//! Settings: defaults < file < environment < flags, checked once into a [`Config`].
+//!
+//! A `Config` that exists can be run: lanes that need something have it, a door that is open to
+//! others says so, one grant at most is the default. This room reads the configuration file, the
+//! environment and, when asked, the places where secrets are ([`SecretSource::read`]). It must never
+//! repeat a value that it refuses: it may be a secret in the wrong place.
+
+mod check;
+mod doors;
+mod error;
+mod explain;
+mod file;
+mod leaf;
+mod limits;
+mod load;
+mod schema;
+mod secrets;
+mod shape;
+mod url;
+mod values;
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+pub use crate::wise::{Lane, LaneSet, ProfileId};
+pub use error::{ConfigError, Problem, SetBy};
+pub use explain::{Setting, settings};
+pub use load::{FileChoice, Loaded, Sources, load};
+pub use schema::schema;
+pub use secrets::SecretError;
+
+/// Everything the proxy was told, checked.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Which of Wise's environments.
+    pub environment: Environment,
+    /// Where Wise answers.
+    pub hosts: Hosts,
+    /// Whom we believe to be Wise.
+    pub trust: Trust,
+    /// Where applications come in. At least one.
+    pub doors: Vec<Door>,
+    /// The lane at first start, and the lanes that may be used at all.
+    pub switch: Switch,
+    /// OAuth client credentials; there when any OAuth lane is usable.
+    pub oauth: Option<OAuth>,
+    /// The authorised profiles, in the order of the file. Names and profiles are unique.
+    pub grants: Vec<Grant>,
+    /// The personal token; there when lane `personal` is usable.
+    pub personal: Option<SecretSource>,
+    /// Client certificate and key; there when lane `oauth-mtls` is usable.
+    pub mtls: Option<Mtls>,
+    /// Where grants rest.
+    pub store: Store,
+    /// How we speak to Wise.
+    pub upstream: Upstream,
+    /// When tokens are renewed.
+    pub tokens: Tokens,
+    /// Threads and time limits.
+    pub runtime: Runtime,
+    /// Where the operator comes in.
+    pub admin: Admin,
+    /// What is written about all this.
+    pub log: Log,
+}
+
+/// One of Wise's environments.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Environment {
+    /// Wise's sandbox: invented money.
+    Sandbox,
+    /// Real money.
+    Production,
+    /// Hosts named in `[wise]`: tests, gateways, the simulator.
+    Custom,
+}
+
+impl std::fmt::Display for Environment {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Sandbox => "sandbox",
+            Self::Production => "production",
+            Self::Custom => "custom",
+        })
+    }
+}
+
+/// Scheme, host and port of one of Wise's APIs.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub struct Origin {
+    /// Lower-case host name or address, without brackets.
+    pub host: String,
+    /// TCP port; 443 when the URL names none.
+    pub port: u16,
+    /// `https`, or `http` for a loopback simulator without TLS (custom environment only).
+    pub tls: bool,
+}
+
+/// Where Wise answers.
+#[derive(Clone, Debug)]
+pub struct Hosts {
+    /// Host of lanes `personal` and `oauth`.
+    pub plain: Origin,
+    /// Host of lane `oauth-mtls`.
+    pub mtls: Origin,
+    /// Other host names that applications may use for the same API (lower case).
+    pub aliases: Vec<String>,
+    /// The page where a person grants access, without query.
+    pub authorise: String,
+    /// The token endpoint; `None`: it follows the lane's host.
+    pub token_url: Option<TokenUrl>,
+}
+
+/// A token endpoint at a place of its own.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct TokenUrl {
+    /// Where.
+    pub origin: Origin,
+    /// Path and query.
+    pub path: String,
+}
+
+/// Whom we believe to be Wise.
+#[derive(Clone, Debug)]
+pub struct Trust {
+    /// The base set.
+    pub roots: Roots,
+    /// PEM file with further certificate authorities; the only ones with [`Roots::OnlyExtra`].
+    pub extra_ca: Option<PathBuf>,
+}
+
+/// A set of certificate authorities.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Roots {
+    /// The operating system's store. An empty one is an error, never a silent change of roots.
+    System,
+    /// Mozilla's, as shipped with this version.
+    Bundled,
+    /// None but `extra_ca`.
+    OnlyExtra,
+}
+
+/// A listening address with its rules.
+#[derive(Clone, Debug)]
+pub struct Door {
+    /// Where it listens.
+    pub address: DoorAddress,
+    /// Host names that requests may use beyond loopback names and Wise's hosts (lower case).
+    pub hosts: Vec<String>,
+    /// Grant of requests that name no profile, by name; else the default grant.
+    pub grant: Option<String>,
+    /// Key that callers must show as `Authorization: Bearer` or `Basic` password, or in
+    /// `Proxy-Authorization`; there when the door is exposed beyond loopback.
+    pub key: Option<SecretSource>,
+    /// Only `GET`, `HEAD` and `OPTIONS` pass.
+    pub read_only: bool,
+}
+
+impl Door {
+    /// A door for every local program, without rules of its own.
+    pub fn loopback(address: SocketAddr) -> Self {
+        Self {
+            address: DoorAddress::Tcp(address),
+            hosts: Vec::new(),
+            grant: None,
+            key: None,
+            read_only: false,
+        }
+    }
+}
+
+/// Where a door listens.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum DoorAddress {
+    /// A TCP address; loopback unless the door says `expose = true`.
+    Tcp(SocketAddr),
+    /// A unix socket.
+    Unix {
+        /// Path of the socket.
+        path: PathBuf,
+        /// Permissions of the socket, such as `0o660`.
+        mode: u32,
+    },
+}
+
+/// The lane at first start, and the lanes that may be used at all.
+#[derive(Clone, Copy, Debug)]
+pub struct Switch {
+    /// Lane of a first start; later the recorded lane wins. Always one of `lanes`.
+    pub lane: Lane,
+    /// Lanes that are allowed and have what they need.
+    pub lanes: LaneSet,
+}
+
+/// OAuth client credentials.
+#[derive(Clone, Debug)]
+pub struct OAuth {
+    /// The client id Wise gave out.
+    pub client_id: String,
+    /// Where its secret is.
+    pub client_secret: SecretSource,
+}
+
+/// One authorised Wise profile.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Grant {
+    /// Our name for it: 1 to 64 lower-case letters, digits, hyphens or underscores.
+    pub name: String,
+    /// The profile it acts for; `None` until a login has told (only with a single grant).
+    pub profile: Option<ProfileId>,
+    /// Whether requests that name no profile use it.
+    pub default: bool,
+}
+
+/// Client certificate and key.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Mtls {
+    /// PEM file: the leaf, then any chain.
+    pub certificate: PathBuf,
+    /// PEM file: the private key.
+    pub key: PathBuf,
+}
+
+/// Where grants rest.
+#[derive(Clone, Debug)]
+pub struct Store {
+    /// Directory, made 0700 on first use.
+    pub path: PathBuf,
+    /// Key that seals the records, 32 bytes in base64; `None`: a file in the store, made on first use.
+    pub seal_key: Option<SecretSource>,
+}
+
+/// How we speak to Wise.
+#[derive(Clone, Debug)]
+pub struct Upstream {
+    /// HTTP version.
+    pub http: HttpVersion,
+    /// Fixed addresses for a name; SNI and Host stay the name.
+    pub resolve: BTreeMap<String, IpAddr>,
+    /// A corporate CONNECT proxy on the way out.
+    pub via: Option<Via>,
+    /// TCP, proxy and TLS together.
+    pub connect_timeout: Duration,
+    /// From the last byte of the request to the head of the answer.
+    pub answer_timeout: Duration,
+    /// Longest silence inside an answer's body.
+    pub body_idle_timeout: Duration,
+    /// Connections per worker and host, at most.
+    pub max_connections: usize,
+    /// Requests that may wait for a connection, per worker and host.
+    pub max_waiting: usize,
+    /// An idle connection is closed after this long.
+    pub idle_timeout: Duration,
+    /// A connection takes no new request after this long.
+    pub max_age: Duration,
+    /// How long a resolved address is believed; a failed lookup keeps the old one.
+    pub dns_ttl: Duration,
+    /// Largest request body kept for a replay after a 401.
+    pub replay_limit: usize,
+    /// All kept bodies of a worker together.
+    pub replay_budget: usize,
+}
+
+/// HTTP version towards Wise.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum HttpVersion {
+    /// By ALPN, `h2` preferred.
+    Auto,
+    /// HTTP/1.1 only.
+    Http1,
+    /// HTTP/2 only.
+    Http2,
+}
+
+/// A CONNECT proxy.
+#[derive(Clone, Debug)]
+pub struct Via {
+    /// Its address.
+    pub origin: Origin,
+    /// User and password for it, as `user:password`.
+    pub credentials: Option<SecretSource>,
+}
+
+/// When tokens are renewed.
+#[derive(Clone, Debug)]
+pub struct Tokens {
+    /// Share of a token's life after which it is renewed, in (0, 1).
+    pub renew_at: f64,
+    /// How long a request waits for a running renewal before it leaves with the old token.
+    pub wait: Duration,
+    /// How long a due renewal waits for requests that have left and have no answer yet.
+    pub quiet: Duration,
+    /// At most one renewal forced by a 401 in this long, per grant.
+    pub forced_interval: Duration,
+    /// One exchange, from dialling to the last byte of its answer.
+    pub exchange_timeout: Duration,
+}
+
+/// Threads and time limits.
+#[derive(Clone, Debug)]
+pub struct Runtime {
+    /// Data workers.
+    pub workers: usize,
+    /// Requests in flight get this long at a stop.
+    pub drain_timeout: Duration,
+    /// Time for a whole request head to arrive.
+    pub header_timeout: Duration,
+    /// Longest request head, in bytes.
+    pub max_header_size: usize,
+    /// Most fields in a request head.
+    pub max_headers: usize,
+    /// Open application connections, all doors together.
+    pub max_connections: usize,
+    /// How often files are looked at for changed content.
+    pub reload_interval: Duration,
+}
+
+/// Where the operator comes in.
+#[derive(Clone, Debug)]
+pub struct Admin {
+    /// Unix socket for everything that changes something, made 0600.
+    pub socket: PathBuf,
+    /// Loopback address for health, metrics and status, read-only; `None`: no such listener.
+    pub address: Option<SocketAddr>,
+}
+
+/// What is written about all this.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Log {
+    /// Lines for people or JSON.
+    pub format: LogFormat,
+    /// Directives as of `tracing`, such as `info` or `info,wise_auth_proxy::tokens=debug`.
+    pub level: String,
+    /// Where the access lines go.
+    pub access: AccessLog,
+}
+
+/// Shape of the log.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum LogFormat {
+    /// For people.
+    Human,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Where the access lines go.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum AccessLog {
+    /// Nowhere.
+    Off,
+    /// With the rest of the log, on standard error.
+    Stderr,
+    /// To a file, appended.
+    File(PathBuf),
+}
+
+/// Where a secret is. Never the secret itself.
+#[derive(Clone, Eq, PartialEq)]
+pub enum SecretSource {
+    /// A file, 0600 or tighter; a trailing line break is not part of the secret.
+    File(PathBuf),
+    /// An environment variable of the proxy.
+    Env(String),
+    /// The output of a program, run without a shell.
+    Exec(Vec<String>),
+    /// A systemd credential, by name.
+    Credential(String),
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,298 @@
+//! The kinds of values, each with the words that say what would be right.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::str::FromStr as _;
+use std::time::Duration;
+
+use super::leaf::Leaf;
+use super::url;
+use super::{
+    AccessLog, Environment, HttpVersion, Lane, LogFormat, Origin, ProfileId, Roots, TokenUrl,
+};
+
+/// Bytes, as a size such as `"8 MiB"`.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Size(pub(super) usize);
+
+/// Permissions of a file, in octal.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Mode(pub(super) u32);
+
+/// A name of a grant.
+#[derive(Clone, Debug)]
+pub(super) struct GrantName(pub(super) String);
+
+/// A host name without scheme and port, in lower case.
+#[derive(Clone, Debug)]
+pub(super) struct HostName(pub(super) String);
+
+/// Log directives.
+#[derive(Clone, Debug)]
+pub(super) struct Level(pub(super) String);
+
+/// Where a door listens, with its path as typed.
+#[derive(Clone, Debug)]
+pub(super) enum Listen {
+    Tcp(SocketAddr),
+    Unix(PathBuf),
+}
+
+/// An address or `off`.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct AddressOrOff(pub(super) Option<SocketAddr>);
+
+/// An `https` page, or an `http` one; without query.
+#[derive(Clone, Debug)]
+pub(super) struct Page(pub(super) Origin, pub(super) String);
+
+macro_rules! words {
+    ($type:ty, $right:literal, $($word:literal => $value:expr),+) => {
+        impl Leaf for $type {
+            const RIGHT: &'static str = $right;
+            const WORDS: &'static [&'static str] = &[$($word),+];
+
+            fn text(text: &str) -> Option<Self> {
+                match text {
+                    $($word => Some($value),)+
+                    _ => None,
+                }
+            }
+        }
+    };
+}
+
+words!(Environment, "\"sandbox\", \"production\" or \"custom\"",
+    "sandbox" => Self::Sandbox, "production" => Self::Production, "custom" => Self::Custom);
+words!(Lane, "\"personal\", \"oauth\" or \"oauth-mtls\"",
+    "personal" => Self::Personal, "oauth" => Self::OAuth, "oauth-mtls" => Self::OAuthMtls);
+words!(Roots, "\"system\", \"bundled\" or \"only-extra\"",
+    "system" => Self::System, "bundled" => Self::Bundled, "only-extra" => Self::OnlyExtra);
+words!(HttpVersion, "\"auto\", \"1.1\" or \"2\", in quotes",
+    "auto" => Self::Auto, "1.1" => Self::Http1, "2" => Self::Http2);
+words!(LogFormat, "\"human\" or \"json\"",
+    "human" => Self::Human, "json" => Self::Json);
+
+impl Leaf for String {
+    const RIGHT: &'static str = "a text in quotes, not empty";
+
+    fn text(text: &str) -> Option<Self> {
+        let fits = !text.trim().is_empty() && !text.contains(char::is_control);
+        fits.then(|| text.to_owned())
+    }
+}
+
+impl Leaf for bool {
+    const RIGHT: &'static str = "true or false";
+    const TYPES: &'static [&'static str] = &["boolean"];
+
+    fn text(text: &str) -> Option<Self> {
+        text.parse().ok()
+    }
+
+    fn boolean(value: bool) -> Option<Self> {
+        Some(value)
+    }
+}
+
+impl Leaf for usize {
+    const RIGHT: &'static str = "a whole number";
+    const TYPES: &'static [&'static str] = &["integer"];
+
+    fn text(text: &str) -> Option<Self> {
+        text.parse().ok()
+    }
+
+    fn integer(number: u64) -> Option<Self> {
+        number.try_into().ok()
+    }
+}
+
+impl Leaf for f64 {
+    const RIGHT: &'static str = "a number such as 0.5";
+    const TYPES: &'static [&'static str] = &["number"];
+
+    fn text(text: &str) -> Option<Self> {
+        text.parse().ok()
+    }
+
+    fn integer(number: u64) -> Option<Self> {
+        u32::try_from(number).ok().map(Self::from)
+    }
+
+    fn float(number: f64) -> Option<Self> {
+        Some(number)
+    }
+}
+
+impl Leaf for Duration {
+    const RIGHT: &'static str = "a duration in quotes with its unit, such as \"30s\" or \"10m\"";
+
+    fn text(text: &str) -> Option<Self> {
+        humantime::parse_duration(text).ok()
+    }
+}
+
+impl Leaf for Size {
+    const RIGHT: &'static str = "a size in quotes, such as \"8 MiB\", or a number of bytes";
+    const TYPES: &'static [&'static str] = &["string", "integer"];
+
+    fn text(text: &str) -> Option<Self> {
+        let size = bytesize::ByteSize::from_str(text).ok()?;
+        Self::integer(size.as_u64())
+    }
+
+    fn integer(number: u64) -> Option<Self> {
+        number.try_into().ok().map(Self)
+    }
+}
+
+impl Leaf for PathBuf {
+    const RIGHT: &'static str = "a path in quotes";
+
+    fn text(text: &str) -> Option<Self> {
+        String::text(text).map(Self::from)
+    }
+}
+
+impl Leaf for Mode {
+    const RIGHT: &'static str = "octal permissions in quotes, such as \"0660\"";
+
+    fn text(text: &str) -> Option<Self> {
+        let digits = text.strip_prefix("0o").unwrap_or(text);
+        let digits_only = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
+        let mode = u32::from_str_radix(digits, 8).ok()?;
+        (digits_only && mode <= 0o777 && mode & 0o600 == 0o600).then_some(Self(mode))
+    }
+}
+
+impl Leaf for IpAddr {
+    const RIGHT: &'static str = "an IP address in quotes, such as \"192.0.2.10\"";
+
+    fn text(text: &str) -> Option<Self> {
+        text.parse().ok()
+    }
+}
+
+impl Leaf for Listen {
+    const RIGHT: &'static str =
+        "an IP address with a port, such as \"127.0.0.1:8080\", or \"unix:\" and a path";
+
+    fn text(text: &str) -> Option<Self> {
+        match text.strip_prefix("unix:") {
+            Some(path) => PathBuf::text(path).map(Self::Unix),
+            None => text.parse().ok().map(Self::Tcp),
+        }
+    }
+}
+
+impl Leaf for AddressOrOff {
+    const RIGHT: &'static str =
+        "a loopback address with a port, such as \"127.0.0.1:8081\", or \"off\"";
+
+    fn text(text: &str) -> Option<Self> {
+        match text {
+            "off" => Some(Self(None)),
+            address => address.parse().ok().map(|address| Self(Some(address))),
+        }
+    }
+}
+
+impl Leaf for Origin {
+    const RIGHT: &'static str = "scheme, host and perhaps a port, such as \"https://api.wise.com\"";
+
+    fn text(text: &str) -> Option<Self> {
+        let (origin, path) = url::parse(text)?;
+        (path == "/").then_some(origin)
+    }
+}
+
+impl Leaf for TokenUrl {
+    const RIGHT: &'static str = "a URL such as \"https://api.wise.com/oauth/token\"";
+
+    fn text(text: &str) -> Option<Self> {
+        let (origin, path) = url::parse(text)?;
+        Some(Self { origin, path })
+    }
+}
+
+impl Leaf for Page {
+    const RIGHT: &'static str =
+        "a URL without query, such as \"https://wise.com/oauth/authorize/\"";
+
+    fn text(text: &str) -> Option<Self> {
+        let (origin, path) = url::parse(text)?;
+        (!path.contains('?')).then(|| Self(origin, text.to_owned()))
+    }
+}
+
+impl Leaf for ProfileId {
+    const RIGHT: &'static str = "a profile id: a number, or 1 to 64 letters, digits or hyphens";
+    const TYPES: &'static [&'static str] = &["integer", "string"];
+
+    fn text(text: &str) -> Option<Self> {
+        text.parse().ok()
+    }
+
+    fn integer(number: u64) -> Option<Self> {
+        number.to_string().parse().ok()
+    }
+}
+
+impl Leaf for GrantName {
+    const RIGHT: &'static str = "1 to 64 lower-case letters, digits, hyphens or underscores";
+
+    fn text(text: &str) -> Option<Self> {
+        let fits = (1..=64).contains(&text.len())
+            && text
+                .bytes()
+                .all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_'));
+        fits.then(|| Self(text.to_owned()))
+    }
+}
+
+impl Leaf for HostName {
+    const RIGHT: &'static str =
+        "a host name without scheme and port, such as \"wise-proxy.internal\"";
+
+    fn text(text: &str) -> Option<Self> {
+        url::is_host(text).then(|| Self(text.to_ascii_lowercase()))
+    }
+}
+
+impl Leaf for Level {
+    const RIGHT: &'static str = "off, error, warn, info, debug or trace, or directives such as \
+                                 \"info,wise_auth_proxy::tokens=debug\"";
+
+    fn text(text: &str) -> Option<Self> {
+        let level =
+            |word: &str| ["off", "error", "warn", "info", "debug", "trace"].contains(&word.trim());
+        let target = |word: &str| {
+            let word = word.trim();
+            !word.is_empty()
+                && word
+                    .bytes()
+                    .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b':'))
+        };
+        text.split(',')
+            .all(|directive| match directive.split_once('=') {
+                Some((name, word)) => target(name) && level(word),
+                None => level(directive),
+            })
+            .then(|| Self(text.to_owned()))
+    }
+}
+
+impl Leaf for AccessLog {
+    const RIGHT: &'static str = "\"stderr\", \"off\" or the path of a file";
+
+    fn text(text: &str) -> Option<Self> {
+        match text {
+            "off" => Some(Self::Off),
+            "stderr" => Some(Self::Stderr),
+            // Words that mean something else than a file of that name.
+            "stdout" | "on" | "true" | "false" | "none" => None,
+            path => PathBuf::text(path).map(Self::File),
+        }
+    }
+}

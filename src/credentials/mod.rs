@@ -1,0 +1,12 @@
+//! What rests on disk: sealed records of user grants, and the key that seals them.
+//!
+//! Never holds a client-credentials token (a [`Record`] needs a refresh token, and they have
+//! none), never talks to the network, and never overwrites a record that it cannot open.
+
+mod key;
+mod record;
+mod seal;
+mod store;
+
+pub(crate) use record::{Record, User};
+pub(crate) use store::{FileStore, Locked, Stamp, StoreError};

@@ -1,0 +1,629 @@
+use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::credentials::key::SealKey;
+use crate::credentials::record::{Record, Unread};
+use crate::credentials::seal::{self, Unopened};
+use crate::credentials::store::{StoreError, failed};
+use crate::durable;
+use crate::secret::Secret;
+
+/// A directory of sealed records, shared by the processes of one machine.
+///
+/// Per grant: `<name>.grant`, `<name>.previous` (the record before, as a way back) and
+/// `<name>.lock`. The lock is on a file of its own because a lock on a file that is renamed over
+/// guards nothing.
+#[derive(Clone)]
+pub(crate) struct FileStore {
+    shelf: Arc<Shelf>,
+}
+
+impl std::fmt::Debug for FileStore {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("FileStore")
+            .field("dir", &self.shelf.dir)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Tells a changed record from an unchanged one without opening it.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(crate) struct Stamp(Option<(u64, i64, i64, i64, i64, u64)>);
+
+/// The right to change one grant, until dropped. Held by one process at a time.
+pub(crate) struct Locked {
+    shelf: Arc<Shelf>,
+    name: String,
+    /// The kernel lets go when the file closes, also when we are killed.
+    _lock: File,
+}
+
+struct Shelf {
+    dir: PathBuf,
+    key: SealKey,
+}
+
+impl FileStore {
+    /// Opens the store in `dir`, made 0700 where it is missing.
+    ///
+    /// `given`: the seal key as 32 bytes in base64; without one it is the file `seal.key` in the
+    /// store, made on first use.
+    pub(crate) fn open(dir: &Path, given: Option<&Secret>) -> Result<Self, StoreError> {
+        if !dir.is_dir() {
+            DirBuilder::new()
+                .recursive(true)
+                .mode(0o700)
+                .create(dir)
+                .and_then(|()| durable::sync_parent(dir))
+                .map_err(|error| failed(dir, error))?;
+        }
+        let mode = fs::metadata(dir)
+            .map_err(|error| failed(dir, error))?
+            .mode();
+        // Readable is common (systemd makes 0755) and the records are 0600; writable lets others
+        // put an old record back.
+        if mode & 0o022 != 0 {
+            return Err(StoreError::Loose {
+                path: dir.into(),
+                mode: mode & 0o777,
+                tight: 0o700,
+            });
+        }
+        let key = match given {
+            Some(text) => SealKey::given(text)?,
+            None => SealKey::file(dir, !names(dir)?.is_empty())?,
+        };
+        Ok(Self {
+            shelf: Arc::new(Shelf {
+                dir: dir.to_owned(),
+                key,
+            }),
+        })
+    }
+
+    /// The record of a grant; `None` where there is none.
+    pub(crate) fn load(&self, name: &str) -> Result<Option<Record>, StoreError> {
+        self.shelf.load(checked(name)?)
+    }
+
+    /// Waits at most `timeout` for the right to change a grant.
+    pub(crate) fn lock(&self, name: &str, timeout: Duration) -> Result<Locked, StoreError> {
+        let path = self.shelf.path(checked(name)?, LOCK);
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(&path)
+            // On a file system gone read-only the lock still keeps the others out.
+            .or_else(|error| File::open(&path).map_err(|_| error))
+            .map_err(|error| failed(&path, error))?;
+        let start = Instant::now();
+        loop {
+            match file.try_lock() {
+                Ok(()) => break,
+                Err(TryLockError::WouldBlock) if start.elapsed() < timeout => thread::sleep(PAUSE),
+                Err(TryLockError::WouldBlock) => {
+                    return Err(StoreError::Busy { name: name.into() });
+                }
+                Err(TryLockError::Error(error)) => return Err(failed(&path, error)),
+            }
+        }
+        Ok(Locked {
+            shelf: Arc::clone(&self.shelf),
+            name: name.into(),
+            _lock: file,
+        })
+    }
+
+    /// Changes whenever the record does; costs one `stat`.
+    pub(crate) fn stamp(&self, name: &str) -> Result<Stamp, StoreError> {
+        let path = self.shelf.path(checked(name)?, GRANT);
+        match fs::metadata(&path) {
+            Ok(data) => Ok(Stamp(Some((
+                data.ino(),
+                data.mtime(),
+                data.mtime_nsec(),
+                data.ctime(),
+                data.ctime_nsec(),
+                data.len(),
+            )))),
+            Err(gone) if self.shelf.is_missing(&gone) => Ok(Stamp(None)),
+            Err(error) => Err(failed(&path, error)),
+        }
+    }
+
+    /// Names of the grants that have a record, sorted.
+    pub(crate) fn list(&self) -> Result<Vec<String>, StoreError> {
+        names(&self.shelf.dir)
+    }
+
+    /// Forgets a grant: its record and the one before. Waits at most `timeout` for the lock.
+    ///
+    /// Returns whether there was a record.
+    pub(crate) fn remove(&self, name: &str, timeout: Duration) -> Result<bool, StoreError> {
+        let locked = self.lock(name, timeout)?;
+        let mut found = false;
+        for (ending, counts) in [(GRANT, true), (PREVIOUS, false)] {
+            let path = locked.path(ending);
+            match fs::remove_file(&path) {
+                Ok(()) => found |= counts,
+                Err(gone) if gone.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(failed(&path, error)),
+            }
+        }
+        durable::sync_dir(&self.shelf.dir).map_err(|error| failed(&self.shelf.dir, error))?;
+        Ok(found)
+    }
+}
+
+impl Locked {
+    /// The record as it is now, under the lock.
+    pub(crate) fn load(&self) -> Result<Option<Record>, StoreError> {
+        self.shelf.load(&self.name)
+    }
+
+    /// Seals the record and makes it durable; the one before stays as `<name>.previous`.
+    ///
+    /// - Errors: the store is as it was. A record that cannot be opened is never overwritten.
+    /// - On `Ok` the new record survives a power cut.
+    pub(crate) fn save(&self, record: &Record) -> Result<(), StoreError> {
+        self.sweep();
+        let path = self.path(GRANT);
+        let plain = record.to_plain().map_err(|error| StoreError::Io {
+            path: path.clone(),
+            source: error.into(),
+        })?;
+        let sealed = seal::seal(&self.shelf.key, &self.name, &plain)
+            .map_err(|_| StoreError::NoRandomness)?;
+        let present = self.load()?;
+        let staged = durable::staged(&path, &sealed).map_err(|error| failed(&path, error))?;
+        if present.is_some() {
+            self.keep_previous(&path)?;
+        }
+        staged
+            .persist(&path)
+            .map_err(|error| failed(&path, error.error))?;
+        durable::sync_dir(&self.shelf.dir).map_err(|error| failed(&self.shelf.dir, error))
+    }
+
+    /// Whether a record of usual size could be written just now; leaves nothing behind.
+    pub(crate) fn probe(&self) -> Result<(), StoreError> {
+        let path = self.path(GRANT);
+        durable::probe(&path, USUAL_SIZE).map_err(|error| failed(&path, error))
+    }
+
+    /// Moves a record that cannot be opened out of the way, so that a login can write a new one.
+    ///
+    /// Returns where it is now. Never overwrites one moved earlier.
+    pub(crate) fn set_aside(&self) -> Result<PathBuf, StoreError> {
+        let from = self.path(GRANT);
+        for number in 1..=u16::MAX {
+            let to = self.path(&format!("unreadable-{number}"));
+            match fs::hard_link(&from, &to) {
+                Ok(()) => {
+                    fs::remove_file(&from).map_err(|error| failed(&from, error))?;
+                    durable::sync_dir(&self.shelf.dir)
+                        .map_err(|error| failed(&self.shelf.dir, error))?;
+                    return Ok(to);
+                }
+                Err(taken) if taken.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(failed(&from, error)),
+            }
+        }
+        Err(failed(&from, io::ErrorKind::AlreadyExists.into()))
+    }
+
+    /// Gives the present record a second name. It keeps its first until the new one takes it, so
+    /// that there is a record at every moment.
+    fn keep_previous(&self, path: &Path) -> Result<(), StoreError> {
+        let previous = self.path(PREVIOUS);
+        let passing = self.path("passing");
+        let linked = match fs::remove_file(&passing) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => fs::hard_link(path, &passing).and_then(|()| fs::rename(&passing, &previous)),
+        };
+        // Not every file system has hard links.
+        linked
+            .or_else(|_| fs::read(path).and_then(|bytes| durable::replace(&previous, &bytes)))
+            .map_err(|error| failed(&previous, error))
+    }
+
+    /// Removes what writers left that were killed half-way. Best effort: it is only untidy.
+    fn sweep(&self) {
+        let target = format!("{}.{GRANT}", self.name);
+        for entry in fs::read_dir(&self.shelf.dir)
+            .into_iter()
+            .flatten()
+            .flatten()
+        {
+            if entry
+                .file_name()
+                .to_str()
+                .is_some_and(|name| durable::is_left_over(name, &target))
+            {
+                let _ = fs::remove_file(entry.path());
+            }
+        }
+    }
+
+    fn path(&self, ending: &str) -> PathBuf {
+        self.shelf.path(&self.name, ending)
+    }
+}
+
+impl Shelf {
+    fn load(&self, name: &str) -> Result<Option<Record>, StoreError> {
+        let path = self.path(name, GRANT);
+        let mode = match fs::metadata(&path) {
+            Ok(data) => data.mode(),
+            Err(gone) if self.is_missing(&gone) => return Ok(None),
+            Err(error) => return Err(failed(&path, error)),
+        };
+        if mode & 0o077 != 0 {
+            return Err(StoreError::Loose {
+                path,
+                mode: mode & 0o777,
+                tight: 0o600,
+            });
+        }
+        let sealed = fs::read(&path).map_err(|error| failed(&path, error))?;
+        let plain = seal::open(&self.key, name, &sealed).map_err(|why| match why {
+            Unopened::NewerVersion(version) => StoreError::NewerVersion {
+                path: path.clone(),
+                version: version.into(),
+            },
+            Unopened::OtherKey => StoreError::WrongKey { path: path.clone() },
+            Unopened::Corrupt => StoreError::Corrupt { path: path.clone() },
+        })?;
+        Record::from_plain(&plain)
+            .map(Some)
+            .map_err(|why| match why {
+                Unread::NewerVersion(version) => StoreError::NewerVersion { path, version },
+                Unread::Garbled => StoreError::Corrupt { path },
+            })
+    }
+
+    /// Whether the record alone is missing. A whole directory gone is a disk that is not mounted,
+    /// not a grant that was forgotten.
+    fn is_missing(&self, error: &io::Error) -> bool {
+        error.kind() == io::ErrorKind::NotFound && self.dir.is_dir()
+    }
+
+    fn path(&self, name: &str, ending: &str) -> PathBuf {
+        self.dir.join(format!("{name}.{ending}"))
+    }
+}
+
+fn checked(name: &str) -> Result<&str, StoreError> {
+    let fits = (1..=64).contains(&name.len())
+        && name
+            .bytes()
+            .all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_'));
+    fits.then_some(name).ok_or(StoreError::BadName)
+}
+
+fn names(dir: &Path) -> Result<Vec<String>, StoreError> {
+    let mut names = Vec::new();
+    for entry in fs::read_dir(dir).map_err(|error| failed(dir, error))? {
+        let entry = entry.map_err(|error| failed(dir, error))?;
+        if let Some((name, GRANT)) = entry.file_name().to_str().and_then(|n| n.split_once('.'))
+            && checked(name).is_ok()
+        {
+            names.push(name.to_owned());
+        }
+    }
+    names.sort_unstable();
+    Ok(names)
+}
+
+const GRANT: &str = "grant";
+const PREVIOUS: &str = "previous";
+const LOCK: &str = "lock";
+/// Between two tries for a lock.
+const PAUSE: Duration = Duration::from_millis(10);
+/// Two tokens of 4 KiB and the rest.
+const USUAL_SIZE: usize = 12 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+    use std::sync::mpsc;
+
+    use super::*;
+    use crate::credentials::record::tests::record;
+
+    struct Shop {
+        dir: tempfile::TempDir,
+        store: FileStore,
+    }
+
+    impl Shop {
+        fn new() -> Self {
+            let dir = tempfile::tempdir().unwrap();
+            let store = FileStore::open(&dir.path().join("state"), None).unwrap();
+            Self { dir, store }
+        }
+
+        fn path(&self, name: &str) -> PathBuf {
+            self.dir.path().join("state").join(name)
+        }
+
+        fn save(&self, generation: u64) {
+            let locked = self.store.lock("main", Duration::ZERO).unwrap();
+            locked.save(&record(generation)).unwrap();
+        }
+
+        fn generation(&self) -> u64 {
+            self.store.load("main").unwrap().unwrap().generation
+        }
+    }
+
+    #[test]
+    fn a_saved_record_is_found_by_a_later_process_and_nobody_else_can_read_it() {
+        let shop = Shop::new();
+        assert!(shop.store.load("main").unwrap().is_none());
+        shop.save(1);
+
+        let later = FileStore::open(&shop.path(""), None).unwrap();
+
+        let found = later.load("main").unwrap().unwrap();
+        assert!(found.refresh_token.matches(&record(1).refresh_token));
+        assert_eq!(later.list().unwrap(), ["main"]);
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode(&shop.path("")), 0o700);
+        for name in ["main.grant", "main.lock", "seal.key"] {
+            assert_eq!(mode(&shop.path(name)), 0o600, "{name}");
+        }
+        let bytes = fs::read(shop.path("main.grant")).unwrap();
+        for marker in [&b"refresh-1"[..], b"access-1", b"acme", b"30000000"] {
+            assert!(
+                !bytes.windows(marker.len()).any(|window| window == marker),
+                "nothing of a record is readable without the key"
+            );
+        }
+    }
+
+    #[test]
+    fn the_record_before_stays_as_a_way_back() {
+        let shop = Shop::new();
+        shop.save(1);
+        assert!(!shop.path("main.previous").exists());
+        shop.save(2);
+        shop.save(3);
+        assert_eq!(shop.generation(), 3);
+
+        fs::rename(shop.path("main.previous"), shop.path("main.grant")).unwrap();
+
+        assert_eq!(shop.generation(), 2);
+    }
+
+    #[test]
+    fn one_at_a_time_may_change_a_grant_and_waiting_is_bounded() {
+        let shop = Shop::new();
+        let other = FileStore::open(&shop.path(""), None).unwrap();
+        let first = shop.store.lock("main", Duration::ZERO).unwrap();
+
+        let busy = other.lock("main", Duration::from_millis(30)).err().unwrap();
+        assert!(matches!(busy, StoreError::Busy { .. }), "{busy}");
+        assert!(
+            other.lock("other", Duration::ZERO).is_ok(),
+            "grants do not wait for each other"
+        );
+
+        let (done, wait) = mpsc::channel();
+        let waiter = thread::spawn(move || {
+            done.send(()).unwrap();
+            other.lock("main", Duration::from_secs(30)).map(drop)
+        });
+        wait.recv().unwrap();
+        drop(first);
+        waiter.join().unwrap().unwrap();
+    }
+
+    #[test]
+    fn the_stamp_changes_with_every_save_and_with_nothing_else() {
+        let shop = Shop::new();
+        let none = shop.store.stamp("main").unwrap();
+        shop.save(1);
+        let one = shop.store.stamp("main").unwrap();
+        shop.store.load("main").unwrap();
+        assert_eq!(shop.store.stamp("main").unwrap(), one);
+        shop.save(2);
+        let two = shop.store.stamp("main").unwrap();
+        assert!(none != one && one != two);
+        assert!(shop.store.remove("main", Duration::ZERO).unwrap());
+        assert_eq!(shop.store.stamp("main").unwrap(), none);
+    }
+
+    #[test]
+    fn a_forgotten_grant_leaves_no_way_back() {
+        let shop = Shop::new();
+        shop.save(1);
+        shop.save(2);
+
+        assert!(shop.store.remove("main", Duration::ZERO).unwrap());
+
+        assert!(shop.store.load("main").unwrap().is_none());
+        assert!(!shop.path("main.previous").exists());
+        assert!(!shop.store.remove("main", Duration::ZERO).unwrap());
+    }
+
+    #[test]
+    fn a_record_that_cannot_be_opened_is_named_and_never_overwritten() {
+        type Damage = fn(&Shop);
+        type Expected = fn(&StoreError) -> bool;
+        let cases: [(&str, Damage, Expected); 5] = [
+            (
+                "torn",
+                |shop| {
+                    let bytes = fs::read(shop.path("main.grant")).unwrap();
+                    fs::write(shop.path("main.grant"), &bytes[..bytes.len() / 2]).unwrap();
+                },
+                |error| matches!(error, StoreError::Corrupt { .. }),
+            ),
+            (
+                "emptied",
+                |shop| fs::write(shop.path("main.grant"), "").unwrap(),
+                |error| matches!(error, StoreError::Corrupt { .. }),
+            ),
+            (
+                "of another grant",
+                |shop| {
+                    let other = shop.store.lock("other", Duration::ZERO).unwrap();
+                    other.save(&record(9)).unwrap();
+                    fs::copy(shop.path("other.grant"), shop.path("main.grant")).unwrap();
+                },
+                |error| matches!(error, StoreError::Corrupt { .. }),
+            ),
+            (
+                "from a newer version",
+                |shop| {
+                    let mut bytes = fs::read(shop.path("main.grant")).unwrap();
+                    bytes[0] = 9;
+                    fs::write(shop.path("main.grant"), bytes).unwrap();
+                },
+                |error| matches!(error, StoreError::NewerVersion { version: 9, .. }),
+            ),
+            (
+                "readable by others",
+                |shop| {
+                    let open = fs::Permissions::from_mode(0o644);
+                    fs::set_permissions(shop.path("main.grant"), open).unwrap();
+                },
+                |error| matches!(error, StoreError::Loose { mode: 0o644, .. }),
+            ),
+        ];
+        for (name, damage, expected) in cases {
+            let shop = Shop::new();
+            shop.save(1);
+            damage(&shop);
+            let before = fs::read(shop.path("main.grant")).unwrap();
+
+            let loading = shop.store.load("main").unwrap_err();
+            let locked = shop.store.lock("main", Duration::ZERO).unwrap();
+            let saving = locked.save(&record(2)).unwrap_err();
+
+            assert!(expected(&loading), "{name}: {loading}");
+            assert!(expected(&saving), "{name}: {saving}");
+            assert_eq!(fs::read(shop.path("main.grant")).unwrap(), before, "{name}");
+        }
+    }
+
+    #[test]
+    fn another_seal_key_is_named_and_the_right_one_opens_again() {
+        let shop = Shop::new();
+        shop.save(1);
+        let other = Secret::new("AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=");
+
+        let wrong = FileStore::open(&shop.path(""), Some(&other)).unwrap();
+
+        let error = wrong.load("main").unwrap_err();
+        assert!(matches!(error, StoreError::WrongKey { .. }), "{error}");
+        let locked = wrong.lock("main", Duration::ZERO).unwrap();
+        assert!(locked.save(&record(2)).is_err());
+        assert_eq!(shop.generation(), 1);
+    }
+
+    #[test]
+    fn set_aside_keeps_every_unreadable_record_and_makes_room() {
+        let shop = Shop::new();
+        for number in 1..=2 {
+            fs::write(shop.path("main.grant"), format!("noise {number}")).unwrap();
+            fs::set_permissions(shop.path("main.grant"), fs::Permissions::from_mode(0o600))
+                .unwrap();
+            let locked = shop.store.lock("main", Duration::ZERO).unwrap();
+            locked.set_aside().unwrap();
+        }
+        shop.save(1);
+
+        assert_eq!(shop.generation(), 1);
+        for number in 1..=2 {
+            assert_eq!(
+                fs::read_to_string(shop.path(&format!("main.unreadable-{number}"))).unwrap(),
+                format!("noise {number}")
+            );
+        }
+    }
+
+    #[test]
+    fn a_directory_that_others_may_write_to_is_refused() {
+        let shop = Shop::new();
+        fs::set_permissions(shop.path(""), fs::Permissions::from_mode(0o770)).unwrap();
+        let refused = FileStore::open(&shop.path(""), None).err().unwrap();
+        assert!(
+            matches!(refused, StoreError::Loose { mode: 0o770, .. }),
+            "{refused}"
+        );
+    }
+
+    #[test]
+    fn a_store_that_went_away_is_an_error_and_not_a_forgotten_grant() {
+        let shop = Shop::new();
+        shop.save(1);
+        fs::rename(shop.path(""), shop.dir.path().join("elsewhere")).unwrap();
+        assert!(shop.store.load("main").is_err());
+        assert!(shop.store.stamp("main").is_err());
+
+        fs::write(shop.dir.path().join("state"), "a file in its place").unwrap();
+        assert!(shop.store.load("main").is_err());
+        assert!(shop.store.lock("main", Duration::ZERO).is_err());
+
+        fs::remove_file(shop.dir.path().join("state")).unwrap();
+        fs::rename(shop.dir.path().join("elsewhere"), shop.path("")).unwrap();
+        assert_eq!(shop.generation(), 1);
+    }
+
+    #[test]
+    fn a_failed_save_leaves_the_old_record_and_no_litter() {
+        let shop = Shop::new();
+        shop.save(1);
+        let locked = shop.store.lock("main", Duration::ZERO).unwrap();
+        // A directory where the way back belongs: the save fails after the new record is written.
+        fs::create_dir_all(shop.path("main.previous").join("x")).unwrap();
+        let before = fs::read_dir(shop.path("")).unwrap().count();
+
+        assert!(locked.save(&record(2)).is_err());
+
+        assert_eq!(shop.generation(), 1);
+        let after: Vec<_> = fs::read_dir(shop.path(""))
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name())
+            .filter(|name| name != "main.passing")
+            .collect();
+        assert_eq!(after.len(), before, "{after:?}");
+    }
+
+    #[test]
+    fn what_a_killed_writer_left_behind_is_swept_away() {
+        let shop = Shop::new();
+        shop.save(1);
+        fs::write(shop.path(".main.grant.abc123.tmp"), "half").unwrap();
+        fs::write(shop.path(".other.grant.abc123.tmp"), "half").unwrap();
+
+        shop.save(2);
+
+        assert!(!shop.path(".main.grant.abc123.tmp").exists());
+        assert!(
+            shop.path(".other.grant.abc123.tmp").exists(),
+            "its writer may be at it, under its own lock"
+        );
+    }
+
+    #[test]
+    fn names_that_would_leave_the_store_are_refused() {
+        let shop = Shop::new();
+        for name in ["", "..", "a/b", "a.b", "Main", &"x".repeat(65)] {
+            assert!(
+                matches!(shop.store.load(name), Err(StoreError::BadName)),
+                "{name}"
+            );
+        }
+    }
+}

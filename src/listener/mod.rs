@@ -1,0 +1,54 @@
+//! Doors' sockets: bound here, accepted here, handed once to the least loaded worker.
+//!
+//! This room never reads a byte of what arrives and never decides who may come in; it serves any
+//! protocol.
+
+mod accept;
+mod connection;
+mod limit;
+mod socket;
+#[cfg(test)]
+mod tests;
+
+use std::io;
+use std::path::PathBuf;
+
+pub(crate) use accept::{Arrival, Incoming, Peer, Stream, WorkerPort, accept};
+pub(crate) use connection::Connection;
+pub(crate) use limit::Limit;
+pub(crate) use socket::{Bound, LocalAddress, bind};
+
+/// Why a door cannot open.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ListenerError {
+    #[error("cannot listen on {address}: it is in use; `ss -ltnp` shows by whom")]
+    InUse { address: std::net::SocketAddr },
+    #[error(
+        "cannot listen on {address}: ports below 1024 are not open to this user; choose another port"
+    )]
+    Privileged { address: std::net::SocketAddr },
+    #[error(
+        "cannot listen on {address}: this machine has no such address; `ip address` lists those it has"
+    )]
+    NoSuchAddress { address: std::net::SocketAddr },
+    #[error("cannot listen on {address}: {source}; choose another address")]
+    Tcp {
+        address: std::net::SocketAddr,
+        source: io::Error,
+    },
+    #[error(
+        "cannot listen on {}: another process answers there; stop it or choose another path",
+        path.display()
+    )]
+    Answered { path: PathBuf },
+    #[error(
+        "cannot listen on {}: the file there is not a socket and is left alone; choose another path",
+        path.display()
+    )]
+    NotASocket { path: PathBuf },
+    #[error(
+        "cannot listen on {}: {source}; the directory must exist and be writable, and the path shorter than 108 bytes",
+        path.display()
+    )]
+    Unix { path: PathBuf, source: io::Error },
+}

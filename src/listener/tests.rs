@@ -1,0 +1,298 @@
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::Path;
+use std::sync::Arc;
+
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::*;
+use crate::config::DoorAddress;
+
+/// A door with its workers' receiving ends.
+struct Opened {
+    address: LocalAddress,
+    workers: Vec<UnboundedReceiver<Arrival>>,
+    limit: Arc<Limit>,
+    stop: CancellationToken,
+    tasks: TaskTracker,
+}
+
+impl Opened {
+    fn with(address: &DoorAddress, workers: usize, most: usize) -> Self {
+        let bound = bind(address).unwrap();
+        let address = bound.local_address().clone();
+        let (ports, workers) = (0..workers)
+            .map(|_| {
+                let (arrivals, worker) = unbounded_channel();
+                (WorkerPort::new(arrivals), worker)
+            })
+            .unzip();
+        let limit = Arc::new(Limit::new(most));
+        let stop = CancellationToken::new();
+        let tasks = TaskTracker::new();
+        tasks.spawn(accept(bound, 7, ports, Arc::clone(&limit), stop.clone()));
+        tasks.close();
+        Self {
+            address,
+            workers,
+            limit,
+            stop,
+            tasks,
+        }
+    }
+
+    fn tcp(workers: usize, most: usize) -> Self {
+        Self::with(&any_port(), workers, most)
+    }
+
+    fn connect(&self) -> TcpStream {
+        TcpStream::connect(self.address.tcp().unwrap()).unwrap()
+    }
+}
+
+fn any_port() -> DoorAddress {
+    DoorAddress::Tcp(SocketAddr::from(([127, 0, 0, 1], 0)))
+}
+
+fn socket_at(path: &Path) -> DoorAddress {
+    DoorAddress::Unix {
+        path: path.to_owned(),
+        mode: 0o660,
+    }
+}
+
+fn tcp_of(arrival: &Arrival) -> &TcpStream {
+    match &arrival.stream {
+        Stream::Tcp(stream) => stream,
+        Stream::Unix(_) => panic!("a TCP door hands over TCP streams"),
+    }
+}
+
+#[tokio::test]
+async fn a_connection_arrives_at_a_worker_ready_for_its_runtime() {
+    let mut door = Opened::tcp(1, 10);
+    let mut client = door.connect();
+
+    let arrival = door.workers[0].recv().await.unwrap();
+
+    assert_eq!(arrival.door, 7);
+    assert_eq!(arrival.peer, Peer::Tcp(client.local_addr().unwrap()));
+    assert!(tcp_of(&arrival).nodelay().unwrap());
+    // Moves to another runtime and works there.
+    let Stream::Tcp(stream) = arrival.stream else {
+        panic!("a TCP door hands over TCP streams")
+    };
+    client.write_all(b"ping").unwrap();
+    let heard = std::thread::spawn(move || {
+        tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap()
+            .block_on(async move {
+                let mut stream = tokio::net::TcpStream::from_std(stream).unwrap();
+                let mut heard = [0; 4];
+                tokio::io::AsyncReadExt::read_exact(&mut stream, &mut heard)
+                    .await
+                    .unwrap();
+                heard
+            })
+    })
+    .join()
+    .unwrap();
+    assert_eq!(&heard, b"ping");
+}
+
+#[tokio::test]
+async fn the_worker_with_the_fewest_connections_gets_the_next() {
+    let mut door = Opened::tcp(2, 10);
+    let _clients: Vec<_> = (0..4).map(|_| door.connect()).collect();
+    let mut first = Vec::new();
+    let mut second = Vec::new();
+    for _ in 0..2 {
+        first.push(door.workers[0].recv().await.unwrap());
+        second.push(door.workers[1].recv().await.unwrap());
+    }
+
+    // Two connections end on the second worker: the next two are its.
+    second.clear();
+    let _more = [door.connect(), door.connect()];
+    second.push(door.workers[1].recv().await.unwrap());
+    second.push(door.workers[1].recv().await.unwrap());
+
+    assert!(
+        door.workers[0].try_recv().is_err(),
+        "the loaded worker must get none"
+    );
+}
+
+#[tokio::test]
+async fn at_the_limit_the_next_connection_waits_for_a_place() {
+    let mut door = Opened::tcp(1, 2);
+    let _clients = [door.connect(), door.connect()];
+    let one = door.workers[0].recv().await.unwrap();
+    let _two = door.workers[0].recv().await.unwrap();
+    assert_eq!(door.limit.open(), 2);
+    assert_eq!(door.limit.reached(), 0, "two of two is not too many");
+
+    let third = door.connect();
+    while door.limit.reached() == 0 {
+        tokio::task::yield_now().await;
+    }
+    assert!(door.workers[0].try_recv().is_err());
+    drop(one);
+
+    let arrival = door.workers[0].recv().await.unwrap();
+    assert_eq!(arrival.peer, Peer::Tcp(third.local_addr().unwrap()));
+    assert_eq!(door.limit.open(), 2);
+    assert_eq!(door.limit.reached(), 1);
+}
+
+#[tokio::test]
+async fn a_connection_for_a_worker_that_is_gone_goes_to_another() {
+    let mut door = Opened::tcp(2, 10);
+    drop(door.workers.remove(0));
+
+    let client = door.connect();
+
+    let arrival = door.workers[0].recv().await.unwrap();
+    assert_eq!(arrival.peer, Peer::Tcp(client.local_addr().unwrap()));
+    assert_eq!(
+        door.limit.open(),
+        1,
+        "the failed attempt must hold no place"
+    );
+}
+
+#[tokio::test]
+async fn a_stop_hands_over_whoever_is_already_in_the_queue() {
+    let bound = bind(&any_port()).unwrap();
+    let address = bound.local_address().tcp().unwrap();
+    let clients: Vec<_> = (0..3)
+        .map(|_| TcpStream::connect(address).unwrap())
+        .collect();
+    let (arrivals, mut worker) = unbounded_channel();
+    let stop = CancellationToken::new();
+    stop.cancel();
+
+    accept(
+        bound,
+        0,
+        vec![WorkerPort::new(arrivals)],
+        Arc::new(Limit::new(10)),
+        stop,
+    )
+    .await
+    .unwrap();
+
+    for client in &clients {
+        let arrival = worker.recv().await.unwrap();
+        assert_eq!(arrival.peer, Peer::Tcp(client.local_addr().unwrap()));
+    }
+    assert!(
+        TcpStream::connect(address).is_err(),
+        "the door must be closed"
+    );
+}
+
+#[tokio::test]
+async fn a_taken_port_is_named_with_the_command_that_shows_by_whom() {
+    let bound = bind(&any_port()).unwrap();
+    let address = bound.local_address().tcp().unwrap();
+
+    let error = bind(&DoorAddress::Tcp(address)).unwrap_err();
+
+    assert_eq!(
+        error.to_string(),
+        format!("cannot listen on {address}: it is in use; `ss -ltnp` shows by whom")
+    );
+}
+
+#[test]
+fn an_address_of_another_machine_is_named() {
+    // 192.0.2.0/24 is for documentation (RFC 5737): nobody has it.
+    let address = SocketAddr::from(([192, 0, 2, 1], 0));
+    assert!(matches!(
+        bind(&DoorAddress::Tcp(address)),
+        Err(ListenerError::NoSuchAddress { .. })
+    ));
+}
+
+#[tokio::test]
+async fn a_unix_door_has_its_mode_tells_the_user_and_is_gone_after_a_stop() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("app.sock");
+    let mut door = Opened::with(&socket_at(&path), 1, 10);
+    let mode = std::fs::metadata(&path).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o660);
+
+    let mut client = UnixStream::connect(&path).unwrap();
+    let arrival = door.workers[0].recv().await.unwrap();
+    let me = std::fs::metadata(directory.path()).unwrap().uid();
+    assert_eq!(arrival.peer, Peer::Unix { uid: me });
+    let Stream::Unix(mut stream) = arrival.stream else {
+        panic!("a unix door hands over unix streams")
+    };
+    stream.write_all(b"pong").unwrap();
+    let mut heard = [0; 4];
+    client.read_exact(&mut heard).unwrap();
+    assert_eq!(&heard, b"pong");
+
+    door.stop.cancel();
+    door.tasks.wait().await;
+    assert!(!path.exists(), "a stop must remove the socket's file");
+}
+
+#[test]
+fn a_socket_that_a_dead_process_left_is_replaced() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("app.sock");
+    drop(UnixListener::bind(&path).unwrap());
+    assert!(path.exists());
+
+    let bound = bind(&socket_at(&path)).unwrap();
+
+    assert!(UnixStream::connect(&path).is_ok());
+    drop(bound);
+    assert!(!path.exists());
+}
+
+#[test]
+fn a_socket_that_somebody_answers_on_is_left_alone() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("app.sock");
+    let _theirs = UnixListener::bind(&path).unwrap();
+
+    let error = bind(&socket_at(&path)).unwrap_err();
+
+    assert!(matches!(error, ListenerError::Answered { .. }), "{error}");
+    assert!(UnixStream::connect(&path).is_ok());
+}
+
+#[test]
+fn a_file_that_is_no_socket_is_left_alone() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("app.sock");
+    std::fs::write(&path, "precious").unwrap();
+
+    let error = bind(&socket_at(&path)).unwrap_err();
+
+    assert!(matches!(error, ListenerError::NotASocket { .. }), "{error}");
+    assert_eq!(std::fs::read(&path).unwrap(), b"precious");
+}
+
+#[test]
+fn a_door_never_removes_the_socket_that_took_its_place() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("app.sock");
+    let bound = bind(&socket_at(&path)).unwrap();
+    std::fs::remove_file(&path).unwrap();
+    let _theirs = UnixListener::bind(&path).unwrap();
+
+    drop(bound);
+
+    assert!(UnixStream::connect(&path).is_ok());
+}

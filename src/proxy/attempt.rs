@@ -1,0 +1,262 @@
+//! One attempt to have a request answered by Wise, and the one rule about sending it again.
+//!
+//! Within an attempt a request moves to another connection only if not a byte of it has left
+//! (hyper hands it back), or if Wise's HTTP/2 says that it was not processed (RFC 9113 §8.7:
+//! `REFUSED_STREAM`, or a GOAWAY without error). Everything else is ambiguous and ends here.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::header::{EXPECT, HOST};
+use http::{HeaderValue, Request, Response, StatusCode, Uri, Version, request, uri};
+use hyper::body::Incoming;
+use tokio::time::Instant;
+
+use crate::proxy::body::{Download, Gate, Source, Upload};
+use crate::proxy::fault::{self, Fault};
+use crate::proxy::policy;
+use crate::proxy::record::Record;
+use crate::proxy::target::Target;
+use crate::proxy::token::Pass;
+use crate::proxy::worker::Worker;
+use crate::telemetry::meter::Meter;
+use crate::upstream::{Endpoint, Lease, SendError};
+
+/// Wise's word to go on is awaited for this long, then the body leaves anyway (RFC 9110 §10.1.1).
+const CONTINUE_WAIT: Duration = Duration::from_secs(1);
+
+/// Connections tried when each turned out dead before a byte was sent.
+const TRIES: usize = 3;
+
+/// The longest 401 that is read so that its connection can go on.
+const DISCARD_LIMIT: u64 = 64 * 1024;
+
+/// A request ready to leave, possibly more than once.
+pub(crate) struct Outgoing {
+    pub(crate) head: request::Parts,
+    pub(crate) target: Target,
+    /// `None`: no body.
+    pub(crate) source: Option<Rc<Source>>,
+    /// The application waits for `100 Continue` before it sends the body.
+    pub(crate) waits_for_continue: bool,
+}
+
+impl Outgoing {
+    /// Whether the whole body is still at hand for another attempt.
+    pub(crate) fn can_go_again(&self) -> bool {
+        self.source.as_ref().is_none_or(|source| source.is_whole())
+    }
+
+    /// It will not be sent again: what was kept for that can go.
+    pub(crate) fn settle(&self) {
+        if let Some(source) = &self.source {
+            source.forget();
+        }
+    }
+}
+
+/// Wise's answer, with the connection it comes on.
+pub(crate) struct Answer {
+    pub(crate) response: Response<Incoming>,
+    pub(crate) lease: Lease<Upload>,
+}
+
+impl Answer {
+    pub(crate) fn status(&self) -> StatusCode {
+        self.response.status()
+    }
+
+    /// Reads a small answer that nobody wants to its end, so that the connection can go on.
+    pub(crate) fn discard(self) {
+        let mut download = Download::new(self.response.into_body(), Duration::from_secs(1));
+        if download.size_hint().lower() > DISCARD_LIMIT {
+            return;
+        }
+        tokio::task::spawn_local(async move {
+            let mut read = 0;
+            loop {
+                if download.is_end_stream() {
+                    return self.lease.finish();
+                }
+                match std::future::poll_fn(|cx| download.poll_frame(cx)).await {
+                    None => return self.lease.finish(),
+                    Some(Ok(frame)) => {
+                        read += frame.data_ref().map_or(0, bytes::Bytes::len) as u64;
+                        if read > DISCARD_LIMIT {
+                            return;
+                        }
+                    }
+                    Some(Err(_)) => return,
+                }
+            }
+        });
+    }
+}
+
+/// Sends the request in the pass's lane and waits for the head of Wise's answer.
+pub(crate) async fn send(
+    worker: &Worker,
+    pass: &Pass,
+    outgoing: &mut Outgoing,
+    record: &mut Record,
+) -> Result<Answer, Fault> {
+    let pool = pass.view.pools[pass.lane.index()].as_ref();
+    let pool = pool.ok_or(Fault::NotAllowed("the lane is not available any more"))?;
+    let gate = outgoing.waits_for_continue.then(Arc::<Gate>::default);
+    let mut body = match &outgoing.source {
+        Some(source) => source.upload(gate.clone()).ok_or(Fault::UpstreamBroken)?,
+        None => Upload::empty(),
+    };
+    let slot = pass.view.snapshot.directory.slot(pass.credential);
+    let limit = pass.view.snapshot.upstream.answer_timeout;
+    let mut tries = 1;
+    loop {
+        let mut lease = pool.acquire().await?;
+        let mut request = prepare(&lease, pool.endpoint(), pass, outgoing, body);
+        if let Some(gate) = &gate {
+            await_continue(&mut request, gate);
+        }
+        let unanswered = Unanswered::count(worker, slot);
+        let sent = Instant::now();
+        let outcome = {
+            let sending = lease.send(request);
+            within(sending, limit, outgoing.source.as_deref()).await
+        };
+        drop(unanswered);
+        record.upstream += sent.elapsed();
+        match outcome? {
+            Ok(response) => return Ok(Answer { response, lease }),
+            Err(SendError {
+                unsent: Some(request),
+                ..
+            }) if tries < TRIES => {
+                body = request.into_body();
+            }
+            Err(SendError { error, .. }) if tries < TRIES && was_not_processed(&error) => {
+                body = match &outgoing.source {
+                    Some(source) => match source.upload(None) {
+                        Some(body) => body,
+                        None => return Err(fault::of_send(&error)),
+                    },
+                    None => Upload::empty(),
+                };
+            }
+            Err(SendError { error, .. }) => {
+                tracing::debug!(%error, "a request got no answer");
+                return Err(fault::of_send(&error));
+            }
+        }
+        tries += 1;
+    }
+}
+
+/// The request as it goes onto this connection.
+fn prepare(
+    lease: &Lease<Upload>,
+    endpoint: &Endpoint,
+    pass: &Pass,
+    outgoing: &Outgoing,
+    body: Upload,
+) -> Request<Upload> {
+    let mut request = Request::new(body);
+    *request.method_mut() = outgoing.head.method.clone();
+    let headers = request.headers_mut();
+    *headers = outgoing.head.headers.clone();
+    policy::credential(headers, pass.authorization.clone());
+    let mut parts = uri::Parts::default();
+    parts.path_and_query = Some(outgoing.target.path_and_query().clone());
+    if lease.is_http2() {
+        parts.scheme = Some(endpoint.scheme.clone());
+        parts.authority = Some(endpoint.authority.clone());
+        headers.remove(EXPECT);
+        *request.version_mut() = Version::HTTP_2;
+    } else {
+        headers.insert(HOST, endpoint.host.clone());
+    }
+    // Scheme and authority come together or not at all, and the path is there: this cannot fail.
+    *request.uri_mut() = Uri::from_parts(parts).unwrap_or_default();
+    request
+}
+
+/// Opens the gate at Wise's `100 Continue`, or after a while.
+///
+/// The application hears `100 Continue` from us when its body is first read, so it waits exactly
+/// as long as Wise makes it wait, and an early refusal spares it the upload.
+fn await_continue(request: &mut Request<Upload>, gate: &Arc<Gate>) {
+    if request.version() == Version::HTTP_2 {
+        gate.open();
+        return;
+    }
+    request
+        .headers_mut()
+        .insert(EXPECT, HeaderValue::from_static("100-continue"));
+    let at_word = Arc::clone(gate);
+    hyper::ext::on_informational(request, move |answer| {
+        if answer.status() == StatusCode::CONTINUE {
+            at_word.open();
+        }
+    });
+    let later = Arc::clone(gate);
+    tokio::task::spawn_local(async move {
+        tokio::time::sleep(CONTINUE_WAIT).await;
+        later.open();
+    });
+}
+
+/// Bounds the wait for an answer, counted from the last byte of the request.
+///
+/// While a body is on its way, what counts is that it moves: a slow upload is not a slow Wise.
+async fn within<T>(
+    sending: impl Future<Output = T>,
+    limit: Duration,
+    source: Option<&Source>,
+) -> Result<T, Fault> {
+    let mut sending = std::pin::pin!(sending);
+    let mut deadline = Instant::now() + limit;
+    loop {
+        if let Ok(outcome) = tokio::time::timeout_at(deadline, sending.as_mut()).await {
+            return Ok(outcome);
+        }
+        match source.map(Source::still) {
+            Some((still, _)) if still < limit => deadline = Instant::now() + (limit - still),
+            Some((_, true)) => return Err(Fault::RequestTimeout),
+            Some((_, false)) | None => return Err(Fault::UpstreamTimeout),
+        }
+    }
+}
+
+/// Whether Wise's HTTP/2 says that it did nothing with this request.
+fn was_not_processed(error: &hyper::Error) -> bool {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(this) = cause {
+        if let Some(h2) = this.downcast_ref::<h2::Error>() {
+            let refused = h2.is_reset() && h2.reason() == Some(h2::Reason::REFUSED_STREAM);
+            let going = h2.is_go_away() && h2.reason() == Some(h2::Reason::NO_ERROR);
+            return h2.is_remote() && (refused || going);
+        }
+        cause = this.source();
+    }
+    false
+}
+
+/// A request that has left and has no answer yet; a due renewal waits for these.
+struct Unanswered<'a>(Option<(&'a Meter, usize)>);
+
+impl<'a> Unanswered<'a> {
+    fn count(worker: &'a Worker, slot: Option<usize>) -> Self {
+        let counted = slot.map(|slot| (worker.meter.as_ref(), slot));
+        if let Some((meter, slot)) = counted {
+            meter.unanswered[slot].up();
+        }
+        Self(counted)
+    }
+}
+
+impl Drop for Unanswered<'_> {
+    fn drop(&mut self) {
+        if let Some((meter, slot)) = self.0 {
+            meter.unanswered[slot].down();
+        }
+    }
+}

@@ -1,0 +1,352 @@
+//! Bodies on their way through, as streams: nothing is collected, back-pressure passes both ways.
+//!
+//! A request's body is kept while it streams (cheap clones of its pieces) until Wise has answered,
+//! so that a request refused with a 401 can be sent again. It is kept up to a limit per request
+//! and a budget per worker; what is larger is not sent twice.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::HeaderMap;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use tokio::time::{Instant, Sleep};
+
+/// Why a body broke off.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum BodyError {
+    #[error("the application's body broke off")]
+    Application(#[source] hyper::Error),
+    #[error("Wise's body broke off")]
+    Wise(#[source] hyper::Error),
+    #[error("Wise's body stopped arriving")]
+    WiseStalled,
+    #[error("the request is being sent again on another connection")]
+    Superseded,
+}
+
+/// Bytes that a worker may keep for replays, all requests together.
+#[derive(Debug)]
+pub(crate) struct Budget(Cell<usize>);
+
+impl Budget {
+    pub(crate) fn new(bytes: usize) -> Self {
+        Self(Cell::new(bytes))
+    }
+
+    fn take(&self, bytes: usize) -> bool {
+        let left = self.0.get();
+        let fits = bytes <= left;
+        if fits {
+            self.0.set(left - bytes);
+        }
+        fits
+    }
+
+    fn give_back(&self, bytes: usize) {
+        self.0.set(self.0.get() + bytes);
+    }
+}
+
+/// A request's body, as the application sends it and as we keep it.
+///
+/// One at a time of the [`Upload`]s made from it is current; the others have been superseded.
+#[derive(Debug)]
+pub(crate) struct Source {
+    incoming: RefCell<Incoming>,
+    kept: RefCell<Kept>,
+    budget: Rc<Budget>,
+    limit: usize,
+    /// Which attempt is current.
+    attempt: Cell<u32>,
+    /// When the body last moved, and whether it is the application that we wait for.
+    moved: Cell<Instant>,
+    waits_for_application: Cell<bool>,
+    ended: Cell<bool>,
+}
+
+#[derive(Debug, Default)]
+struct Kept {
+    pieces: VecDeque<Piece>,
+    bytes: usize,
+    /// Nothing more is kept: Wise has answered, or the body is too large.
+    given_up: bool,
+}
+
+#[derive(Clone, Debug)]
+enum Piece {
+    Data(Bytes),
+    Trailers(HeaderMap),
+}
+
+impl Source {
+    pub(crate) fn new(incoming: Incoming, budget: Rc<Budget>, limit: usize) -> Rc<Self> {
+        // What is known to be too large need not be kept to its limit first.
+        let given_up = incoming.size_hint().lower() > limit as u64;
+        Rc::new(Self {
+            incoming: RefCell::new(incoming),
+            kept: RefCell::new(Kept {
+                given_up,
+                ..Kept::default()
+            }),
+            budget,
+            limit,
+            attempt: Cell::new(0),
+            moved: Cell::new(Instant::now()),
+            waits_for_application: Cell::new(false),
+            ended: Cell::new(false),
+        })
+    }
+
+    /// A body for one more attempt, from the first byte; `None` if the bytes are gone.
+    ///
+    /// The attempt before is superseded. There are two attempts at most, so the second keeps
+    /// nothing: it takes what was kept, repeats it and then streams on.
+    pub(crate) fn upload(self: &Rc<Self>, gate: Option<Arc<Gate>>) -> Option<Upload> {
+        let attempt = self.attempt.get() + 1;
+        let again = if attempt == 1 {
+            VecDeque::new()
+        } else {
+            let mut kept = self.kept.borrow_mut();
+            if kept.given_up {
+                return None;
+            }
+            kept.given_up = true;
+            std::mem::take(&mut kept.pieces)
+        };
+        self.attempt.set(attempt);
+        Some(Upload(Some(Streamed {
+            source: Rc::clone(self),
+            attempt,
+            again,
+            gate,
+        })))
+    }
+
+    /// Whether every byte that has left is still at hand.
+    pub(crate) fn is_whole(&self) -> bool {
+        !self.kept.borrow().given_up
+    }
+
+    /// Wise has answered: nothing will be sent again, so nothing needs keeping.
+    pub(crate) fn forget(&self) {
+        let mut kept = self.kept.borrow_mut();
+        kept.given_up = true;
+        kept.pieces.clear();
+        self.budget.give_back(std::mem::take(&mut kept.bytes));
+    }
+
+    /// How long the body has stood still, and whether it is the application that we wait for.
+    pub(crate) fn still(&self) -> (Duration, bool) {
+        (
+            self.moved.get().elapsed(),
+            self.waits_for_application.get() && !self.ended.get(),
+        )
+    }
+
+    fn keep(&self, piece: Piece) {
+        let mut kept = self.kept.borrow_mut();
+        if kept.given_up {
+            return;
+        }
+        let bytes = match &piece {
+            Piece::Data(data) => data.len(),
+            Piece::Trailers(_) => 0,
+        };
+        if kept.bytes + bytes > self.limit || !self.budget.take(bytes) {
+            drop(kept);
+            self.forget();
+            return;
+        }
+        kept.bytes += bytes;
+        kept.pieces.push_back(piece);
+    }
+
+    fn poll_fresh(&self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let polled = Pin::new(&mut *self.incoming.borrow_mut()).poll_frame(cx);
+        self.waits_for_application.set(polled.is_pending());
+        if polled.is_ready() {
+            self.moved.set(Instant::now());
+        }
+        polled.map(|frame| match frame {
+            Some(Ok(frame)) => {
+                if let Some(data) = frame.data_ref() {
+                    self.keep(Piece::Data(data.clone()));
+                } else if let Some(trailers) = frame.trailers_ref() {
+                    self.keep(Piece::Trailers(trailers.clone()));
+                }
+                Some(Ok(frame))
+            }
+            Some(Err(error)) => Some(Err(BodyError::Application(error))),
+            None => {
+                self.ended.set(true);
+                None
+            }
+        })
+    }
+}
+
+impl Drop for Source {
+    fn drop(&mut self) {
+        let bytes = std::mem::take(&mut self.kept.borrow_mut().bytes);
+        self.budget.give_back(bytes);
+    }
+}
+
+/// Holds a body back until Wise says `100 Continue`, or a while has passed.
+///
+/// Opened from hyper's informational callback, which demands `Send + Sync`: hence the atomics, on
+/// a path that only requests with `Expect` take.
+#[derive(Debug, Default)]
+pub(crate) struct Gate {
+    open: AtomicBool,
+    waiting: std::sync::Mutex<Option<Waker>>,
+}
+
+impl Gate {
+    pub(crate) fn open(&self) {
+        self.open.store(true, Ordering::Release);
+        let waiting = self
+            .waiting
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+            .take();
+        if let Some(waker) = waiting {
+            waker.wake();
+        }
+    }
+
+    fn poll(&self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.open.load(Ordering::Acquire) {
+            return Poll::Ready(());
+        }
+        let mut waiting = self
+            .waiting
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        *waiting = Some(cx.waker().clone());
+        drop(waiting);
+        // It may have opened between the look and the registration.
+        if self.open.load(Ordering::Acquire) {
+            Poll::Ready(())
+        } else {
+            Poll::Pending
+        }
+    }
+}
+
+/// One attempt's request body; `None` inside: the request has no body.
+#[derive(Debug)]
+pub(crate) struct Upload(Option<Streamed>);
+
+#[derive(Debug)]
+struct Streamed {
+    source: Rc<Source>,
+    attempt: u32,
+    /// What an earlier attempt has taken from the application already.
+    again: VecDeque<Piece>,
+    gate: Option<Arc<Gate>>,
+}
+
+impl Upload {
+    pub(crate) fn empty() -> Self {
+        Self(None)
+    }
+}
+
+impl Body for Upload {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let Some(body) = &mut self.0 else {
+            return Poll::Ready(None);
+        };
+        if body.source.attempt.get() != body.attempt {
+            return Poll::Ready(Some(Err(BodyError::Superseded)));
+        }
+        if let Some(gate) = &body.gate {
+            std::task::ready!(gate.poll(cx));
+            body.gate = None;
+        }
+        match body.again.pop_front() {
+            Some(Piece::Data(data)) => Poll::Ready(Some(Ok(Frame::data(data)))),
+            Some(Piece::Trailers(trailers)) => Poll::Ready(Some(Ok(Frame::trailers(trailers)))),
+            None => body.source.poll_fresh(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0.as_ref().is_none_or(|body| {
+            body.again.is_empty() && body.source.incoming.borrow().is_end_stream()
+        })
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.0 {
+            None => SizeHint::with_exact(0),
+            Some(body) if body.attempt == 1 => body.source.incoming.borrow().size_hint(),
+            // Unknown: the request's own Content-Length, if it had one, still frames it.
+            Some(_) => SizeHint::default(),
+        }
+    }
+}
+
+/// A body that fails when it stands still for too long.
+#[derive(Debug)]
+pub(crate) struct Download {
+    incoming: Incoming,
+    longest_silence: Duration,
+    /// Armed only once the body has made us wait.
+    alarm: Option<Pin<Box<Sleep>>>,
+}
+
+impl Download {
+    pub(crate) fn new(incoming: Incoming, longest_silence: Duration) -> Self {
+        Self {
+            incoming,
+            longest_silence,
+            alarm: None,
+        }
+    }
+
+    pub(crate) fn is_end_stream(&self) -> bool {
+        self.incoming.is_end_stream()
+    }
+
+    pub(crate) fn size_hint(&self) -> SizeHint {
+        self.incoming.size_hint()
+    }
+
+    pub(crate) fn poll_frame(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        match Pin::new(&mut self.incoming).poll_frame(cx) {
+            Poll::Ready(frame) => {
+                if let Some(alarm) = &mut self.alarm {
+                    alarm.as_mut().reset(Instant::now() + self.longest_silence);
+                }
+                Poll::Ready(frame.map(|frame| frame.map_err(BodyError::Wise)))
+            }
+            Poll::Pending => {
+                let silence = self.longest_silence;
+                let alarm = self
+                    .alarm
+                    .get_or_insert_with(|| Box::pin(tokio::time::sleep(silence)));
+                std::task::ready!(alarm.as_mut().poll(cx));
+                Poll::Ready(Some(Err(BodyError::WiseStalled)))
+            }
+        }
+    }
+}

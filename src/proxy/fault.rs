@@ -1,0 +1,438 @@
+//! What the application sees when we fail: RFC 9457 problem documents that never look like
+//! Wise's own errors, with an RFC 9209 `Proxy-Status` field.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{CONNECTION, CONTENT_TYPE, PROXY_AUTHENTICATE, RETRY_AFTER};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+
+use crate::tls::HandshakeFailure;
+use crate::upstream::{AcquireError, DialError};
+use crate::wise::ProfileId;
+
+/// Why a request got no answer from Wise.
+///
+/// The texts inside are our own words, host names and profile ids: never a header, a token or a
+/// body.
+#[derive(Clone, Debug, thiserror::Error)]
+pub(crate) enum Fault {
+    #[error("{0}")]
+    BadRequest(&'static str),
+    #[error("the request names the host `{0}`, which this door does not serve")]
+    WrongHost(String),
+    #[error("the request targets `{0}`, and only Wise's hosts are reached through here")]
+    ForeignTarget(String),
+    #[error("the request comes from a web page of another origin")]
+    ForeignOrigin,
+    #[error("the caller did not show the key of this door")]
+    CallerUnknown,
+    #[error("{0}")]
+    NotAllowed(&'static str),
+    #[error("no grant acts for profile {0}")]
+    NoGrantForProfile(ProfileId),
+    #[error("no grant has been authorised yet")]
+    NoGrant,
+    #[error("Wise has ended the grant `{grant}`: {reason}")]
+    ReauthorisationRequired { grant: String, reason: String },
+    #[error("there is no live token for `{grant}`: {reason}")]
+    TokenUnavailable { grant: String, reason: String },
+    #[error(transparent)]
+    Dial(DialError),
+    #[error("Wise refused our client certificate ({0})")]
+    ClientCertificateRejected(String),
+    #[error("Wise closed the connection or broke the protocol before it answered")]
+    UpstreamBroken,
+    #[error("Wise did not answer in time")]
+    UpstreamTimeout,
+    #[error("the request's body stopped arriving")]
+    RequestTimeout,
+    #[error("too many requests at once")]
+    Overloaded,
+    #[error("the proxy is shutting down")]
+    ShuttingDown,
+}
+
+/// Whose move it is.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Blame {
+    /// The application's request.
+    Application,
+    /// Our configuration, grants or load.
+    Proxy,
+    /// Wise, or the network to it.
+    Wise,
+}
+
+/// The kinds of problem, as they end the `type` and label the metric.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Kind {
+    BadRequest,
+    WrongHost,
+    CallerUnknown,
+    NotAllowed,
+    NoGrant,
+    ReauthorisationRequired,
+    TokenUnavailable,
+    UpstreamUnreachable,
+    TlsFailed,
+    ClientCertificateRejected,
+    UpstreamBroken,
+    UpstreamTimeout,
+    RequestTimeout,
+    Overloaded,
+    ShuttingDown,
+}
+
+impl Kind {
+    /// Names in the order of the variants.
+    pub(crate) const NAMES: &'static [&'static str] = &[
+        "bad-request",
+        "wrong-host",
+        "caller-unknown",
+        "not-allowed",
+        "no-grant",
+        "reauthorisation-required",
+        "token-unavailable",
+        "upstream-unreachable",
+        "tls-failed",
+        "client-certificate-rejected",
+        "upstream-broken",
+        "upstream-timeout",
+        "request-timeout",
+        "overloaded",
+        "shutting-down",
+    ];
+
+    pub(crate) const fn name(self) -> &'static str {
+        Self::NAMES[self as usize]
+    }
+}
+
+const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
+
+impl Fault {
+    pub(crate) fn kind(&self) -> Kind {
+        match self {
+            Self::BadRequest(_) => Kind::BadRequest,
+            Self::WrongHost(_) | Self::ForeignTarget(_) | Self::ForeignOrigin => Kind::WrongHost,
+            Self::CallerUnknown => Kind::CallerUnknown,
+            Self::NotAllowed(_) => Kind::NotAllowed,
+            Self::NoGrantForProfile(_) | Self::NoGrant => Kind::NoGrant,
+            Self::ReauthorisationRequired { .. } => Kind::ReauthorisationRequired,
+            Self::TokenUnavailable { .. } => Kind::TokenUnavailable,
+            Self::Dial(error) => match error {
+                DialError::Tls { failure, .. } if failure.is_client_certificate_rejected() => {
+                    Kind::ClientCertificateRejected
+                }
+                DialError::Tls { .. } | DialError::NoHttp2 { .. } => Kind::TlsFailed,
+                DialError::Dns { .. }
+                | DialError::Refused { .. }
+                | DialError::Unreachable { .. }
+                | DialError::Timeout { .. }
+                | DialError::Via { .. }
+                | DialError::ViaBroken { .. } => Kind::UpstreamUnreachable,
+            },
+            Self::ClientCertificateRejected(_) => Kind::ClientCertificateRejected,
+            Self::UpstreamBroken => Kind::UpstreamBroken,
+            Self::UpstreamTimeout => Kind::UpstreamTimeout,
+            Self::RequestTimeout => Kind::RequestTimeout,
+            Self::Overloaded => Kind::Overloaded,
+            Self::ShuttingDown => Kind::ShuttingDown,
+        }
+    }
+
+    pub(crate) fn status(&self) -> StatusCode {
+        match self {
+            Self::BadRequest(_) => StatusCode::BAD_REQUEST,
+            Self::WrongHost(_) => StatusCode::MISDIRECTED_REQUEST,
+            Self::ForeignTarget(_) | Self::ForeignOrigin | Self::NotAllowed(_) => {
+                StatusCode::FORBIDDEN
+            }
+            Self::CallerUnknown => StatusCode::PROXY_AUTHENTICATION_REQUIRED,
+            Self::NoGrantForProfile(_)
+            | Self::NoGrant
+            | Self::ReauthorisationRequired { .. }
+            | Self::TokenUnavailable { .. }
+            | Self::Overloaded
+            | Self::ShuttingDown => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Dial(_) | Self::ClientCertificateRejected(_) | Self::UpstreamBroken => {
+                StatusCode::BAD_GATEWAY
+            }
+            Self::UpstreamTimeout => StatusCode::GATEWAY_TIMEOUT,
+            Self::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
+        }
+    }
+
+    pub(crate) fn blame(&self) -> Blame {
+        match self {
+            Self::BadRequest(_)
+            | Self::WrongHost(_)
+            | Self::ForeignTarget(_)
+            | Self::ForeignOrigin
+            | Self::CallerUnknown
+            | Self::NotAllowed(_)
+            | Self::RequestTimeout => Blame::Application,
+            Self::NoGrantForProfile(_)
+            | Self::NoGrant
+            | Self::ReauthorisationRequired { .. }
+            | Self::ClientCertificateRejected(_)
+            | Self::Overloaded
+            | Self::ShuttingDown => Blame::Proxy,
+            Self::TokenUnavailable { .. }
+            | Self::Dial(_)
+            | Self::UpstreamBroken
+            | Self::UpstreamTimeout => Blame::Wise,
+        }
+    }
+
+    /// When it makes sense to try again; `None`: not without a change.
+    pub(crate) fn retry(&self) -> Option<Duration> {
+        match self {
+            Self::TokenUnavailable { .. } => Some(Duration::from_secs(5)),
+            Self::Overloaded | Self::ShuttingDown => Some(Duration::from_secs(1)),
+            Self::BadRequest(_)
+            | Self::WrongHost(_)
+            | Self::ForeignTarget(_)
+            | Self::ForeignOrigin
+            | Self::CallerUnknown
+            | Self::NotAllowed(_)
+            | Self::NoGrantForProfile(_)
+            | Self::NoGrant
+            | Self::ReauthorisationRequired { .. }
+            | Self::Dial(_)
+            | Self::ClientCertificateRejected(_)
+            | Self::UpstreamBroken
+            | Self::UpstreamTimeout
+            | Self::RequestTimeout => None,
+        }
+    }
+
+    /// What to do about it.
+    fn hint(&self) -> String {
+        match self {
+            Self::BadRequest(_) => "send a well-formed HTTP/1.1 or HTTP/2 request".into(),
+            Self::WrongHost(_) => {
+                "use the door's address as base URL, or add the name to the door's `hosts`".into()
+            }
+            Self::ForeignTarget(_) => {
+                "send other traffic around this proxy, for example with no_proxy".into()
+            }
+            Self::ForeignOrigin => {
+                "web pages may not use this proxy; call it from a program".into()
+            }
+            Self::CallerUnknown => {
+                "send the door's key as `Authorization: Bearer` or in `Proxy-Authorization`".into()
+            }
+            Self::NotAllowed(_) => "use a door that allows it".into(),
+            Self::NoGrantForProfile(profile) => {
+                format!("authorise it: `wise-auth-proxy login --profile {profile}`")
+            }
+            Self::NoGrant => "authorise one: `wise-auth-proxy login`".into(),
+            Self::ReauthorisationRequired { grant, .. } => format!(
+                "authorise again: `wise-auth-proxy login --grant {grant}`; until then \
+                 `wise-auth-proxy switch personal --reason …` if that lane is configured"
+            ),
+            Self::TokenUnavailable { .. } => {
+                "the proxy keeps trying; see `wise-auth-proxy status`".into()
+            }
+            Self::Dial(error) => match error {
+                DialError::Dns { .. } => {
+                    "check the host name in [wise] and the machine's DNS".into()
+                }
+                DialError::Refused { .. }
+                | DialError::Unreachable { .. }
+                | DialError::Timeout { .. } => {
+                    "check the way to Wise: firewall, upstream.via, upstream.resolve".into()
+                }
+                DialError::Via { .. } | DialError::ViaBroken { .. } => {
+                    "check upstream.via and upstream.via_credentials".into()
+                }
+                DialError::Tls { failure, .. } => failure.hint().into(),
+                DialError::NoHttp2 { .. } => "set upstream.http to \"auto\" or \"1.1\"".into(),
+            },
+            Self::ClientCertificateRejected(_) => {
+                "check it: `wise-auth-proxy cert show`; it must be Wise's for this client id, \
+                 unexpired and unrevoked"
+                    .into()
+            }
+            Self::UpstreamBroken => {
+                "nothing was sent again; ask Wise whether the request was carried out before \
+                 repeating a payment"
+                    .into()
+            }
+            Self::UpstreamTimeout => {
+                "the request may have been carried out; ask Wise before repeating a payment".into()
+            }
+            Self::RequestTimeout => "send the body without pauses".into(),
+            Self::Overloaded => "slow down, or raise upstream.max_connections".into(),
+            Self::ShuttingDown => "try again; another instance may serve".into(),
+        }
+    }
+
+    /// The error type of RFC 9209 §2.3.
+    fn proxy_error(&self) -> &'static str {
+        match self {
+            Self::BadRequest(_) | Self::RequestTimeout => "http_request_error",
+            Self::WrongHost(_)
+            | Self::ForeignTarget(_)
+            | Self::ForeignOrigin
+            | Self::CallerUnknown
+            | Self::NotAllowed(_) => "http_request_denied",
+            Self::NoGrantForProfile(_) | Self::NoGrant | Self::ReauthorisationRequired { .. } => {
+                "proxy_configuration_error"
+            }
+            Self::TokenUnavailable { .. } | Self::ShuttingDown => "proxy_internal_error",
+            Self::Dial(error) => match error {
+                DialError::Dns { .. } => "dns_error",
+                DialError::Refused { .. } => "connection_refused",
+                DialError::Unreachable { .. } => "destination_ip_unroutable",
+                DialError::Timeout { .. } => "connection_timeout",
+                DialError::Via { .. } | DialError::ViaBroken { .. } => "destination_unavailable",
+                DialError::Tls { failure, .. } => failure.proxy_status(),
+                DialError::NoHttp2 { .. } => "tls_protocol_error",
+            },
+            Self::ClientCertificateRejected(_) => "tls_alert_received",
+            Self::UpstreamBroken => "http_response_incomplete",
+            Self::UpstreamTimeout => "http_response_timeout",
+            Self::Overloaded => "connection_limit_reached",
+        }
+    }
+
+    fn title(&self) -> &'static str {
+        match self.kind() {
+            Kind::BadRequest => "The request is malformed",
+            Kind::WrongHost => "This host is not served here",
+            Kind::CallerUnknown => "The caller is unknown",
+            Kind::NotAllowed => "This is not allowed here",
+            Kind::NoGrant => "No grant for this request",
+            Kind::ReauthorisationRequired => "The grant has ended",
+            Kind::TokenUnavailable => "No live token",
+            Kind::UpstreamUnreachable => "Wise cannot be reached",
+            Kind::TlsFailed => "No secure connection to Wise",
+            Kind::ClientCertificateRejected => "Wise refused the client certificate",
+            Kind::UpstreamBroken => "Wise's answer broke off",
+            Kind::UpstreamTimeout => "Wise did not answer in time",
+            Kind::RequestTimeout => "The request's body did not arrive",
+            Kind::Overloaded => "Too much at once",
+            Kind::ShuttingDown => "Shutting down",
+        }
+    }
+
+    /// Fields of the answer.
+    pub(crate) fn headers(&self) -> HeaderMap {
+        let mut headers = HeaderMap::with_capacity(5);
+        headers.insert(
+            CONTENT_TYPE,
+            HeaderValue::from_static("application/problem+json"),
+        );
+        let mut status = String::from("wise-auth-proxy; error=");
+        let _ = write!(
+            status,
+            "{}; details=\"{}\"",
+            self.proxy_error(),
+            self.kind().name()
+        );
+        if let Ok(status) = HeaderValue::from_str(&status) {
+            headers.insert(PROXY_STATUS, status);
+        }
+        if let Some(after) = self.retry() {
+            headers.insert(RETRY_AFTER, HeaderValue::from(after.as_secs()));
+        }
+        match self {
+            Self::CallerUnknown => {
+                let realm = HeaderValue::from_static("Bearer realm=\"wise-auth-proxy\"");
+                headers.insert(PROXY_AUTHENTICATE, realm);
+            }
+            Self::BadRequest(_) | Self::ShuttingDown | Self::RequestTimeout => {
+                headers.insert(CONNECTION, HeaderValue::from_static("close"));
+            }
+            _ => {}
+        }
+        headers
+    }
+
+    /// The problem document (RFC 9457 §3).
+    pub(crate) fn document(&self) -> Bytes {
+        document(
+            self.kind(),
+            self.status(),
+            self.title(),
+            &self.to_string(),
+            &self.hint(),
+        )
+    }
+}
+
+fn document(kind: Kind, status: StatusCode, title: &str, detail: &str, hint: &str) -> Bytes {
+    let document = serde_json::json!({
+        "type": format!("urn:wise-auth-proxy:problem:{}", kind.name()),
+        "title": title,
+        "status": status.as_u16(),
+        "detail": detail,
+        "hint": hint,
+    });
+    Bytes::from(document.to_string())
+}
+
+/// The whole answer to a request so malformed that it never became one; `status` is hyper's.
+pub(crate) fn unparsed(status: u16) -> Option<Vec<u8>> {
+    let (reason, detail, hint) = match status {
+        400 => (
+            "Bad Request",
+            "the request is not well-formed HTTP",
+            "see RFC 9112",
+        ),
+        413 => (
+            "Content Too Large",
+            "the request's content is too large",
+            "send less",
+        ),
+        414 => (
+            "URI Too Long",
+            "the request's target is too long",
+            "shorten path and query",
+        ),
+        431 => (
+            "Request Header Fields Too Large",
+            "the request's header fields are too many or too long",
+            "send fewer or shorter fields, or raise runtime.max_header_size",
+        ),
+        _ => return None,
+    };
+    let fault = Fault::BadRequest(detail);
+    let code = StatusCode::from_u16(status).ok()?;
+    let body = document(fault.kind(), code, fault.title(), detail, hint);
+    let mut answer = format!("HTTP/1.1 {status} {reason}\r\n").into_bytes();
+    for (name, value) in &fault.headers() {
+        answer.extend_from_slice(name.as_str().as_bytes());
+        answer.extend_from_slice(b": ");
+        answer.extend_from_slice(value.as_bytes());
+        answer.extend_from_slice(b"\r\n");
+    }
+    answer.extend_from_slice(format!("content-length: {}\r\n\r\n", body.len()).as_bytes());
+    answer.extend_from_slice(&body);
+    Some(answer)
+}
+
+impl From<AcquireError> for Fault {
+    fn from(error: AcquireError) -> Self {
+        match error {
+            AcquireError::Dial(error) => Self::Dial(error),
+            AcquireError::Overloaded => Self::Overloaded,
+        }
+    }
+}
+
+/// Sorts a failure on a connection that was up.
+pub(crate) fn of_send(error: &hyper::Error) -> Fault {
+    // In TLS 1.3 our certificate is judged after our side of the handshake is done: the alert
+    // meets the first read.
+    match HandshakeFailure::find(error) {
+        Some(failure) if failure.is_client_certificate_rejected() => {
+            Fault::ClientCertificateRejected(failure.to_string())
+        }
+        Some(_) | None => Fault::UpstreamBroken,
+    }
+}

@@ -1,0 +1,105 @@
+//! The life of a request: door, target, credential, lane, token, Wise, answer.
+//!
+//! Runs on one worker's thread. It reads one immutable snapshot, takes no lock that another
+//! worker takes, sends a request a second time only when Wise provably did not act on it, and
+//! never lets the application's own credential out.
+
+mod attempt;
+mod body;
+mod choice;
+mod door;
+mod fault;
+mod policy;
+mod record;
+mod refusal;
+mod reply;
+mod serve;
+mod snapshot;
+mod target;
+mod token;
+mod worker;
+
+use std::rc::Rc;
+
+use http::{Request, Response, StatusCode};
+use hyper::body::{Body as _, Incoming};
+
+use crate::proxy::attempt::{Answer, Outgoing};
+use crate::proxy::body::Source;
+use crate::proxy::record::Record;
+use crate::proxy::reply::Reply;
+use crate::proxy::worker::View;
+
+pub(crate) use choice::Directory;
+pub(crate) use door::Door;
+pub(crate) use fault::{Fault, Kind};
+pub(crate) use serve::serve;
+pub(crate) use snapshot::{Published, Snapshot};
+pub(crate) use worker::{Shared, Worker};
+
+/// Serves one request, from its head to the head of its answer.
+///
+/// Cancel safe: when the application goes away the future is dropped, and with it the request to
+/// Wise; a token renewal it waited for goes on.
+async fn answer(worker: &Rc<Worker>, door: usize, request: Request<Incoming>) -> Response<Reply> {
+    let mut record = Record::new(worker, &request);
+    match forward(worker, door, request, &mut record).await {
+        Ok(answer) => reply::of_wise(worker, answer, record),
+        Err(fault) => reply::of_fault(&fault, record),
+    }
+}
+
+/// The steps, in order.
+async fn forward(
+    worker: &Rc<Worker>,
+    door: usize,
+    request: Request<Incoming>,
+    record: &mut Record,
+) -> Result<Answer, Fault> {
+    let (mut head, incoming) = request.into_parts();
+
+    // Door and target: who calls, is the host ours, may it.
+    let view = worker.view();
+    let door = &view.snapshot.doors[door];
+    let target = door.admit(&head)?;
+
+    // Credential and lane, token: from one snapshot, the newest once a token is there.
+    let choose = |view: &View| {
+        let (lane, directory) = (view.snapshot.lane, &view.snapshot.directory);
+        directory.choose(lane, &head.method, &target, &head.headers, door.grant)
+    };
+    let mut pass = token::take(worker, choose, record).await?;
+
+    // Fields: what may not leave stays behind.
+    let waits_for_continue = policy::request(&mut head.headers, &worker.stamps);
+    let source = (!incoming.is_end_stream()).then(|| {
+        let limit = view.snapshot.upstream.replay_limit;
+        Source::new(incoming, Rc::clone(&worker.budget), limit)
+    });
+    let mut outgoing = Outgoing {
+        head,
+        target,
+        source,
+        waits_for_continue,
+    };
+
+    // Wise.
+    let answer = attempt::send(worker, &pass, &mut outgoing, record).await?;
+    if answer.status() != StatusCode::UNAUTHORIZED || !pass.lane.is_oauth() {
+        outgoing.settle();
+        return Ok(answer);
+    }
+
+    // A 401: the token may have been renewed meanwhile, or must be. Sent again once, in the same
+    // lane, if the body is still whole.
+    if !outgoing.can_go_again() || !token::renewed(worker, &mut pass).await {
+        outgoing.settle();
+        return Ok(answer);
+    }
+    record.replayed = true;
+    worker.meter.replays.add(1);
+    answer.discard();
+    let answer = attempt::send(worker, &pass, &mut outgoing, record).await;
+    outgoing.settle();
+    answer
+}

@@ -1,0 +1,120 @@
+//! What goes down to the application: Wise's answer as it comes, or a problem document.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::Response;
+use http_body::{Body, Frame, SizeHint};
+
+use crate::proxy::attempt::Answer;
+use crate::proxy::body::{BodyError, Download, Upload};
+use crate::proxy::fault::Fault;
+use crate::proxy::policy;
+use crate::proxy::record::Record;
+use crate::proxy::worker::Worker;
+use crate::upstream::Lease;
+
+/// The body of an answer.
+#[derive(Debug)]
+pub(crate) struct Reply {
+    content: Content,
+    record: Record,
+}
+
+#[derive(Debug)]
+enum Content {
+    Wise {
+        download: Download,
+        lease: Option<Lease<Upload>>,
+    },
+    Problem(Option<Bytes>),
+}
+
+/// Hands Wise's answer down, untouched but for hop-by-hop fields.
+pub(crate) fn of_wise(worker: &Worker, answer: Answer, mut record: Record) -> Response<Reply> {
+    let Answer { response, lease } = answer;
+    let (mut head, incoming) = response.into_parts();
+    record.answered(head.status, &head.headers);
+    policy::response(&mut head.headers);
+    // The connection to the application has a version of its own; hyper's extensions stay here.
+    let mut reply = Response::new(Reply {
+        content: Content::Wise {
+            download: Download::new(incoming, worker.view().snapshot.upstream.body_idle_timeout),
+            lease: Some(lease),
+        },
+        record,
+    });
+    *reply.status_mut() = head.status;
+    *reply.headers_mut() = head.headers;
+    reply
+}
+
+/// Tells the application what went wrong.
+pub(crate) fn of_fault(fault: &Fault, mut record: Record) -> Response<Reply> {
+    record.failed(fault);
+    let document = fault.document();
+    let mut reply = Response::new(Reply {
+        content: Content::Problem(Some(document)),
+        record,
+    });
+    *reply.status_mut() = fault.status();
+    *reply.headers_mut() = fault.headers();
+    reply
+}
+
+impl Reply {
+    /// The last byte has been handed down.
+    fn end(&mut self) {
+        self.record.complete = true;
+        if let Content::Wise { lease, .. } = &mut self.content
+            && let Some(lease) = lease.take()
+        {
+            lease.finish();
+        }
+    }
+}
+
+impl Body for Reply {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let frame = match &mut self.content {
+            Content::Wise { download, .. } => std::task::ready!(download.poll_frame(cx)),
+            Content::Problem(document) => document.take().map(|bytes| Ok(Frame::data(bytes))),
+        };
+        if frame.is_none() {
+            self.end();
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.content {
+            Content::Wise { download, .. } => download.is_end_stream(),
+            Content::Problem(document) => document.is_none(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.content {
+            Content::Wise { download, .. } => download.size_hint(),
+            Content::Problem(document) => {
+                SizeHint::with_exact(document.as_ref().map_or(0, Bytes::len) as u64)
+            }
+        }
+    }
+}
+
+impl Drop for Reply {
+    fn drop(&mut self) {
+        // A body of known length is dropped after its last byte, without being asked for more.
+        if self.is_end_stream() {
+            self.end();
+        }
+    }
+}

@@ -1,0 +1,85 @@
+//! What a request reads: one immutable value behind an atomic pointer.
+//!
+//! A token renewal, a lane switch and a reload each publish a whole new snapshot. A request reads
+//! the pointer once and so sees lane, host, client certificate and credential that belong
+//! together.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use http::HeaderValue;
+use tokio::sync::watch;
+
+use crate::config;
+use crate::proxy::choice::Directory;
+use crate::proxy::door::Door;
+use crate::tokens::TokenView;
+use crate::upstream::Endpoint;
+use crate::wise::Lane;
+
+/// The state of the world for one request.
+#[derive(Clone, Debug)]
+pub(crate) struct Snapshot {
+    /// The lane of the switch. Its way out is there: only lanes with one can be switched to.
+    pub(crate) lane: Lane,
+    /// The way out by lane; `None` where a lane is forbidden or lacks what it needs.
+    pub(crate) ways: [Option<Arc<Endpoint>>; Lane::ALL.len()],
+    /// `Authorization` of the personal lane.
+    pub(crate) personal: Option<HeaderValue>,
+    /// By grant, in the order of the directory; the client-credentials token last.
+    pub(crate) tokens: Vec<TokenView>,
+    pub(crate) directory: Arc<Directory>,
+    /// By door, in the order of the configuration.
+    pub(crate) doors: Arc<[Door]>,
+    pub(crate) upstream: Arc<config::Upstream>,
+    /// No new request is served.
+    pub(crate) draining: bool,
+}
+
+/// The one place where snapshots are published. Cloning shares it.
+#[derive(Clone, Debug)]
+pub(crate) struct Published {
+    current: Arc<ArcSwap<Snapshot>>,
+    /// Counts publications, for those who wait for the next.
+    epoch: watch::Sender<u64>,
+}
+
+impl Published {
+    pub(crate) fn new(first: Snapshot) -> Self {
+        Self {
+            current: Arc::new(ArcSwap::from_pointee(first)),
+            epoch: watch::Sender::new(0),
+        }
+    }
+
+    /// Replaces the snapshot by what `change` makes of it.
+    ///
+    /// Publishers may race: each change is applied to the newest snapshot, again if another came
+    /// first, so none is lost. `change` may therefore run more than once.
+    pub(crate) fn update(&self, change: impl Fn(&mut Snapshot)) {
+        self.current.rcu(|current| {
+            let mut next = Snapshot::clone(current);
+            change(&mut next);
+            next
+        });
+        self.epoch.send_modify(|epoch| *epoch += 1);
+    }
+
+    /// The snapshot of this moment, for the control side.
+    pub(crate) fn load(&self) -> Arc<Snapshot> {
+        self.current.load_full()
+    }
+
+    /// A reader that notices publications at the cost of one atomic load.
+    pub(crate) fn reader(&self) -> Reader {
+        arc_swap::Cache::new(Arc::clone(&self.current))
+    }
+
+    /// Wakes at each publication after this call.
+    pub(crate) fn subscribe(&self) -> watch::Receiver<u64> {
+        self.epoch.subscribe()
+    }
+}
+
+/// See [`Published::reader`].
+pub(crate) type Reader = arc_swap::Cache<Arc<ArcSwap<Snapshot>>, Arc<Snapshot>>;

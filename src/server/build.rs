@@ -1,0 +1,193 @@
+//! Building: everything is read and checked here, and nothing is bound.
+
+use std::io;
+use std::sync::Arc;
+
+use crate::admin::AdminError;
+use crate::clock::{Clock, System};
+use crate::config::{self, AccessLog, Config, ConfigError, Grant, Loaded, SecretSource, Sources};
+use crate::credentials::{FileStore, StoreError};
+use crate::listener::ListenerError;
+use crate::proxy::{Directory, Kind, Published, Snapshot};
+use crate::server::outfit::{Outfit, OutfitError};
+use crate::switch::{SwitchError, SwitchStore};
+use crate::telemetry::log::Sink;
+use crate::telemetry::meter::Meter;
+use crate::tokens::{Absence, TokenView};
+use crate::upstream::TokenEndpoint;
+
+/// A proxy that is ready to open its doors.
+#[derive(Debug)]
+pub struct Server {
+    pub(crate) sources: Sources,
+    pub(crate) config: Config,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) store: Arc<FileStore>,
+    pub(crate) switch: SwitchStore,
+    pub(crate) outfit: Arc<Outfit>,
+    pub(crate) published: Published,
+    pub(crate) endpoint: Option<Arc<TokenEndpoint>>,
+    pub(crate) meters: Vec<Arc<Meter>>,
+    pub(crate) access: Option<Sink>,
+    pub(crate) log: Sink,
+    pub(crate) last_switch: Option<crate::switch::Entry>,
+}
+
+/// The proxy cannot start. Each message says what to mend.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The configuration is not usable.
+    #[error(transparent)]
+    Config(#[from] Box<ConfigError>),
+    /// A secret, certificate or host is not usable.
+    #[error(transparent)]
+    Outfit(#[from] OutfitError),
+    /// The store is not usable.
+    #[error("{0}")]
+    Store(String),
+    /// The recorded lane cannot be read, or cannot be used any more.
+    #[error("{0}")]
+    Switch(String),
+    /// A door cannot open.
+    #[error("{0}")]
+    Door(String),
+    /// A thread, a runtime or the access log could not start.
+    #[error("{what}: {source}")]
+    Io {
+        /// What was being started.
+        what: &'static str,
+        /// Why not.
+        source: io::Error,
+    },
+}
+
+impl From<StoreError> for StartError {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error.to_string())
+    }
+}
+
+impl From<SwitchError> for StartError {
+    fn from(error: SwitchError) -> Self {
+        Self::Switch(error.to_string())
+    }
+}
+
+impl From<ListenerError> for StartError {
+    fn from(error: ListenerError) -> Self {
+        Self::Door(error.to_string())
+    }
+}
+
+impl From<AdminError> for StartError {
+    fn from(error: AdminError) -> Self {
+        Self::Door(error.to_string())
+    }
+}
+
+impl Server {
+    /// Reads the configuration and everything it names, and checks that it fits together.
+    ///
+    /// Blocks on files; call it before the runtime is busy. `log` takes the access lines too,
+    /// unless the configuration sends them elsewhere.
+    pub(crate) fn build(sources: Sources, log: Sink) -> Result<Self, StartError> {
+        let Loaded { config, .. } = config::load(&sources).map_err(Box::new)?;
+        let clock: Arc<dyn Clock> = Arc::new(System);
+        let seal_key = config
+            .store
+            .seal_key
+            .as_ref()
+            .map(SecretSource::read)
+            .transpose();
+        let seal_key = seal_key.map_err(|source| OutfitError::Secret {
+            key: "store.seal_key",
+            source,
+        })?;
+        let store = Arc::new(FileStore::open(&config.store.path, seal_key.as_ref())?);
+        let directory = Directory::new(&with_known_profiles(&config.grants, &store));
+
+        let outfit = Outfit::read(&config, &directory, None)?;
+        for finding in outfit.grave_findings(&config, clock.as_ref()) {
+            // The personal lane must stay reachable when a certificate has run out overnight.
+            tracing::error!("client certificate: {finding}");
+        }
+
+        let switch = SwitchStore::new(&config.store.path);
+        let last_switch = switch.load()?;
+        let lane = last_switch
+            .as_ref()
+            .map_or(config.switch.lane, |entry| entry.to);
+        if outfit.ways[lane.index()].is_none() {
+            return Err(StartError::Switch(format!(
+                "the lane in use is `{lane}`, which the configuration forbids or does not equip; \
+                 allow it, or run `wise-auth-proxy switch <lane> --reason …`"
+            )));
+        }
+
+        let endpoint = outfit.aim(&config, lane)?.map(|aim| {
+            let (connect, ttl) = (config.upstream.connect_timeout, config.upstream.dns_ttl);
+            Arc::new(TokenEndpoint::new(aim, connect, ttl))
+        });
+
+        let access = match &config.log.access {
+            AccessLog::Off => None,
+            AccessLog::Stderr => Some(log.clone()),
+            AccessLog::File(path) => Some(Sink::file(path).map_err(|source| StartError::Io {
+                what: "log.access",
+                source,
+            })?),
+        };
+        let meter = || Arc::new(Meter::new(config.grants.len(), Kind::NAMES.len()));
+        let meters = (0..config.runtime.workers).map(|_| meter()).collect();
+
+        let absent = |reason| TokenView::Absent {
+            reason,
+            renewing: false,
+        };
+        let mut tokens = vec![absent(Absence::NeverLoggedIn); config.grants.len()];
+        tokens.push(absent(Absence::NotFetched));
+        let published = Published::new(Snapshot {
+            lane,
+            ways: outfit.ways.clone(),
+            personal: outfit.personal.clone(),
+            tokens,
+            directory: Arc::new(directory),
+            doors: Arc::clone(&outfit.doors),
+            upstream: Arc::new(config.upstream.clone()),
+            draining: false,
+        });
+        Ok(Self {
+            sources,
+            config,
+            clock,
+            store,
+            switch,
+            outfit: Arc::new(outfit),
+            published,
+            endpoint,
+            meters,
+            access,
+            log,
+            last_switch,
+        })
+    }
+
+    /// The configuration in use.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+}
+
+/// The grants, with the profile of a login where the configuration leaves it open.
+fn with_known_profiles(grants: &[Grant], store: &FileStore) -> Vec<Grant> {
+    let known = |grant: &Grant| {
+        let mut grant = grant.clone();
+        if grant.profile.is_none() {
+            // A record that cannot be read is its keeper's business, who says why.
+            let record = store.load(&grant.name).ok().flatten();
+            grant.profile = record.and_then(|record| record.profile);
+        }
+        grant
+    };
+    grants.iter().map(known).collect()
+}

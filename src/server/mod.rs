@@ -1,0 +1,13 @@
+//! From a checked configuration to a running proxy, and down again.
+//!
+//! Nothing is bound before everything that can be checked has been; a reload is checked the same
+//! way and changes all or nothing.
+
+mod build;
+mod outfit;
+mod reload;
+mod run;
+mod workers;
+
+pub use build::{Server, StartError};
+pub use run::Running;

@@ -1,0 +1,306 @@
+//! What can be replaced while running: secrets, certificates, trust, hosts, door rules.
+//!
+//! An outfit is read and checked as a whole. It remembers a digest of everything it was made of,
+//! so that a poll can tell whether anything changed, and so that an endpoint whose ingredients
+//! stayed the same keeps its connections.
+
+use std::sync::Arc;
+
+use aws_lc_rs::digest::{Context, SHA256};
+use http::HeaderValue;
+use http::uri::PathAndQuery;
+
+use crate::clock::Clock;
+use crate::config::{Config, Lane, Origin, SecretError, SecretSource};
+use crate::proxy::{Directory, Door};
+use crate::secret::{NotAHeaderValue, Secret};
+use crate::tls::{self, Identity, RootSet, Severity, TlsError};
+use crate::upstream::{Aim, Endpoint, EndpointError};
+use crate::wise::hosts::TOKEN_PATH;
+
+/// Everything replaceable, checked.
+#[derive(Debug)]
+pub(crate) struct Outfit {
+    pub(crate) plain: Made,
+    pub(crate) mtls: Option<Made>,
+    token_host: Option<Made>,
+    pub(crate) ways: [Option<Arc<Endpoint>>; Lane::ALL.len()],
+    pub(crate) personal: Option<HeaderValue>,
+    pub(crate) doors: Arc<[Door]>,
+    pub(crate) identity: Option<Arc<Identity>>,
+    client_secret: Option<Secret>,
+    /// Of all ingredients.
+    pub(crate) digest: Digest,
+}
+
+/// SHA-256 of what something was made of.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Digest([u8; 32]);
+
+/// An endpoint and what it was made of.
+#[derive(Clone, Debug)]
+pub(crate) struct Made {
+    pub(crate) endpoint: Arc<Endpoint>,
+    of: Digest,
+}
+
+/// The outfit cannot be used. Nothing has been changed.
+#[derive(Debug, thiserror::Error)]
+pub enum OutfitError {
+    /// A secret cannot be read.
+    #[error("{key}: {source}")]
+    Secret {
+        /// The setting.
+        key: &'static str,
+        /// Why.
+        source: SecretError,
+    },
+    /// A secret cannot stand in a header.
+    #[error("{key}: {source}; check for line breaks in the middle of it")]
+    Header {
+        /// The setting.
+        key: &'static str,
+        /// Why.
+        source: NotAHeaderValue,
+    },
+    /// A certificate, key or set of roots cannot be used.
+    #[error("{0}")]
+    Tls(String),
+    /// A host cannot be used.
+    #[error("{0}")]
+    Endpoint(String),
+}
+
+impl From<TlsError> for OutfitError {
+    fn from(error: TlsError) -> Self {
+        Self::Tls(error.to_string())
+    }
+}
+
+impl From<EndpointError> for OutfitError {
+    fn from(error: EndpointError) -> Self {
+        Self::Endpoint(error.to_string())
+    }
+}
+
+impl Outfit {
+    /// Reads and checks. Blocks on files and programs.
+    ///
+    /// `before`: endpoints are taken over where nothing they are made of has changed.
+    pub(crate) fn read(
+        config: &Config,
+        directory: &Directory,
+        before: Option<&Self>,
+    ) -> Result<Self, OutfitError> {
+        let mut digest = Ingredients::new();
+        let secret = |key, source: &Option<SecretSource>| read_secret(key, source.as_ref());
+        let personal = secret("personal.token", &config.personal)?;
+        let client_secret = config
+            .oauth
+            .as_ref()
+            .map(|oauth| oauth.client_secret.clone());
+        let client_secret = secret("oauth.client_secret", &client_secret)?;
+        let via = config
+            .upstream
+            .via
+            .as_ref()
+            .and_then(|via| via.credentials.clone());
+        let via = secret("upstream.via_credentials", &via)?;
+        digest.secret(personal.as_ref());
+        digest.secret(client_secret.as_ref());
+
+        // Whatever both endpoints are made of.
+        let mut shared = Ingredients::new();
+        shared.text(&format!("{:?}{:?}", config.trust, config.upstream));
+        shared.secret(via.as_ref());
+        shared.file(config.trust.extra_ca.as_deref());
+
+        let roots = RootSet::load(&config.trust)?;
+        let make =
+            |origin: &Origin, identity: Option<&Identity>, of: Digest, old: Option<&Made>| {
+                if let Some(old) = old.filter(|old| old.of == of) {
+                    return Ok(old.clone());
+                }
+                let tls = tls::client_config(&roots, identity, config.upstream.http)?;
+                let endpoint = Endpoint::new(origin, Some(tls), &config.upstream, via.as_ref())?;
+                Ok::<_, OutfitError>(Made {
+                    endpoint: Arc::new(endpoint),
+                    of,
+                })
+            };
+
+        let of = shared.with(&format!("{:?}", config.hosts.plain));
+        digest.digest(of);
+        let plain = make(
+            &config.hosts.plain,
+            None,
+            of,
+            before.map(|before| &before.plain),
+        )?;
+
+        let (mut mtls, mut identity) = (None, None);
+        if let Some(files) = &config.mtls {
+            let mut own = shared.clone();
+            own.file(Some(&files.certificate));
+            own.file(Some(&files.key));
+            let of = own.with(&format!("{:?}", config.hosts.mtls));
+            digest.digest(of);
+            let loaded = Arc::new(Identity::load(&files.certificate, &files.key)?);
+            let old = before.and_then(|before| before.mtls.as_ref());
+            mtls = Some(make(&config.hosts.mtls, Some(&loaded), of, old)?);
+            identity = Some(loaded);
+        }
+
+        let token_host = match &config.hosts.token_url {
+            Some(url) if url.origin != config.hosts.plain && url.origin != config.hosts.mtls => {
+                let of = shared.with(&format!("{:?}", url.origin));
+                let old = before.and_then(|before| before.token_host.as_ref());
+                // It may want our certificate; a server that does not ask never sees it.
+                Some(make(&url.origin, identity.as_deref(), of, old)?)
+            }
+            Some(_) | None => None,
+        };
+
+        let doors = config.doors.iter().map(|door| {
+            let key = read_secret("door.key", door.key.as_ref())?;
+            digest.secret(key.as_ref());
+            let grant = door
+                .grant
+                .as_deref()
+                .and_then(|name| directory.position(name));
+            Ok::<_, OutfitError>(Door::new(door, &config.hosts, key, grant))
+        });
+        let doors: Arc<[Door]> = doors.collect::<Result<_, _>>()?;
+        digest.text(&format!("{:?}{:?}", config.doors, config.switch.lanes));
+
+        let ways = Lane::ALL.map(|lane| {
+            let made = match lane {
+                Lane::Personal | Lane::OAuth => Some(&plain),
+                Lane::OAuthMtls => mtls.as_ref(),
+            };
+            let usable = config.switch.lanes.contains(lane);
+            made.filter(|_| usable)
+                .map(|made| Arc::clone(&made.endpoint))
+        });
+        let bearer = |secret: &Secret| {
+            secret.bearer().map_err(|source| OutfitError::Header {
+                key: "personal.token",
+                source,
+            })
+        };
+        Ok(Self {
+            ways,
+            personal: personal.as_ref().map(bearer).transpose()?,
+            doors,
+            identity,
+            client_secret,
+            digest: digest.done(),
+            plain,
+            mtls,
+            token_host,
+        })
+    }
+
+    /// Findings about the client certificate that no new outfit may come with.
+    pub(crate) fn grave_findings(&self, config: &Config, clock: &dyn Clock) -> Vec<String> {
+        let client_id = config.oauth.as_ref().map(|oauth| oauth.client_id.as_str());
+        let findings = self
+            .identity
+            .iter()
+            .flat_map(|identity| identity.check(clock, client_id));
+        let grave = findings.filter(|finding| finding.severity() == Severity::Error);
+        grave.map(|finding| finding.to_string()).collect()
+    }
+
+    /// Where exchanges go while `lane` is in use; `None` without OAuth.
+    ///
+    /// The token endpoint is on the lane's own host unless the configuration puts it elsewhere.
+    pub(crate) fn aim(&self, config: &Config, lane: Lane) -> Result<Option<Aim>, OutfitError> {
+        let (Some(oauth), Some(secret)) = (&config.oauth, &self.client_secret) else {
+            return Ok(None);
+        };
+        let of_lane = match lane {
+            Lane::Personal | Lane::OAuth => &self.plain,
+            Lane::OAuthMtls => self.mtls.as_ref().unwrap_or(&self.plain),
+        };
+        let (made, path) = match &config.hosts.token_url {
+            Some(url) => {
+                let elsewhere = self.token_host.as_ref();
+                let mtls = self
+                    .mtls
+                    .as_ref()
+                    .filter(|_| url.origin == config.hosts.mtls);
+                (elsewhere.or(mtls).unwrap_or(&self.plain), url.path.as_str())
+            }
+            None => (of_lane, TOKEN_PATH),
+        };
+        let path = PathAndQuery::try_from(path)
+            .map_err(|_| OutfitError::Endpoint("wise.token_url has an impossible path".into()))?;
+        let header = |source| OutfitError::Header {
+            key: "oauth.client_secret",
+            source,
+        };
+        let endpoint = Arc::clone(&made.endpoint);
+        Aim::new(endpoint, path, &oauth.client_id, secret)
+            .map(Some)
+            .map_err(header)
+    }
+}
+
+fn read_secret(
+    key: &'static str,
+    source: Option<&SecretSource>,
+) -> Result<Option<Secret>, OutfitError> {
+    let read = source.map(SecretSource::read).transpose();
+    read.map_err(|source| OutfitError::Secret { key, source })
+}
+
+/// A digest in the making.
+#[derive(Clone)]
+struct Ingredients(Context);
+
+impl Ingredients {
+    fn new() -> Self {
+        Self(Context::new(&SHA256))
+    }
+
+    fn text(&mut self, text: &str) {
+        self.bytes(text.as_bytes());
+    }
+
+    fn secret(&mut self, secret: Option<&Secret>) {
+        match secret {
+            Some(secret) => self.bytes(secret.expose().as_bytes()),
+            None => self.0.update(&[0]),
+        }
+    }
+
+    /// The content; a file that cannot be read counts as empty here and fails where it is used.
+    fn file(&mut self, path: Option<&std::path::Path>) {
+        let content = path
+            .and_then(|path| std::fs::read(path).ok())
+            .unwrap_or_default();
+        self.bytes(&zeroize::Zeroizing::new(content));
+    }
+
+    fn digest(&mut self, digest: Digest) {
+        self.bytes(&digest.0);
+    }
+
+    fn bytes(&mut self, bytes: &[u8]) {
+        self.0.update(&(bytes.len() as u64).to_be_bytes());
+        self.0.update(bytes);
+    }
+
+    fn with(&self, text: &str) -> Digest {
+        let mut with = self.clone();
+        with.text(text);
+        with.done()
+    }
+
+    fn done(self) -> Digest {
+        let mut digest = [0; 32];
+        digest.copy_from_slice(self.0.finish().as_ref());
+        Digest(digest)
+    }
+}

@@ -1,0 +1,321 @@
+//! Reloading: on a wish (SIGHUP, the `reload` command) or when the content of a file has changed.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+use tokio::sync::mpsc;
+use tokio::time::MissedTickBehavior;
+use tokio_util::sync::CancellationToken;
+
+use crate::admin::{Notes, ReloadAsk, ReloadNote, Reloaded};
+use crate::clock::Clock;
+use crate::config::{self, Config, Lane, Sources};
+use crate::proxy::{Directory, Published};
+use crate::server::build::Server;
+use crate::server::outfit::Outfit;
+use crate::tokens::KeeperHandle;
+use crate::upstream::TokenEndpoint;
+
+/// The one owner of what can be replaced while running.
+pub(crate) struct Reloader {
+    sources: Sources,
+    clock: Arc<dyn Clock>,
+    published: Published,
+    endpoint: Option<Arc<TokenEndpoint>>,
+    keepers: Arc<[KeeperHandle]>,
+    notes: Arc<Mutex<Notes>>,
+    /// The configuration at the start: what can only change with a restart is compared with it.
+    first: Config,
+    /// Also read at a switch, to aim the token endpoint at the new lane's host.
+    current: Arc<Mutex<Current>>,
+    /// Why the last poll changed nothing, so that a lasting fault is told once.
+    last_failure: Option<String>,
+}
+
+struct Current {
+    config: Config,
+    outfit: Arc<Outfit>,
+}
+
+impl Reloader {
+    pub(crate) fn new(
+        server: &Server,
+        keepers: Arc<[KeeperHandle]>,
+        notes: Arc<Mutex<Notes>>,
+    ) -> Self {
+        let current = Current {
+            config: server.config.clone(),
+            outfit: Arc::clone(&server.outfit),
+        };
+        Self {
+            sources: server.sources.clone(),
+            clock: Arc::clone(&server.clock),
+            published: server.published.clone(),
+            endpoint: server.endpoint.clone(),
+            keepers,
+            notes,
+            first: server.config.clone(),
+            current: Arc::new(Mutex::new(current)),
+            last_failure: None,
+        }
+    }
+
+    /// Makes the token endpoint follow the switch.
+    pub(crate) fn follow(&self) -> impl Fn(Lane) + Send + Sync + use<> {
+        let (endpoint, current) = (self.endpoint.clone(), Arc::clone(&self.current));
+        move |lane| {
+            let current = current.lock().unwrap_or_else(PoisonError::into_inner);
+            aim(endpoint.as_deref(), &current.config, &current.outfit, lane);
+        }
+    }
+
+    /// Reloads on wishes and on changed content until `stop`.
+    pub(crate) async fn run(
+        mut self,
+        mut wishes: mpsc::Receiver<ReloadAsk>,
+        interval: Duration,
+        stop: CancellationToken,
+    ) {
+        let mut poll = tokio::time::interval(interval);
+        poll.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        poll.tick().await; // The first tick is at once, and the start has just read everything.
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                wish = wishes.recv() => {
+                    let Some(reply) = wish else { return };
+                    let _ = reply.send(self.reload(true).await);
+                }
+                _ = poll.tick() => {
+                    self.learn_profiles();
+                    let _ = self.reload(false).await;
+                }
+            }
+        }
+    }
+
+    /// Reads everything anew. `wished`: tell the outcome even if nothing changed.
+    async fn reload(&mut self, wished: bool) -> Result<Reloaded, String> {
+        let (before, old_config) = {
+            let current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+            (Arc::clone(&current.outfit), current.config.clone())
+        };
+        let directory = Arc::clone(&self.published.load().directory);
+        let (sources, clock, old) = (
+            self.sources.clone(),
+            Arc::clone(&self.clock),
+            Arc::clone(&before),
+        );
+        let read = move || {
+            let config = config::load(&sources)
+                .map_err(|error| error.to_string())?
+                .config;
+            let outfit =
+                Outfit::read(&config, &directory, Some(&old)).map_err(|error| error.to_string())?;
+            if outfit.digest != old.digest
+                && let Some(grave) = outfit.grave_findings(&config, clock.as_ref()).first()
+            {
+                return Err(format!("client certificate: {grave}"));
+            }
+            Ok((config, outfit))
+        };
+        let read = tokio::task::spawn_blocking(read).await;
+        match read.unwrap_or_else(|_| Err("the reload was interrupted".to_owned())) {
+            Ok((config, outfit)) => {
+                let unchanged = outfit.digest == before.digest;
+                if unchanged && !wished && self.last_failure.is_none() {
+                    return Ok(Reloaded::default());
+                }
+                self.publish(config, &old_config, outfit, &before)
+            }
+            Err(error) => {
+                let told = self.last_failure.replace(error.clone());
+                if wished || told.as_ref() != Some(&error) {
+                    self.note(Some(error.clone()), &[]);
+                    tracing::error!("reload failed, everything stays as it was: {error}");
+                }
+                Err(error)
+            }
+        }
+    }
+
+    fn publish(
+        &mut self,
+        config: Config,
+        old: &Config,
+        outfit: Outfit,
+        before: &Outfit,
+    ) -> Result<Reloaded, String> {
+        let lane = self.published.load().lane;
+        if outfit.ways[lane.index()].is_none() {
+            let error =
+                format!("the lane in use, `{lane}`, would be gone; switch to another first");
+            self.note(Some(error.clone()), &[]);
+            tracing::error!("reload failed, everything stays as it was: {error}");
+            return Err(error);
+        }
+        let outfit = Arc::new(outfit);
+        let needs_restart = needs_restart(&self.first, &config);
+        let changed = changed(old, &config, before, &outfit);
+        let upstream = Arc::new(config.upstream.clone());
+        self.published.update(|snapshot| {
+            snapshot.ways.clone_from(&outfit.ways);
+            snapshot.personal.clone_from(&outfit.personal);
+            // The number of doors is fixed at the start; their rules are not.
+            if outfit.doors.len() == snapshot.doors.len() {
+                snapshot.doors = Arc::clone(&outfit.doors);
+            }
+            snapshot.upstream = Arc::clone(&upstream);
+        });
+        aim(self.endpoint.as_deref(), &config, &outfit, lane);
+        for keeper in self.keepers.iter().cloned() {
+            // What was refused before may be right now.
+            tokio::task::spawn(async move { keeper.nudge().await });
+        }
+        self.notes
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .identity
+            .clone_from(&outfit.identity);
+        *self.current.lock().unwrap_or_else(PoisonError::into_inner) = Current { config, outfit };
+        self.last_failure = None;
+        self.note(None, &needs_restart);
+        tracing::info!(
+            changed = changed.join(" "),
+            needs_restart = needs_restart.join(" "),
+            "reloaded"
+        );
+        Ok(Reloaded {
+            changed,
+            needs_restart,
+        })
+    }
+
+    fn note(&self, error: Option<String>, needs_restart: &[String]) {
+        let at = OffsetDateTime::from(self.clock.wall())
+            .format(&Rfc3339)
+            .unwrap_or_default();
+        let mut notes = self.notes.lock().unwrap_or_else(PoisonError::into_inner);
+        notes.reloads[usize::from(error.is_some())] += 1;
+        notes.last_reload = Some(ReloadNote {
+            at,
+            error,
+            needs_restart: needs_restart.to_vec(),
+        });
+    }
+
+    /// A login may have told the profile that the configuration leaves open.
+    fn learn_profiles(&self) {
+        let directory = Arc::clone(&self.published.load().directory);
+        let open = self
+            .first
+            .grants
+            .iter()
+            .enumerate()
+            .filter(|(_, grant)| grant.profile.is_none());
+        for (index, _) in open {
+            let told = self
+                .keepers
+                .get(index)
+                .and_then(|keeper| keeper.status().profile);
+            let Some(profile) = told.and_then(|profile| profile.parse().ok()) else {
+                continue;
+            };
+            if let Some(directory) = Directory::learn(&directory, index, profile) {
+                let directory = Arc::new(directory);
+                self.published
+                    .update(|snapshot| snapshot.directory = Arc::clone(&directory));
+            }
+        }
+    }
+}
+
+fn aim(endpoint: Option<&TokenEndpoint>, config: &Config, outfit: &Outfit, lane: Lane) {
+    let Some(endpoint) = endpoint else { return };
+    match outfit.aim(config, lane) {
+        Ok(Some(aim)) => endpoint.aim(aim),
+        Ok(None) => {}
+        Err(error) => tracing::error!("the token endpoint stays where it was: {error}"),
+    }
+}
+
+/// Sections whose new values are in use now.
+fn changed(old: &Config, new: &Config, before: &Outfit, outfit: &Outfit) -> Vec<String> {
+    let differs = |section: &dyn Fn(&Config) -> String| section(old) != section(new);
+    let fingerprint = |outfit: &Outfit| {
+        outfit
+            .identity
+            .as_ref()
+            .map(|i| i.certificate().fingerprint.clone())
+    };
+    let rows = [
+        (
+            "client certificate",
+            fingerprint(before) != fingerprint(outfit),
+        ),
+        ("wise", differs(&|c| format!("{:?}{:?}", c.hosts, c.trust))),
+        ("upstream", differs(&|c| format!("{:?}", c.upstream))),
+        (
+            "switch.allow",
+            differs(&|c| format!("{:?}", c.switch.lanes)),
+        ),
+        ("secrets", outfit.digest != before.digest),
+    ];
+    let mut names: Vec<String> = rows
+        .into_iter()
+        .filter(|(_, changed)| *changed)
+        .map(|(name, _)| name.to_owned())
+        .collect();
+    // The digest covers the rest too; only alone does it mean the secrets.
+    if names.len() > 1 {
+        names.retain(|name| name != "secrets");
+    }
+    names
+}
+
+/// Sections that are read at the start only.
+fn needs_restart(first: &Config, new: &Config) -> Vec<String> {
+    let addresses = |c: &Config| {
+        format!(
+            "{:?}",
+            c.doors.iter().map(|d| &d.address).collect::<Vec<_>>()
+        )
+    };
+    let client = |c: &Config| format!("{:?}", c.oauth.as_ref().map(|oauth| &oauth.client_id));
+    let rows: [(&str, String, String); 8] = [
+        ("door", addresses(first), addresses(new)),
+        ("oauth.client_id", client(first), client(new)),
+        (
+            "grant",
+            format!("{:?}", first.grants),
+            format!("{:?}", new.grants),
+        ),
+        (
+            "store",
+            format!("{:?}", first.store),
+            format!("{:?}", new.store),
+        ),
+        (
+            "tokens",
+            format!("{:?}", first.tokens),
+            format!("{:?}", new.tokens),
+        ),
+        (
+            "runtime",
+            format!("{:?}", first.runtime),
+            format!("{:?}", new.runtime),
+        ),
+        (
+            "admin",
+            format!("{:?}", first.admin),
+            format!("{:?}", new.admin),
+        ),
+        ("log", format!("{:?}", first.log), format!("{:?}", new.log)),
+    ];
+    rows.into_iter()
+        .filter(|(_, a, b)| a != b)
+        .map(|(name, ..)| name.to_owned())
+        .collect()
+}

@@ -1,0 +1,345 @@
+//! Running: doors open, keepers keep, and an orderly end.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::admin::{self, Control, Notes};
+use crate::listener::{self, Bound, Limit, WorkerPort};
+use crate::proxy::{Kind, Shared};
+use crate::server::build::{Server, StartError};
+use crate::server::reload::Reloader;
+use crate::server::workers::{self, Plan};
+use crate::telemetry::log::Sink;
+use crate::telemetry::meter::Meter;
+use crate::telemetry::metrics::{Metrics, Readings, TokenReading};
+use crate::tokens::{Hooks, KeeperHandle, Outcome, Subject, TokenView, keeper};
+
+/// A proxy whose doors are open. [`Running::stop`] ends it in order; dropping it ends it at once.
+#[derive(Debug)]
+pub struct Running {
+    doors: Vec<String>,
+    door_addresses: Vec<SocketAddr>,
+    admin_address: Option<SocketAddr>,
+    control: Arc<Control>,
+    keepers: Arc<[KeeperHandle]>,
+    tasks: TaskTracker,
+    stop_doors: CancellationToken,
+    drain: CancellationToken,
+    stop_admin: CancellationToken,
+    workers: Vec<JoinHandle<io::Result<()>>>,
+    drain_timeout: Duration,
+    sinks: Vec<Sink>,
+}
+
+impl Server {
+    /// Opens the doors. On return every door listens and every worker runs.
+    ///
+    /// Must be called on a multi-threaded runtime, which becomes the control runtime.
+    pub async fn start(self) -> Result<Running, StartError> {
+        let config = &self.config;
+        let doors = config
+            .doors
+            .iter()
+            .map(|door| listener::bind(&door.address));
+        let doors: Vec<Bound> = doors.collect::<Result<_, _>>()?;
+        let socket = admin::bind_socket(&config.admin.socket)?;
+        let page = config.admin.address.map(admin::bind_tcp).transpose()?;
+        let names: Vec<String> = doors
+            .iter()
+            .map(|door| door.local_address().to_string())
+            .collect();
+        let door_addresses = doors
+            .iter()
+            .filter_map(|door| door.local_address().tcp())
+            .collect();
+        let admin_address = page.as_ref().and_then(|page| page.local_address().tcp());
+
+        let tasks = TaskTracker::new();
+        let keepers = self.keepers(&tasks);
+        let notes = Arc::new(Mutex::new(Notes {
+            identity: self.outfit.identity.clone(),
+            client_id: config.oauth.as_ref().map(|oauth| oauth.client_id.clone()),
+            switch: self.last_switch.clone(),
+            doors: names.clone(),
+            ..Notes::default()
+        }));
+        let (reloads, wishes) = mpsc::channel(4);
+        let reloader = Reloader::new(&self, Arc::clone(&keepers), Arc::clone(&notes));
+        let control = Arc::new_cyclic(|control: &std::sync::Weak<Control>| Control {
+            published: self.published.clone(),
+            keepers: Arc::clone(&keepers),
+            clock: Arc::clone(&self.clock),
+            switch: self.switch.clone(),
+            metrics: self.metrics(control.clone()),
+            notes,
+            reloads,
+            on_switch: Box::new(reloader.follow()),
+            turning: tokio::sync::Mutex::default(),
+            environment: config.environment,
+            started: self.clock.wall(),
+        });
+
+        let stop_doors = CancellationToken::new();
+        let drain = CancellationToken::new();
+        let stop_admin = CancellationToken::new();
+        tasks.spawn(reloader.run(wishes, config.runtime.reload_interval, stop_doors.clone()));
+
+        let (ports, workers) = self.workers(&keepers, &drain)?;
+        let limit = Arc::new(Limit::new(config.runtime.max_connections));
+        for (number, bound) in doors.into_iter().enumerate() {
+            let accept = listener::accept(
+                bound,
+                number,
+                ports.clone(),
+                Arc::clone(&limit),
+                stop_doors.clone(),
+            );
+            tasks.spawn(async move {
+                if let Err(error) = accept.await {
+                    tracing::error!(%error, "a door closed");
+                }
+            });
+        }
+        // The workers end when the last port is gone, so only the accepting tasks hold any.
+        drop(ports);
+        let watch = |source| StartError::Io {
+            what: "the admin listener",
+            source,
+        };
+        let routes = admin::over_socket(Arc::clone(&control));
+        tasks.spawn(admin::serve(
+            socket.incoming().map_err(watch)?,
+            routes,
+            stop_admin.clone(),
+        ));
+        if let Some(page) = page {
+            let routes = admin::over_tcp(Arc::clone(&control));
+            tasks.spawn(admin::serve(
+                page.incoming().map_err(watch)?,
+                routes,
+                stop_admin.clone(),
+            ));
+        }
+        let lane = self.published.load().lane;
+        tracing::info!(%lane, doors = names.join(" "), environment = %config.environment, "serving");
+        Ok(Running {
+            doors: names,
+            door_addresses,
+            admin_address,
+            control,
+            keepers,
+            tasks,
+            stop_doors,
+            drain,
+            stop_admin,
+            workers,
+            drain_timeout: config.runtime.drain_timeout,
+            sinks: self.access.iter().chain([&self.log]).cloned().collect(),
+        })
+    }
+
+    /// One keeper a grant and one for client credentials, each in a task of its own.
+    fn keepers(&self, tasks: &TaskTracker) -> Arc<[KeeperHandle]> {
+        let (Some(oauth), Some(endpoint)) = (&self.config.oauth, &self.endpoint) else {
+            return Arc::new([]);
+        };
+        let users = self.config.grants.iter().map(|grant| Subject::User {
+            grant: grant.name.clone(),
+            profile: grant.profile.clone(),
+            client_id: oauth.client_id.clone(),
+        });
+        let start = |(slot, subject): (usize, Subject)| {
+            let (published, meters) = (self.published.clone(), self.meters.clone());
+            let hooks = Hooks {
+                publish: Box::new(move |view: TokenView| {
+                    published.update(|snapshot| snapshot.tokens[slot] = view.clone());
+                }),
+                unanswered: Box::new(move || {
+                    let levels = meters
+                        .iter()
+                        .map(|meter: &Arc<Meter>| meter.unanswered[slot].read());
+                    usize::try_from(levels.sum::<i64>()).unwrap_or(0)
+                }),
+            };
+            let (handle, task) = keeper(
+                subject,
+                Some(Arc::clone(&self.store)),
+                Arc::clone(endpoint),
+                Arc::clone(&self.clock),
+                self.config.tokens.clone(),
+                hooks,
+            );
+            tasks.spawn(task);
+            handle
+        };
+        users
+            .chain([Subject::Client])
+            .enumerate()
+            .map(start)
+            .collect()
+    }
+
+    fn workers(
+        &self,
+        keepers: &Arc<[KeeperHandle]>,
+        drain: &CancellationToken,
+    ) -> Result<(Vec<WorkerPort>, Vec<JoinHandle<io::Result<()>>>), StartError> {
+        let shared = Shared {
+            published: self.published.clone(),
+            clock: Arc::clone(&self.clock),
+            keepers: Arc::clone(keepers),
+            tokens: self.config.tokens.clone(),
+        };
+        let (mut ports, mut threads) = (Vec::new(), Vec::new());
+        for (number, meter) in self.meters.iter().enumerate() {
+            let (port, arrivals) = mpsc::unbounded_channel();
+            ports.push(WorkerPort::new(port));
+            let thread = workers::start(Plan {
+                number,
+                shared: shared.clone(),
+                meter: Arc::clone(meter),
+                sink: self.access.clone(),
+                format: self.config.log.format,
+                runtime: self.config.runtime.clone(),
+                arrivals,
+                drain: drain.clone(),
+            });
+            threads.push(thread.map_err(|source| StartError::Io {
+                what: "a worker",
+                source,
+            })?);
+        }
+        Ok((ports, threads))
+    }
+
+    fn metrics(&self, control: std::sync::Weak<Control>) -> Metrics {
+        let log = self.log.clone();
+        let read = move || {
+            control
+                .upgrade()
+                .map(|control| readings(&control, &log))
+                .unwrap_or_default()
+        };
+        Metrics::new(
+            self.meters.clone(),
+            Kind::NAMES,
+            env!("CARGO_PKG_VERSION"),
+            Box::new(read),
+        )
+    }
+}
+
+fn readings(control: &Control, log: &Sink) -> Readings {
+    let token = |handle: &KeeperHandle| {
+        let status = handle.status();
+        TokenReading {
+            grant: status.grant.clone().unwrap_or_else(|| "client".to_owned()),
+            generation: status.generation,
+            age_seconds: status.age.map(float),
+            seconds_left: status.seconds_left.map(float),
+            refreshes: status
+                .refreshes
+                .iter()
+                .map(|(result, count)| (Outcome::name(result), count))
+                .collect(),
+        }
+    };
+    let ready = control.reasons().is_empty();
+    let notes = control.notes.lock().unwrap_or_else(PoisonError::into_inner);
+    let days = notes
+        .identity
+        .as_ref()
+        .map(|identity| identity.days_left(control.clock.as_ref()));
+    Readings {
+        lane: Some(control.published.load().lane),
+        ready,
+        certificate_days: days
+            .and_then(|days| i32::try_from(days).ok())
+            .map(f64::from),
+        tokens: control.keepers.iter().map(token).collect(),
+        reloads: notes.reloads,
+        switches: notes.switches,
+        log_lines_dropped: log.dropped(),
+    }
+}
+
+#[allow(
+    clippy::cast_precision_loss,
+    reason = "seconds of a token's life are far below 2^52"
+)]
+fn float(seconds: u64) -> f64 {
+    seconds as f64
+}
+
+impl Running {
+    /// Where the doors listen, as shown to people.
+    pub fn doors(&self) -> &[String] {
+        &self.doors
+    }
+
+    /// The TCP doors, with the ports that the kernel chose where none was named.
+    pub fn door_addresses(&self) -> &[SocketAddr] {
+        &self.door_addresses
+    }
+
+    /// The address of health, metrics and status.
+    pub fn admin_address(&self) -> Option<SocketAddr> {
+        self.admin_address
+    }
+
+    /// Reads configuration, certificates and secrets anew, as the `reload` command does.
+    pub async fn reload(&self) -> Result<(), String> {
+        self.control
+            .reload()
+            .await
+            .map(drop)
+            .map_err(|refused| refused.to_string())
+    }
+
+    /// Ends in order: readiness fails, doors close, requests in flight end within the drain time,
+    /// an exchange under way is saved, the log is written out.
+    pub async fn stop(mut self) {
+        tracing::info!("stopping");
+        self.control
+            .published
+            .update(|snapshot| snapshot.draining = true);
+        self.stop_doors.cancel();
+        self.drain.cancel();
+        let workers = std::mem::take(&mut self.workers);
+        let joined = tokio::task::spawn_blocking(move || {
+            for worker in workers {
+                match worker.join() {
+                    Ok(Ok(())) => {}
+                    Ok(Err(error)) => tracing::error!(%error, "a worker could not run"),
+                    Err(_) => tracing::error!("a worker ended in a panic"),
+                }
+            }
+        });
+        let _ = tokio::time::timeout(self.drain_timeout + Duration::from_secs(5), joined).await;
+        for keeper in self.keepers.iter() {
+            keeper.stop().await;
+        }
+        self.stop_admin.cancel();
+        self.tasks.close();
+        let _ = tokio::time::timeout(Duration::from_secs(5), self.tasks.wait()).await;
+        tracing::info!("stopped");
+        for sink in &self.sinks {
+            sink.flush();
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.stop_doors.cancel();
+        self.drain.cancel();
+        self.stop_admin.cancel();
+    }
+}

@@ -1,0 +1,85 @@
+//! The data workers: one thread each, with a runtime, pools and counts of its own.
+
+use std::io;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use tokio::runtime::{Builder, LocalOptions};
+use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::time::MissedTickBehavior;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::config::{self, LogFormat};
+use crate::listener::Arrival;
+use crate::proxy::{self, Shared, Worker};
+use crate::telemetry::access::AccessLog;
+use crate::telemetry::log::Sink;
+use crate::telemetry::meter::Meter;
+
+/// What one worker is made of. Everything here can be sent to its thread.
+pub(crate) struct Plan {
+    pub(crate) number: usize,
+    pub(crate) shared: Shared,
+    pub(crate) meter: Arc<Meter>,
+    pub(crate) sink: Option<Sink>,
+    pub(crate) format: LogFormat,
+    pub(crate) runtime: config::Runtime,
+    pub(crate) arrivals: UnboundedReceiver<Arrival>,
+    /// No more arrivals come, and connections close when their request is done.
+    pub(crate) drain: CancellationToken,
+}
+
+/// Starts a worker's thread. It ends when `drain` was called and its connections are done, or the
+/// drain time is over.
+pub(crate) fn start(plan: Plan) -> io::Result<JoinHandle<Result<(), io::Error>>> {
+    let name = format!("worker-{}", plan.number);
+    std::thread::Builder::new().name(name).spawn(move || {
+        let runtime = Builder::new_current_thread()
+            .enable_all()
+            .max_blocking_threads(4)
+            .build_local(LocalOptions::default())?;
+        runtime.block_on(work(plan));
+        Ok(())
+    })
+}
+
+async fn work(plan: Plan) {
+    let Plan {
+        shared,
+        meter,
+        sink,
+        format,
+        runtime,
+        mut arrivals,
+        drain,
+        ..
+    } = plan;
+    let access = AccessLog::new(sink, format, Arc::clone(&meter));
+    let worker = Rc::new(Worker::new(shared, meter, access));
+    let connections = TaskTracker::new();
+    let mut tick = tokio::time::interval(Duration::from_millis(500));
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            arrival = arrivals.recv() => {
+                let Some(arrival) = arrival else { break };
+                let (worker, drain) = (Rc::clone(&worker), drain.clone());
+                connections.spawn_local(proxy::serve(worker, arrival, runtime.clone(), drain));
+            }
+            _ = tick.tick() => worker.tick(),
+        }
+    }
+    connections.close();
+    let patience = tokio::time::timeout(runtime.drain_timeout, connections.wait());
+    if patience.await.is_err() {
+        let open = connections.len();
+        tracing::warn!(
+            open,
+            "connections were still open at the end of the drain time"
+        );
+    }
+    worker.access.flush();
+}

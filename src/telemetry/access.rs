@@ -1,0 +1,264 @@
+//! One line for each request.
+//!
+//! A worker collects its lines in a buffer of its own and hands the buffer on when it is full or
+//! when its tick comes: formatting is the only cost on the way of a request.
+
+use std::cell::RefCell;
+use std::fmt::Write as _;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use time::OffsetDateTime;
+
+use crate::config::LogFormat;
+use crate::telemetry::log::Sink;
+use crate::telemetry::meter::Meter;
+use crate::wise::{CredentialKind, Lane};
+
+/// A batch is handed on when it is this long.
+const BATCH: usize = 16 * 1024;
+
+/// What is said about one request. No ids, no query, no secret can be in it.
+#[derive(Debug)]
+pub(crate) struct Line<'a> {
+    pub(crate) at: SystemTime,
+    pub(crate) method: &'a str,
+    /// The path with ids masked, see [`template`].
+    pub(crate) path: &'a str,
+    pub(crate) status: u16,
+    pub(crate) lane: Lane,
+    pub(crate) credential: Option<CredentialKind>,
+    pub(crate) grant: Option<&'a str>,
+    pub(crate) generation: Option<u64>,
+    /// Wait for Wise, from the request's first byte out to the answer's head.
+    pub(crate) upstream: Option<Duration>,
+    /// Our own share until the answer's head.
+    pub(crate) added: Duration,
+    /// From the request's head to the answer's last byte.
+    pub(crate) total: Duration,
+    /// Wise's `x-trace-id`.
+    pub(crate) trace_id: Option<&'a str>,
+    /// Type of our own problem document.
+    pub(crate) fault: Option<&'static str>,
+    /// Sent twice, after a 401.
+    pub(crate) replayed: bool,
+    /// The answer's body reached its end.
+    pub(crate) complete: bool,
+}
+
+/// The access lines of one worker.
+#[derive(Debug)]
+pub(crate) struct AccessLog {
+    sink: Option<Sink>,
+    format: LogFormat,
+    meter: Arc<Meter>,
+    batch: RefCell<String>,
+}
+
+impl AccessLog {
+    pub(crate) fn new(sink: Option<Sink>, format: LogFormat, meter: Arc<Meter>) -> Self {
+        Self {
+            sink,
+            format,
+            meter,
+            batch: RefCell::default(),
+        }
+    }
+
+    /// Adds one line.
+    pub(crate) fn add(&self, line: &Line<'_>) {
+        if self.sink.is_none() {
+            return;
+        }
+        let mut batch = self.batch.borrow_mut();
+        if batch.capacity() == 0 {
+            batch.reserve(BATCH + 1024);
+        }
+        // Writing to a String cannot fail.
+        let _ = match self.format {
+            LogFormat::Human => human(&mut batch, line),
+            LogFormat::Json => json(&mut batch, line),
+        };
+        if batch.len() >= BATCH {
+            drop(batch);
+            self.flush();
+        }
+    }
+
+    /// Hands on what was collected.
+    pub(crate) fn flush(&self) {
+        let batch = self.batch.take();
+        if batch.is_empty() {
+            return;
+        }
+        let lines = batch.bytes().filter(|byte| *byte == b'\n').count();
+        if let Some(sink) = &self.sink
+            && !sink.send(batch.into_bytes())
+        {
+            self.meter.lines_dropped.add(lines as u64);
+        }
+    }
+}
+
+fn human(out: &mut String, line: &Line<'_>) -> std::fmt::Result {
+    timestamp(out, line.at)?;
+    write!(
+        out,
+        " ACCESS {} {} {} lane={}",
+        line.method, line.path, line.status, line.lane
+    )?;
+    if let Some(kind) = line.credential {
+        write!(out, " credential={kind}")?;
+    }
+    if let Some(grant) = line.grant {
+        write!(out, " grant={grant}")?;
+    }
+    if let Some(generation) = line.generation {
+        write!(out, " generation={generation}")?;
+    }
+    if let Some(upstream) = line.upstream {
+        write!(out, " upstream_us={}", upstream.as_micros())?;
+    }
+    write!(
+        out,
+        " added_us={} total_us={}",
+        line.added.as_micros(),
+        line.total.as_micros()
+    )?;
+    if let Some(trace_id) = line.trace_id {
+        write!(out, " trace_id={trace_id}")?;
+    }
+    if let Some(fault) = line.fault {
+        write!(out, " problem={fault}")?;
+    }
+    if line.replayed {
+        out.push_str(" replayed=true");
+    }
+    if !line.complete {
+        out.push_str(" complete=false");
+    }
+    out.push('\n');
+    Ok(())
+}
+
+fn json(out: &mut String, line: &Line<'_>) -> std::fmt::Result {
+    out.push_str("{\"timestamp\":\"");
+    timestamp(out, line.at)?;
+    // Every text below is of our own making or was reduced to safe characters: nothing to escape.
+    write!(
+        out,
+        "\",\"level\":\"ACCESS\",\"method\":\"{}\",\"path\":\"{}\",\"status\":{},\"lane\":\"{}\"",
+        line.method, line.path, line.status, line.lane
+    )?;
+    if let Some(kind) = line.credential {
+        write!(out, ",\"credential\":\"{kind}\"")?;
+    }
+    if let Some(grant) = line.grant {
+        write!(out, ",\"grant\":\"{grant}\"")?;
+    }
+    if let Some(generation) = line.generation {
+        write!(out, ",\"generation\":{generation}")?;
+    }
+    if let Some(upstream) = line.upstream {
+        write!(out, ",\"upstream_us\":{}", upstream.as_micros())?;
+    }
+    let (added, total) = (line.added.as_micros(), line.total.as_micros());
+    write!(out, ",\"added_us\":{added},\"total_us\":{total}")?;
+    if let Some(trace_id) = line.trace_id {
+        write!(out, ",\"trace_id\":\"{trace_id}\"")?;
+    }
+    if let Some(fault) = line.fault {
+        write!(out, ",\"problem\":\"{fault}\"")?;
+    }
+    let (replayed, complete) = (line.replayed, line.complete);
+    writeln!(out, ",\"replayed\":{replayed},\"complete\":{complete}}}")
+}
+
+fn timestamp(out: &mut String, at: SystemTime) -> std::fmt::Result {
+    let at = OffsetDateTime::from(at);
+    let (year, month, day) = (at.year(), u8::from(at.month()), at.day());
+    let (hour, minute, second, milli) = (at.hour(), at.minute(), at.second(), at.millisecond());
+    write!(
+        out,
+        "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{milli:03}Z"
+    )
+}
+
+/// The path with everything that may be an id replaced by `{id}`, appended to `out`.
+///
+/// A segment is kept when it is made of letters, hyphens and underscores only, or is a version or
+/// one of Wise's own words that hold a digit or a dot. All else is masked: a log must not say who
+/// was paid. Clients choose paths, so what is kept is safe inside a line and inside JSON.
+pub(crate) fn template(out: &mut String, path: &str) {
+    let mut masks_next = false;
+    for segment in path.split('/').skip(1).take(16) {
+        out.push('/');
+        let keep = !masks_next && is_word(segment);
+        out.push_str(if keep { segment } else { "{id}" });
+        // The segment behind `applications` is the client id, which may look like a word.
+        masks_next = segment == "applications";
+    }
+    if out.is_empty() {
+        out.push('/');
+    }
+}
+
+fn is_word(segment: &str) -> bool {
+    if segment.len() > 40 {
+        return false;
+    }
+    if segment
+        .bytes()
+        .all(|byte| byte.is_ascii_alphabetic() || matches!(byte, b'-' | b'_'))
+    {
+        return true;
+    }
+    match segment.as_bytes() {
+        [b'v', digits @ ..] if digits.len() <= 2 => digits.iter().all(u8::is_ascii_digit),
+        [years @ .., b'Q', b'1'..=b'4'] if years.len() == 4 => years.iter().all(u8::is_ascii_digit),
+        b"3dsecure"
+        | b"statement.json"
+        | b"statement.csv"
+        | b"statement.pdf"
+        | b"statement.xlsx"
+        | b"statement.xml"
+        | b"statement.mt940"
+        | b"statement.qif"
+        | b"receipt.pdf"
+        | b"us-combined-receipt.pdf" => true,
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(path: &str) -> String {
+        let mut out = String::new();
+        template(&mut out, path);
+        out
+    }
+
+    #[test]
+    fn an_access_path_says_the_operation_and_no_id() {
+        assert_eq!(
+            of("/v3/profiles/30000000/quotes"),
+            "/v3/profiles/{id}/quotes"
+        );
+        assert_eq!(
+            of("/2026Q3/profiles/1/balance-statements/9/statement.json"),
+            "/2026Q3/profiles/{id}/balance-statements/{id}/statement.json"
+        );
+        assert_eq!(
+            of("/v3/applications/acme/subscriptions"),
+            "/v3/applications/{id}/subscriptions"
+        );
+        assert_eq!(
+            of("/v1/rates/\"x\\"),
+            "/v1/rates/{id}",
+            "nothing that could break a line"
+        );
+        assert_eq!(of("/"), "/");
+    }
+}

@@ -1,0 +1,440 @@
+//! The metrics page: the workers' meters, added up at the scrape, and the control side's gauges.
+
+use std::sync::Arc;
+
+use prometheus::core::Collector as _;
+use prometheus::process_collector::ProcessCollector;
+use prometheus::proto::{
+    Bucket, Counter, Gauge, Histogram, LabelPair, Metric, MetricFamily, MetricType,
+};
+use prometheus::{Encoder as _, TextEncoder};
+
+use crate::telemetry::meter::{BOUNDS_US, CLASSES, Durations, Meter, REFUSALS};
+use crate::telemetry::names;
+use crate::wise::{CredentialKind, Lane};
+
+/// What the control side knows at the moment of a scrape.
+#[derive(Debug, Default)]
+pub(crate) struct Readings {
+    /// The lane of the switch.
+    pub(crate) lane: Option<Lane>,
+    pub(crate) ready: bool,
+    pub(crate) certificate_days: Option<f64>,
+    pub(crate) tokens: Vec<TokenReading>,
+    pub(crate) reloads: [u64; 2],
+    pub(crate) switches: u64,
+    pub(crate) log_lines_dropped: u64,
+}
+
+/// One grant's token at the moment of a scrape.
+#[derive(Debug, Default)]
+pub(crate) struct TokenReading {
+    pub(crate) grant: String,
+    pub(crate) generation: u64,
+    pub(crate) age_seconds: Option<f64>,
+    pub(crate) seconds_left: Option<f64>,
+    /// Refreshes by result.
+    pub(crate) refreshes: Vec<(&'static str, u64)>,
+}
+
+type Read = Box<dyn Fn() -> Readings + Send + Sync>;
+
+/// The metrics page. Nothing is registered globally: the page is made of what it is given.
+pub(crate) struct Metrics {
+    page: Page,
+}
+
+impl Metrics {
+    /// A page over the workers' meters; `faults` names the problem types in meter order, `read`
+    /// is asked once per scrape.
+    pub(crate) fn new(
+        meters: Vec<Arc<Meter>>,
+        faults: &'static [&'static str],
+        version: &'static str,
+        read: Read,
+    ) -> Self {
+        Self {
+            page: Page {
+                meters,
+                faults,
+                version,
+                read,
+            },
+        }
+    }
+
+    /// The page in Prometheus's text format.
+    pub(crate) fn render(&self) -> Vec<u8> {
+        let mut page = Vec::with_capacity(16 * 1024);
+        let encoded = TextEncoder::new().encode(&self.families(), &mut page);
+        if let Err(error) = encoded {
+            tracing::error!(%error, "the metrics page could not be written");
+        }
+        page
+    }
+}
+
+impl Metrics {
+    fn families(&self) -> Vec<MetricFamily> {
+        let mut families = self.page.families();
+        families.extend(ProcessCollector::for_self().collect());
+        families.sort_by(|a, b| a.name().cmp(b.name()));
+        families
+    }
+}
+
+impl std::fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Metrics").finish_non_exhaustive()
+    }
+}
+
+struct Page {
+    meters: Vec<Arc<Meter>>,
+    faults: &'static [&'static str],
+    version: &'static str,
+    read: Read,
+}
+
+impl Page {
+    fn families(&self) -> Vec<MetricFamily> {
+        let mut families = self.traffic();
+        families.extend(self.upstream());
+        families.extend(self.control());
+        families.retain(|family| !family.get_metric().is_empty());
+        families
+    }
+
+    fn sum(&self, read: impl Fn(&Meter) -> u64) -> u64 {
+        self.meters.iter().map(|meter| read(meter)).sum()
+    }
+
+    fn level(&self, read: impl Fn(&Meter) -> i64) -> f64 {
+        float(u64::try_from(self.meters.iter().map(|meter| read(meter)).sum::<i64>()).unwrap_or(0))
+    }
+
+    fn traffic(&self) -> Vec<MetricFamily> {
+        let mut requests = Vec::new();
+        let mut refusals = Vec::new();
+        for lane in Lane::ALL {
+            for kind in CredentialKind::ALL {
+                for (class, name) in CLASSES.iter().enumerate() {
+                    let count = self.sum(|meter| meter.requests(lane, kind, class));
+                    if count > 0 {
+                        let labels = [
+                            ("lane", lane.name()),
+                            ("credential", kind.name()),
+                            ("code", name),
+                        ];
+                        requests.push(counter(&labels, count));
+                    }
+                }
+            }
+            for (refusal, name) in REFUSALS.iter().enumerate() {
+                let labels = [("lane", lane.name()), ("reason", *name)];
+                refusals.push(counter(
+                    &labels,
+                    self.sum(|meter| meter.refusals(lane, refusal)),
+                ));
+            }
+        }
+        let faults = self.faults.iter().enumerate().map(|(index, name)| {
+            counter(
+                &[("type", name)],
+                self.sum(|meter| meter.faults[index].read()),
+            )
+        });
+        vec![
+            family(
+                names::REQUESTS,
+                "Answers given to applications.",
+                MetricType::COUNTER,
+                requests,
+            ),
+            self.durations(
+                names::REQUEST_DURATION,
+                "From a request's head to its answer's head.",
+                |meter, lane| &meter.total[lane.index()],
+            ),
+            self.durations(
+                names::ADDED_DURATION,
+                "The proxy's own share of it, waits for renewals and connections included.",
+                |meter, lane| &meter.added[lane.index()],
+            ),
+            family(
+                names::FAULTS,
+                "Problem documents of our own.",
+                MetricType::COUNTER,
+                faults.collect(),
+            ),
+            family(
+                names::REFUSALS,
+                "Refusals by Wise.",
+                MetricType::COUNTER,
+                refusals,
+            ),
+            single(
+                names::REPLAYS,
+                "Requests sent again after a 401, with a newer token.",
+                MetricType::COUNTER,
+                float(self.sum(|meter| meter.replays.read())),
+            ),
+            single(
+                names::GATE_WAITS,
+                "Requests that waited for a token renewal.",
+                MetricType::COUNTER,
+                float(self.sum(|meter| meter.gate_waits.read())),
+            ),
+            single(
+                names::IN_FLIGHT,
+                "Requests being served.",
+                MetricType::GAUGE,
+                self.level(|meter| meter.in_flight.read()),
+            ),
+            single(
+                names::DOWNSTREAM,
+                "Open connections of applications.",
+                MetricType::GAUGE,
+                self.level(|meter| meter.downstream.read()),
+            ),
+        ]
+    }
+
+    fn durations(
+        &self,
+        name: &str,
+        help: &str,
+        of: impl Fn(&Meter, Lane) -> &Durations,
+    ) -> MetricFamily {
+        let lanes = Lane::ALL.into_iter().map(|lane| {
+            let mut buckets = [0_u64; BOUNDS_US.len() + 1];
+            let mut sum_us = 0;
+            for meter in &self.meters {
+                let (counts, sum) = of(meter, lane).read();
+                for (total, count) in buckets.iter_mut().zip(counts) {
+                    *total += count;
+                }
+                sum_us += sum;
+            }
+            histogram(lane, &buckets, sum_us)
+        });
+        family(name, help, MetricType::HISTOGRAM, lanes.collect())
+    }
+
+    fn upstream(&self) -> Vec<MetricFamily> {
+        let dials = [("result", "ok"), ("result", "failed")];
+        let failed = self.sum(|meter| meter.dials_failed.read());
+        let dialled = self.sum(|meter| meter.dials.read());
+        let handshakes = [("kind", "full"), ("kind", "resumed")];
+        vec![
+            single(
+                names::CONNECTIONS,
+                "Open connections to Wise.",
+                MetricType::GAUGE,
+                self.level(|meter| meter.connections.read()),
+            ),
+            family(
+                names::DIALS,
+                "Connections attempted to Wise.",
+                MetricType::COUNTER,
+                vec![
+                    counter(&dials[..1], dialled.saturating_sub(failed)),
+                    counter(&dials[1..], failed),
+                ],
+            ),
+            family(
+                names::HANDSHAKES,
+                "TLS handshakes with Wise.",
+                MetricType::COUNTER,
+                vec![
+                    counter(
+                        &handshakes[..1],
+                        self.sum(|meter| meter.handshakes_full.read()),
+                    ),
+                    counter(
+                        &handshakes[1..],
+                        self.sum(|meter| meter.handshakes_resumed.read()),
+                    ),
+                ],
+            ),
+        ]
+    }
+
+    fn control(&self) -> Vec<MetricFamily> {
+        let readings = (self.read)();
+        let lanes = Lane::ALL.into_iter().map(|lane| {
+            gauge(
+                &[("lane", lane.name())],
+                if readings.lane == Some(lane) {
+                    1.0
+                } else {
+                    0.0
+                },
+            )
+        });
+        let of_tokens = |read: &dyn Fn(&TokenReading) -> Option<f64>| -> Vec<Metric> {
+            let tokens = readings.tokens.iter();
+            tokens
+                .filter_map(|token| Some(gauge(&[("grant", &token.grant)], read(token)?)))
+                .collect()
+        };
+        let refreshes = readings.tokens.iter().flat_map(|token| {
+            token.refreshes.iter().map(|(result, count)| {
+                counter(&[("grant", &token.grant), ("result", result)], *count)
+            })
+        });
+        let dropped = self.sum(|meter| meter.lines_dropped.read()) + readings.log_lines_dropped;
+        let mut families = vec![
+            family(
+                names::LANE,
+                "1 for the lane in use.",
+                MetricType::GAUGE,
+                lanes.collect(),
+            ),
+            single(
+                names::READY,
+                "Whether the proxy can serve.",
+                MetricType::GAUGE,
+                f64::from(u8::from(readings.ready)),
+            ),
+            family(
+                names::TOKEN_AGE,
+                "Age of the access token in use.",
+                MetricType::GAUGE,
+                of_tokens(&|token| token.age_seconds),
+            ),
+            family(
+                names::TOKEN_LEFT,
+                "Life left in the access token in use.",
+                MetricType::GAUGE,
+                of_tokens(&|token| token.seconds_left),
+            ),
+            family(
+                names::TOKEN_GENERATION,
+                "Access tokens this grant has had.",
+                MetricType::GAUGE,
+                of_tokens(&|token| Some(float(token.generation))),
+            ),
+            family(
+                names::REFRESHES,
+                "Token renewals by result.",
+                MetricType::COUNTER,
+                refreshes.collect(),
+            ),
+            family(
+                names::RELOADS,
+                "Reloads of configuration, certificates and secrets.",
+                MetricType::COUNTER,
+                vec![
+                    counter(&[("result", "ok")], readings.reloads[0]),
+                    counter(&[("result", "failed")], readings.reloads[1]),
+                ],
+            ),
+            single(
+                names::SWITCHES,
+                "Lane switches.",
+                MetricType::COUNTER,
+                float(readings.switches),
+            ),
+            single(
+                names::LINES_DROPPED,
+                "Log and access lines dropped because the sink was slower than the traffic.",
+                MetricType::COUNTER,
+                float(dropped),
+            ),
+            family(
+                names::BUILD,
+                "Version of the running program.",
+                MetricType::GAUGE,
+                vec![gauge(&[("version", self.version)], 1.0)],
+            ),
+        ];
+        if let Some(days) = readings.certificate_days {
+            let help = "Days until the client certificate ends.";
+            families.push(single(
+                names::CERTIFICATE_DAYS,
+                help,
+                MetricType::GAUGE,
+                days,
+            ));
+        }
+        families
+    }
+}
+
+fn family(name: &str, help: &str, kind: MetricType, metrics: Vec<Metric>) -> MetricFamily {
+    let mut family = MetricFamily::default();
+    family.set_name(name.into());
+    family.set_help(help.into());
+    family.set_field_type(kind);
+    family.set_metric(metrics);
+    family
+}
+
+fn single(name: &str, help: &str, kind: MetricType, value: f64) -> MetricFamily {
+    let metric = match kind {
+        MetricType::COUNTER => {
+            let mut counter = Counter::default();
+            counter.set_value(value);
+            let mut metric = Metric::from_label(Vec::new());
+            metric.set_counter(counter);
+            metric
+        }
+        MetricType::GAUGE | MetricType::SUMMARY | MetricType::UNTYPED | MetricType::HISTOGRAM => {
+            gauge(&[], value)
+        }
+    };
+    family(name, help, kind, vec![metric])
+}
+
+fn labels(pairs: &[(&str, &str)]) -> Vec<LabelPair> {
+    let pair = |(name, value): &(&str, &str)| {
+        let mut pair = LabelPair::default();
+        pair.set_name((*name).into());
+        pair.set_value((*value).into());
+        pair
+    };
+    pairs.iter().map(pair).collect()
+}
+
+fn counter(pairs: &[(&str, &str)], value: u64) -> Metric {
+    let mut counter = Counter::default();
+    counter.set_value(float(value));
+    let mut metric = Metric::from_label(labels(pairs));
+    metric.set_counter(counter);
+    metric
+}
+
+fn gauge(pairs: &[(&str, &str)], value: f64) -> Metric {
+    let mut gauge = Gauge::default();
+    gauge.set_value(value);
+    let mut metric = Metric::from_label(labels(pairs));
+    metric.set_gauge(gauge);
+    metric
+}
+
+fn histogram(lane: Lane, counts: &[u64; BOUNDS_US.len() + 1], sum_us: u64) -> Metric {
+    let mut cumulative = 0;
+    let buckets = BOUNDS_US.iter().zip(counts).map(|(bound, count)| {
+        cumulative += count;
+        let mut bucket = Bucket::default();
+        bucket.set_upper_bound(float(*bound) / 1e6);
+        bucket.set_cumulative_count(cumulative);
+        bucket
+    });
+    let mut histogram = Histogram::default();
+    histogram.set_bucket(buckets.collect());
+    histogram.set_sample_count(counts.iter().sum());
+    histogram.set_sample_sum(float(sum_us) / 1e6);
+    let mut metric = Metric::from_label(labels(&[("lane", lane.name())]));
+    metric.set_histogram(histogram);
+    metric
+}
+
+#[allow(
+    clippy::cast_precision_loss,
+    reason = "a metric is a float; counts stay far below 2^52"
+)]
+fn float(value: u64) -> f64 {
+    value as f64
+}

@@ -1,0 +1,140 @@
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::path::Path;
+
+use zeroize::Zeroizing;
+
+use super::TlsError;
+
+/// No certificate bundle is larger; a path that leads to a device or a log ends here.
+const LARGEST: u64 = 16 << 20;
+
+/// A file's bytes, wiped when dropped.
+pub(super) fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, TlsError> {
+    read_open(open(path)?, path)
+}
+
+/// A key file's bytes, unless others than its owner may touch it.
+pub(super) fn read_key(path: &Path) -> Result<Zeroizing<Vec<u8>>, TlsError> {
+    let file = open(path)?;
+    // Of the open file, not of the path: the path may lead elsewhere a moment later.
+    let mode = file
+        .metadata()
+        .map_err(|source| TlsError::Read {
+            path: path.to_owned(),
+            source,
+        })?
+        .mode()
+        & 0o7777;
+    if mode & 0o077 != 0 {
+        return Err(TlsError::KeyTooOpen {
+            path: path.to_owned(),
+            mode,
+        });
+    }
+    read_open(file, path)
+}
+
+fn open(path: &Path) -> Result<File, TlsError> {
+    File::open(path).map_err(|source| TlsError::Read {
+        path: path.to_owned(),
+        source,
+    })
+}
+
+fn read_open(file: File, path: &Path) -> Result<Zeroizing<Vec<u8>>, TlsError> {
+    let failed = |source| TlsError::Read {
+        path: path.to_owned(),
+        source,
+    };
+    let length = file.metadata().map_err(failed)?.len();
+    // Sized at once: a buffer that grows leaves unwiped copies behind.
+    let capacity = usize::try_from(length.min(LARGEST)).unwrap_or_default();
+    let mut bytes = Zeroizing::new(Vec::with_capacity(capacity + 1));
+    let read = file
+        .take(LARGEST + 1)
+        .read_to_end(&mut bytes)
+        .map_err(failed)?;
+    if read as u64 > LARGEST {
+        return Err(failed(io::Error::other("it is larger than 16 MiB")));
+    }
+    Ok(bytes)
+}
+
+/// Writes a file that must not exist yet, synced before this returns.
+pub(super) fn create(path: &Path, bytes: &[u8], mode: u32) -> Result<(), TlsError> {
+    let failed = |source: io::Error| {
+        if source.kind() == io::ErrorKind::AlreadyExists {
+            TlsError::Exists {
+                path: path.to_owned(),
+            }
+        } else {
+            TlsError::Write {
+                path: path.to_owned(),
+                source,
+            }
+        }
+    };
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(mode)
+        .open(path)
+        .map_err(failed)?;
+    file.write_all(bytes).map_err(failed)?;
+    file.sync_all().map_err(failed)?;
+    sync_directory(path).map_err(failed)
+}
+
+/// A file written whole beside its place, synced, and not yet seen under its name.
+pub(super) struct Staged<'a> {
+    file: tempfile::NamedTempFile,
+    path: &'a Path,
+}
+
+impl<'a> Staged<'a> {
+    pub(super) fn write(path: &'a Path, bytes: &[u8], mode: u32) -> Result<Self, TlsError> {
+        let stage = || -> io::Result<tempfile::NamedTempFile> {
+            let mut file = tempfile::Builder::new()
+                .prefix(".new-")
+                .permissions(fs::Permissions::from_mode(0o600))
+                .tempfile_in(directory(path))?;
+            file.write_all(bytes)?;
+            file.as_file()
+                .set_permissions(fs::Permissions::from_mode(mode))?;
+            file.as_file().sync_all()?;
+            Ok(file)
+        };
+        match stage() {
+            Ok(file) => Ok(Self { file, path }),
+            Err(source) => Err(TlsError::Write {
+                path: path.to_owned(),
+                source,
+            }),
+        }
+    }
+
+    /// Takes the place of the file at the path, in one step.
+    pub(super) fn publish(self) -> Result<(), TlsError> {
+        let Self { file, path } = self;
+        file.persist(path)
+            .map_err(|error| error.error)
+            .and_then(|_| sync_directory(path))
+            .map_err(|source| TlsError::Write {
+                path: path.to_owned(),
+                source,
+            })
+    }
+}
+
+fn directory(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    }
+}
+
+fn sync_directory(path: &Path) -> io::Result<()> {
+    File::open(directory(path))?.sync_all()
+}

@@ -1,0 +1,96 @@
+//! Certificates, keys and whom to believe: everything about TLS that is decided before a socket
+//! opens, and the reading of what went wrong after one did.
+//!
+//! This room never opens a connection, never turns verification off and never prints a key.
+//! rustls types may leave it only towards `upstream` and the simulator.
+
+mod chain;
+mod client;
+mod csr;
+mod failure;
+mod files;
+mod identity;
+mod install;
+mod pem;
+mod roots;
+#[cfg(test)]
+mod tests;
+
+use std::io;
+use std::path::PathBuf;
+
+pub(crate) use chain::{Certificate, inspect};
+pub(crate) use client::client_config;
+pub(crate) use csr::{KeyType, Request, Subject};
+pub(crate) use failure::HandshakeFailure;
+pub(crate) use identity::{Finding, Identity, Severity};
+pub(crate) use install::{Installed, Target, install};
+pub(crate) use pem::{Expected, Found};
+pub(crate) use roots::RootSet;
+
+/// Why a certificate, a key or a set of roots cannot be used.
+///
+/// Every message names the file and ends in what to do next; none holds a byte of a key.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum TlsError {
+    #[error("cannot read {}: {source}; check the path and who may read it", path.display())]
+    Read { path: PathBuf, source: io::Error },
+    #[error("cannot write {}: {source}; check that the directory exists and is yours", path.display())]
+    Write { path: PathBuf, source: io::Error },
+    #[error(
+        "{} is there already and is never overwritten; name another file, or move it away if no certificate belongs to it",
+        path.display()
+    )]
+    Exists { path: PathBuf },
+    #[error(
+        "{} holds a private key and has mode {mode:04o}, so others on this machine may read it; run `chmod 600 {}`",
+        path.display(), path.display()
+    )]
+    KeyTooOpen { path: PathBuf, mode: u32 },
+    #[error("{} should hold {expected}, but {found}; {}", path.display(), found.hint(*expected))]
+    Content {
+        path: PathBuf,
+        expected: Expected,
+        found: Found,
+    },
+    #[error(
+        "block {position} of {} is labelled as a certificate but is not one (X.509); copy it again as a whole",
+        path.display()
+    )]
+    NotX509 { path: PathBuf, position: usize },
+    #[error(
+        "the private key in {} is damaged or of a kind that TLS here cannot use; RSA 2048 to 4096, P-256 and P-384 work, and `csr` makes one",
+        path.display()
+    )]
+    UnusableKey { path: PathBuf },
+    #[error(
+        "the private key in {} belongs to none of the certificates in {}; pair the certificate with the key whose CSR was signed",
+        key.display(), certificate.display()
+    )]
+    KeyMismatch { certificate: PathBuf, key: PathBuf },
+    #[error("{finding}")]
+    Unfit { finding: Finding },
+    #[error(
+        "the system's store of certificate authorities is empty ({reason}); install the `ca-certificates` package, or choose `roots = \"bundled\"`, or `roots = \"only-extra\"` with `extra_ca`"
+    )]
+    NoSystemRoots { reason: String },
+    #[error(
+        "no certificate authority is trusted: `roots = \"only-extra\"` needs `extra_ca` to name a PEM file"
+    )]
+    NoRoots,
+    #[error("{} cannot serve as a certificate authority: block {position}: {reason}; put the CA's certificate there", path.display())]
+    UnusableRoot {
+        path: PathBuf,
+        position: usize,
+        reason: String,
+    },
+    #[error("{field} {problem}; Wise reads it from the CSR's subject")]
+    Subject {
+        field: &'static str,
+        problem: &'static str,
+    },
+    #[error("the key or CSR could not be made: {0}; this is a fault of the program or the machine")]
+    Generate(#[source] rcgen::Error),
+    #[error("TLS could not be set up: {0}; this is a fault of the program")]
+    Setup(#[source] rustls::Error),
+}

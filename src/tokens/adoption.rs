@@ -1,0 +1,134 @@
+//! What a keeper takes from the store: other processes' renewals, logins, a `forget`.
+
+use crate::credentials::{Record, StoreError};
+use crate::tokens::exchange::Exchange;
+use crate::tokens::keeper::Keeper;
+use crate::tokens::status::Outcome;
+use crate::tokens::token::{AccessToken, Lifetime, Moment};
+use crate::tokens::view::{Absence, Subject};
+
+impl<E: Exchange> Keeper<E> {
+    /// Looks at the store for what other processes did: a renewal, a login, a `forget`.
+    pub(super) async fn look(&mut self) {
+        let Some(vault) = self.vault.clone() else {
+            return;
+        };
+        let stamp = match vault.stamp().await {
+            Ok(stamp) if self.stamp == Some(stamp) => return,
+            Ok(stamp) => stamp,
+            Err(error) => return self.store_unreadable(&error),
+        };
+        match vault.load().await {
+            Ok(found) => {
+                self.stamp = Some(stamp);
+                self.take_in(found);
+            }
+            Err(error) => self.store_unreadable(&error),
+        }
+    }
+
+    /// Compares what the store has with what we have; true if it was newer and is now ours.
+    pub(super) fn take_in(&mut self, found: Option<Record>) -> bool {
+        match (found, &self.record) {
+            (Some(found), None) => self.adopt(found),
+            (Some(found), Some(own)) if found.supersedes(own) => self.adopt(found),
+            (Some(found), Some(own)) => {
+                if self.foreign(&found).is_some() {
+                    return self.adopt(found);
+                }
+                // A login may have told who it is since.
+                if found.generation == own.generation {
+                    self.record = Some(found);
+                }
+                false
+            }
+            (None, Some(_)) if self.unsaved.is_none() => {
+                // Forgotten by an operator: stop using it.
+                self.record = None;
+                self.held = None;
+                self.dead = None;
+                self.absence = Absence::NeverLoggedIn;
+                self.publish();
+                false
+            }
+            (None, _) => {
+                if self.record.is_none() {
+                    self.absence = Absence::NeverLoggedIn;
+                }
+                false
+            }
+        }
+    }
+
+    /// Makes a record from the store ours, if it is meant for us.
+    fn adopt(&mut self, found: Record) -> bool {
+        self.unsaved = None;
+        if let Some(absence) = self.foreign(&found) {
+            let news = self.record.is_some() || self.absence != absence;
+            self.record = None;
+            self.held = None;
+            self.dead = None;
+            self.absence = absence;
+            if news {
+                self.publish();
+            }
+            return false;
+        }
+        let life = Lifetime::stored(
+            Moment::now(self.clock.as_ref()),
+            found.issued,
+            found.expires,
+        );
+        let Ok(access) = AccessToken::parse(found.access_token.clone()) else {
+            self.absence = Absence::StoreUnreadable;
+            self.publish();
+            return false;
+        };
+        let first = self.serial == 0;
+        let serial = found.generation.max(self.serial + 1);
+        self.dead = None;
+        self.install(access, life, serial, Some(found));
+        if !first {
+            self.tally.count(Outcome::Adopted);
+            tracing::info!(
+                grant = self.subject.name(),
+                generation = self.serial,
+                "took a newer token from the store"
+            );
+        }
+        self.publish();
+        true
+    }
+
+    /// Why a record is not for us to use: it would act for somebody else.
+    fn foreign(&self, found: &Record) -> Option<Absence> {
+        match &self.subject {
+            Subject::User { client_id, .. } if *client_id != found.client_id => {
+                Some(Absence::OtherClient)
+            }
+            Subject::User {
+                profile: Some(wanted),
+                ..
+            } if found.profile.as_ref().is_some_and(|found| found != wanted) => {
+                Some(Absence::OtherProfile)
+            }
+            Subject::User { .. } | Subject::Client => None,
+        }
+    }
+
+    fn store_unreadable(&mut self, error: &StoreError) {
+        let text = error.to_string();
+        let known = self
+            .last_error
+            .as_ref()
+            .is_some_and(|(_, _, last)| *last == text);
+        if self.record.is_none() {
+            self.absence = Absence::StoreUnreadable;
+        }
+        if !known {
+            tracing::error!(grant = self.subject.name(), "{text}");
+            self.last_error = Some((self.clock.wall(), Outcome::StoreFailed, text));
+            self.publish();
+        }
+    }
+}

@@ -1,0 +1,379 @@
+//! The one owner of a grant's tokens.
+//!
+//! Its task alone changes anything; questions come to it one after the other. A hundred requests
+//! that met a 401 with the same token so share one exchange without a lock: the first question
+//! causes it, the others find a newer token when their turn comes.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use tokio::sync::{mpsc, watch};
+use tokio::time::{self, MissedTickBehavior};
+
+use crate::clock::Clock;
+use crate::config::Tokens;
+use crate::credentials::{FileStore, Record, Stamp};
+use crate::tokens::exchange::Exchange;
+use crate::tokens::handle::{Ask, KeeperHandle, RefreshError, Renewal};
+use crate::tokens::renewal::{Cause, Unsaved};
+use crate::tokens::schedule::{self, Jitter, Retry};
+use crate::tokens::status::{Facts, Outcome, Stored, Tally};
+use crate::tokens::token::{AccessToken, Lifetime, Moment};
+use crate::tokens::vault::Vault;
+use crate::tokens::view::{Absence, Hooks, Subject, TokenView};
+
+/// Makes the keeper of one grant, or of the client token, and the task it lives in.
+///
+/// - `store`: where user grants rest. The client token never touches it.
+/// - The future ends after [`KeeperHandle::stop`], or when every handle is gone. Dropping it
+///   earlier is a crash: safe for what is stored, but an exchange on its way is lost.
+pub(crate) fn keeper<E: Exchange>(
+    subject: Subject,
+    store: Option<Arc<FileStore>>,
+    exchange: Arc<E>,
+    clock: Arc<dyn Clock>,
+    policy: Tokens,
+    hooks: Hooks,
+) -> (KeeperHandle, impl Future<Output = ()> + Send) {
+    let (asks, commands) = mpsc::channel(WAITING);
+    let (facts, shown) = watch::channel(Facts {
+        serial: 0,
+        life: None,
+        next_try: None,
+        absence: subject.first_absence(),
+        dead: None,
+        renewing: false,
+        stored: None,
+        tally: Tally::default(),
+        last_error: None,
+        last_renewal: None,
+        unsaved: false,
+    });
+    let vault = match &subject {
+        Subject::User { grant, .. } => store.map(|store| Vault::new(store, grant.clone())),
+        Subject::Client => None,
+    };
+    let handle = KeeperHandle {
+        asks,
+        facts: shown,
+        subject: Arc::new(subject.clone()),
+        clock: Arc::clone(&clock),
+    };
+    let keeper = Keeper {
+        vault,
+        exchange,
+        clock,
+        policy,
+        hooks,
+        commands,
+        facts,
+        serial: 0,
+        held: None,
+        record: None,
+        absence: subject.first_absence(),
+        dead: None,
+        stamp: None,
+        wanted: matches!(subject, Subject::User { .. }),
+        renewing: false,
+        shown_live: false,
+        retry: Retry::default(),
+        last_forced: None,
+        unsaved: None,
+        tally: Tally::default(),
+        last_error: None,
+        last_renewal: None,
+        subject,
+    };
+    (handle, keeper.run())
+}
+
+/// All that the task owns.
+pub(super) struct Keeper<E> {
+    pub(super) subject: Subject,
+    pub(super) vault: Option<Vault>,
+    pub(super) exchange: Arc<E>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) policy: Tokens,
+    pub(super) hooks: Hooks,
+    commands: mpsc::Receiver<Ask>,
+    facts: watch::Sender<Facts>,
+    /// Counts the tokens published by this process; never falls, whatever the store's count does.
+    pub(super) serial: u64,
+    /// The latest access token, living or not.
+    pub(super) held: Option<Held>,
+    /// The record it came with, for user grants.
+    pub(super) record: Option<Record>,
+    pub(super) absence: Absence,
+    pub(super) dead: Option<String>,
+    /// The stored record that was last looked at.
+    pub(super) stamp: Option<Stamp>,
+    /// Whether anybody needs the token.
+    wanted: bool,
+    pub(super) renewing: bool,
+    shown_live: bool,
+    pub(super) retry: Retry,
+    last_forced: Option<Duration>,
+    pub(super) unsaved: Option<Unsaved>,
+    pub(super) tally: Tally,
+    pub(super) last_error: Option<(SystemTime, Outcome, String)>,
+    last_renewal: Option<SystemTime>,
+}
+
+pub(super) struct Held {
+    access: AccessToken,
+    pub(super) life: Lifetime,
+    /// When it should be renewed, by the boot clock.
+    due: Duration,
+    /// Wise refused it before its time and no better one came: due at once.
+    pub(super) suspect: bool,
+}
+
+impl<E: Exchange> Keeper<E> {
+    async fn run(mut self) {
+        self.look().await;
+        self.publish();
+        // The tick also notices what a sleep does not: a suspended machine, a moved test clock.
+        let mut looks = time::interval(LOOK);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let stopped = loop {
+            if self.shown_live && !self.is_live() {
+                self.publish();
+            }
+            self.save_if_due().await;
+            if self.is_due() {
+                self.renew(Cause::Due).await;
+                continue;
+            }
+            let nap = self.nap();
+            tokio::select! {
+                ask = self.commands.recv() => match ask {
+                    Some(Ask::Stop { reply }) => break Some(reply),
+                    Some(ask) => self.obey(ask).await,
+                    None => break None,
+                },
+                _ = looks.tick() => self.look().await,
+                () = time::sleep(nap) => {}
+            }
+        };
+        self.save_now().await;
+        drop(stopped);
+    }
+
+    async fn obey(&mut self, ask: Ask) {
+        match ask {
+            // Whoever asked has left; others ask for themselves.
+            Ask::Refused { reply, .. } if reply.is_closed() => {}
+            Ask::Refused { seen, reply } => {
+                let _ = reply.send(self.renew_refused(seen).await);
+            }
+            Ask::Refresh { seen, reply } => {
+                let _ = reply.send(self.renew_asked(seen).await);
+            }
+            Ask::Wake { reply } => {
+                self.wanted = true;
+                if self.is_due() {
+                    self.renew(Cause::Due).await;
+                }
+                let _ = reply.send(());
+            }
+            Ask::Nudge => {
+                self.retry = Retry::default();
+            }
+            Ask::Stop { .. } => {}
+        }
+    }
+
+    async fn renew_refused(&mut self, seen: u64) -> Renewal {
+        if self.serial > seen {
+            return Renewal::Newer;
+        }
+        self.look().await;
+        if self.serial > seen {
+            return Renewal::Newer;
+        }
+        let now = self.clock.boot();
+        let too_soon = self
+            .last_forced
+            .is_some_and(|last| now < last + self.policy.forced_interval);
+        if too_soon || self.retry.binds(now) || !self.is_renewable() {
+            return Renewal::NotRenewed;
+        }
+        self.last_forced = Some(now);
+        self.renew(Cause::Forced).await;
+        if self.serial > seen {
+            return Renewal::Newer;
+        }
+        // The token is no good: keep trying, as if it had come to its end.
+        if let Some(held) = &mut self.held {
+            held.suspect = true;
+        }
+        Renewal::NotRenewed
+    }
+
+    async fn renew_asked(&mut self, seen: u64) -> Result<u64, RefreshError> {
+        if self.serial > seen {
+            return Ok(self.serial);
+        }
+        self.look().await;
+        if self.serial > seen {
+            return Ok(self.serial);
+        }
+        if let Some(reason) = &self.dead {
+            return Err(RefreshError::Dead(reason.clone()));
+        }
+        self.wanted = true;
+        if !self.is_renewable() {
+            return Err(RefreshError::Absent(self.absence));
+        }
+        let result = self.renew(Cause::Asked).await;
+        if matches!(result, Outcome::Renewed | Outcome::Adopted) {
+            return Ok(self.serial);
+        }
+        if let Some(reason) = &self.dead {
+            return Err(RefreshError::Dead(reason.clone()));
+        }
+        let text = self
+            .last_error
+            .as_ref()
+            .map(|(_, _, text)| text.clone())
+            .unwrap_or_default();
+        Err(RefreshError::Failed { result, text })
+    }
+
+    /// Puts a new token in the place of the old one. Whoever calls this has made it durable.
+    pub(super) fn install(
+        &mut self,
+        access: AccessToken,
+        life: Lifetime,
+        serial: u64,
+        record: Option<Record>,
+    ) {
+        let due = schedule::renewal_due(&life, self.policy.renew_at, Jitter::random());
+        self.held = Some(Held {
+            access,
+            life,
+            due,
+            suspect: false,
+        });
+        self.serial = serial;
+        self.record = record;
+        self.retry = Retry::default();
+        self.last_renewal = Some(life.issued);
+    }
+
+    /// Tells the surroundings and the status readers.
+    pub(super) fn publish(&mut self) {
+        self.shown_live = self.is_live();
+        let view = match (&self.dead, &self.held) {
+            (Some(reason), _) => TokenView::Dead {
+                reason: reason.clone(),
+            },
+            (None, Some(held)) if self.shown_live => TokenView::Live {
+                authorization: held.access.authorization().clone(),
+                generation: self.serial,
+                ends: held.life.ends,
+                renewing: self.renewing,
+            },
+            (None, held) => TokenView::Absent {
+                reason: if held.is_some() {
+                    Absence::Expired
+                } else {
+                    self.absence
+                },
+                renewing: self.renewing,
+            },
+        };
+        // The view first: who learns of a generation from the facts must find its token there.
+        (self.hooks.publish)(view);
+        self.facts.send_replace(Facts {
+            serial: self.serial,
+            life: self.held.as_ref().map(|held| held.life),
+            next_try: self.next_due(),
+            absence: self.absence,
+            dead: self.dead.clone(),
+            renewing: self.renewing,
+            stored: self.record.as_ref().map(|record| Stored {
+                profile: record.profile.as_ref().map(ToString::to_string),
+                user: record.user.clone(),
+                refresh_expires: record.refresh_expires,
+            }),
+            tally: self.tally,
+            last_error: self.last_error.clone(),
+            last_renewal: self.last_renewal,
+            unsaved: self.unsaved.is_some(),
+        });
+    }
+
+    pub(super) fn is_live(&self) -> bool {
+        !self.left().is_zero()
+    }
+
+    /// What is left of the token's life; nothing if there is none.
+    pub(super) fn left(&self) -> Duration {
+        let boot = self.clock.boot();
+        self.held
+            .as_ref()
+            .map_or(Duration::ZERO, |held| held.life.left(boot))
+    }
+
+    /// Whether there is anything an exchange could be made with.
+    fn is_renewable(&self) -> bool {
+        match self.subject {
+            Subject::User { .. } => self.record.is_some() && self.dead.is_none(),
+            Subject::Client => true,
+        }
+    }
+
+    fn is_due(&self) -> bool {
+        self.next_due().is_some_and(|due| due <= self.clock.boot())
+    }
+
+    /// When the keeper will act by itself, by the boot clock.
+    fn next_due(&self) -> Option<Duration> {
+        if !self.wanted || !self.is_renewable() {
+            return None;
+        }
+        let due = match &self.held {
+            Some(held) if !held.suspect => held.due,
+            _ => Duration::ZERO,
+        };
+        Some(self.retry.not_before(due))
+    }
+
+    /// Until the next thing that the clock alone brings about.
+    fn nap(&self) -> Duration {
+        let now = self.clock.boot();
+        let end = self.shown_live.then(|| now + self.left());
+        let save = self.unsaved.as_ref().map(|unsaved| unsaved.next_try);
+        [self.next_due(), end, save]
+            .into_iter()
+            .flatten()
+            .min()
+            .map_or(LOOK, |next| next.saturating_sub(now).clamp(TICK, LOOK))
+    }
+}
+
+impl Subject {
+    /// For logs.
+    pub(super) fn name(&self) -> &str {
+        match self {
+            Self::User { grant, .. } => grant,
+            Self::Client => "(client)",
+        }
+    }
+
+    fn first_absence(&self) -> Absence {
+        match self {
+            Self::User { .. } => Absence::NeverLoggedIn,
+            Self::Client => Absence::NotFetched,
+        }
+    }
+}
+
+/// How often the store is looked at for what other processes did.
+const LOOK: Duration = Duration::from_millis(500);
+/// The finest a timer is.
+const TICK: Duration = Duration::from_millis(1);
+/// Questions that may wait; more wait to be asked.
+const WAITING: usize = 256;

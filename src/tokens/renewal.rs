@@ -1,0 +1,408 @@
+//! One renewal, from the gate to the publication.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time;
+
+use crate::credentials::{Record, StoreError};
+use crate::tokens::exchange::{ErrorCode, Exchange, ExchangeError, Garbled, GrantRequest};
+use crate::tokens::keeper::Keeper;
+use crate::tokens::schedule::Jitter;
+use crate::tokens::status::Outcome;
+use crate::tokens::token::{ClientToken, Moment, UserTokens};
+use crate::tokens::vault::{Hold, Vault};
+use crate::tokens::view::{Absence, Subject};
+use crate::wise::wire::TokenAnswer;
+
+/// Why a renewal is made.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Cause {
+    /// The schedule.
+    Due,
+    /// A 401.
+    Forced,
+    /// An operator.
+    Asked,
+}
+
+/// Tokens that Wise has given and the store has not taken.
+pub(super) struct Unsaved {
+    /// Kept, so that no other process spends the refresh token that this answer replaced. `None`
+    /// where the store was in no state to be locked.
+    hold: Option<Hold>,
+    /// By the boot clock.
+    pub(super) next_try: Duration,
+}
+
+/// Why a renewal brought no token.
+struct Failure {
+    outcome: Outcome,
+    text: String,
+    asked: Option<Duration>,
+}
+
+impl<E: Exchange> Keeper<E> {
+    /// Makes one renewal and publishes what came of it.
+    ///
+    /// The gate (`renewing`) is closed first, since the exchange kills the old token: new requests
+    /// wait, and those under way get a moment to be answered. It stays open on retries after a
+    /// failure to even reach the token endpoint, so that an outage there does not slow requests
+    /// that the living token still serves.
+    pub(super) async fn renew(&mut self, cause: Cause) -> Outcome {
+        let unreachable = self.retry.is_running()
+            && self
+                .last_error
+                .as_ref()
+                .is_some_and(|(_, outcome, _)| *outcome == Outcome::Unreachable);
+        self.renewing = !(unreachable && self.is_live());
+        self.publish();
+        if self.renewing && self.is_live() && cause != Cause::Forced {
+            self.quiet().await;
+        }
+        let done = match self.subject {
+            Subject::User { .. } => self.renew_user(cause).await,
+            Subject::Client => self.renew_client().await,
+        };
+        self.renewing = false;
+        let outcome = match done {
+            Ok(outcome) => outcome,
+            Err(failure) => self.fail(failure),
+        };
+        // Adoptions were counted where they happened.
+        if outcome != Outcome::Adopted {
+            self.tally.count(outcome);
+        }
+        self.publish();
+        outcome
+    }
+
+    /// Saves what could not be saved, if it is time to try again.
+    pub(super) async fn save_if_due(&mut self) {
+        let now = self.clock.boot();
+        if self
+            .unsaved
+            .as_ref()
+            .is_some_and(|unsaved| unsaved.next_try <= now)
+        {
+            self.save_now().await;
+        }
+    }
+
+    /// Saves what could not be saved, if there is anything.
+    pub(super) async fn save_now(&mut self) {
+        let (Some(vault), Some(unsaved)) = (self.vault.clone(), self.unsaved.take()) else {
+            return;
+        };
+        let hold = match unsaved.hold {
+            Some(hold) => Some(hold),
+            None => vault.lock(Duration::ZERO).await.ok(),
+        };
+        let saved = match (&hold, self.record.clone()) {
+            (Some(hold), Some(own)) => match hold.load().await {
+                // A login in the meantime is the better record.
+                Ok(Some(found)) if found.supersedes(&own) => {
+                    self.take_in(Some(found));
+                    return;
+                }
+                _ => hold.save(&own).await.is_ok(),
+            },
+            _ => false,
+        };
+        if saved {
+            tracing::info!(
+                grant = self.subject.name(),
+                "the store takes writes again; the newest tokens are safe"
+            );
+        } else {
+            let next_try = self.clock.boot() + SAVE_AGAIN;
+            self.unsaved = Some(Unsaved { hold, next_try });
+        }
+        self.publish();
+    }
+
+    async fn renew_user(&mut self, cause: Cause) -> Result<Outcome, Failure> {
+        let Some(vault) = self.vault.clone() else {
+            return Err(Failure::plain(
+                Outcome::StoreFailed,
+                "this grant has no store",
+            ));
+        };
+        let pressed = self.is_pressed(cause);
+        let hold = self.hold(&vault, pressed).await?;
+        if let Some(hold) = &hold {
+            match hold.load().await {
+                Ok(found) => {
+                    if self.take_in(found) {
+                        return Ok(Outcome::Adopted);
+                    }
+                }
+                Err(error) if !pressed => return Err(error.into()),
+                Err(_) => {}
+            }
+            // With time in hand, better to keep the old token than to hold the next refresh token
+            // in memory alone.
+            match hold.probe().await {
+                Err(error) if !pressed => return Err(error.into()),
+                _ => {}
+            }
+        }
+        let Some(own) = self.record.clone() else {
+            return Err(Failure::plain(
+                Outcome::StoreFailed,
+                "the stored grant was removed or replaced by one that is not ours",
+            ));
+        };
+        let asked = Moment::now(self.clock.as_ref());
+        let request = GrantRequest::RefreshToken(own.refresh_token.clone());
+        let tokens = match self.exchanged(request).await {
+            Ok(answer) => UserTokens::next(&answer, asked, &own)?,
+            Err(ExchangeError::InvalidGrant { status }) => {
+                return self.refused_for_good(&vault, status).await;
+            }
+            Err(error) => return Err(error.into()),
+        };
+        let serial = self.serial + 1;
+        let next = tokens.succeed(&own, serial.max(own.generation + 1));
+        // Sealed before seen. If the store does not take it, the old token is dead all the same:
+        // holding the new one back would be an outage and make nothing safer.
+        self.unsaved = self.keep(&vault, hold, &next).await;
+        self.install(tokens.access, tokens.life, serial, Some(next));
+        Ok(Outcome::Renewed)
+    }
+
+    async fn renew_client(&mut self) -> Result<Outcome, Failure> {
+        let asked = Moment::now(self.clock.as_ref());
+        let answer = match self.exchanged(GrantRequest::ClientCredentials).await {
+            // There is no grant here that could end.
+            Err(ExchangeError::InvalidGrant { status }) => Err(ExchangeError::Refused {
+                status,
+                error: ErrorCode::read("invalid_grant"),
+            })?,
+            answer => answer?,
+        };
+        let token = ClientToken::new(&answer, asked)?;
+        self.install(token.access, token.life, self.serial + 1, None);
+        Ok(Outcome::Renewed)
+    }
+
+    /// The cross-process lock; without it only where the store is beyond locking and we must.
+    async fn hold(&mut self, vault: &Vault, pressed: bool) -> Result<Option<Hold>, Failure> {
+        if let Some(Unsaved {
+            hold: Some(hold), ..
+        }) = &self.unsaved
+        {
+            return Ok(Some(hold.share()));
+        }
+        let vault = vault.clone();
+        match self
+            .lapsing(async move { vault.lock(LOCK_WAIT).await })
+            .await
+        {
+            Ok(hold) => Ok(Some(hold)),
+            Err(error @ StoreError::Busy { .. }) => Err(error.into()),
+            Err(_) if pressed => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// `invalid_grant`: another process may have been faster without us seeing its lock. If the
+    /// store says nothing newer, the grant is over.
+    async fn refused_for_good(&mut self, vault: &Vault, status: u16) -> Result<Outcome, Failure> {
+        if let Ok(found) = vault.load().await
+            && self.take_in(found)
+        {
+            return Ok(Outcome::Adopted);
+        }
+        let lost = self
+            .last_error
+            .as_ref()
+            .is_some_and(|(_, last, _)| *last == Outcome::AnswerLost && self.retry.is_running());
+        let cause = if lost {
+            "the answer to the last renewal was lost on the way, and Wise does not accept the \
+             refresh token twice"
+        } else {
+            "Wise no longer accepts the refresh token"
+        };
+        let reason = format!(
+            "{cause} (invalid_grant, status {status}); run: wise-auth-proxy login --grant {}",
+            self.subject.name()
+        );
+        tracing::error!(grant = self.subject.name(), "{reason}");
+        self.dead = Some(reason.clone());
+        self.unsaved = None;
+        Err(Failure {
+            outcome: Outcome::InvalidGrant,
+            text: reason,
+            asked: None,
+        })
+    }
+
+    /// Makes a record durable. Returns what is to be tried again later if that fails.
+    async fn keep(&mut self, vault: &Vault, hold: Option<Hold>, next: &Record) -> Option<Unsaved> {
+        let mut hold = hold;
+        let mut waits = HOLD_BACK.into_iter();
+        loop {
+            if hold.is_none() {
+                hold = vault.lock(Duration::ZERO).await.ok();
+            }
+            let error = match &hold {
+                Some(hold) => match hold.save(next).await {
+                    Ok(()) => return None,
+                    Err(error) => error.to_string(),
+                },
+                None => "the store cannot be locked".to_owned(),
+            };
+            if let Some(wait) = waits.next() {
+                time::sleep(wait).await;
+                continue;
+            }
+            tracing::error!(
+                grant = self.subject.name(),
+                "the newest tokens are in memory only: {error}"
+            );
+            self.tally.count(Outcome::StoreFailed);
+            self.last_error = Some((self.clock.wall(), Outcome::StoreFailed, error));
+            return Some(Unsaved {
+                hold,
+                next_try: self.clock.boot() + SAVE_AGAIN,
+            });
+        }
+    }
+
+    /// One exchange, bounded in time. A token that ends meanwhile is withdrawn meanwhile.
+    async fn exchanged(&mut self, request: GrantRequest) -> Result<TokenAnswer, ExchangeError> {
+        let exchange = Arc::clone(&self.exchange);
+        let limit = self.policy.exchange_timeout;
+        self.lapsing(async move {
+            time::timeout(limit, exchange.exchange(request))
+                .await
+                .unwrap_or_else(|_| {
+                    Err(ExchangeError::AnswerLost(format!(
+                        "no answer within {} s",
+                        limit.as_secs_f32()
+                    )))
+                })
+        })
+        .await
+    }
+
+    /// Runs `work` to its end and publishes the end of the token's life if that comes first.
+    async fn lapsing<T>(&mut self, work: impl Future<Output = T>) -> T {
+        let mut work = std::pin::pin!(work);
+        while self.is_live() {
+            let left = self.left();
+            tokio::select! {
+                done = &mut work => return done,
+                () = time::sleep(left.min(GLANCE_AT_CLOCK)) => if !self.is_live() { self.publish() },
+            }
+        }
+        work.await
+    }
+
+    /// Waits a moment for requests that left with the token that is about to die.
+    async fn quiet(&mut self) {
+        let end = time::Instant::now() + self.policy.quiet.min(self.left());
+        while (self.hooks.unanswered)() > 0 && time::Instant::now() < end {
+            time::sleep(GLANCE).await;
+        }
+    }
+
+    fn fail(&mut self, failure: Failure) -> Outcome {
+        let Failure {
+            outcome,
+            text,
+            asked,
+        } = failure;
+        let now = self.clock.boot();
+        let mistaken = matches!(outcome, Outcome::InvalidClient | Outcome::Refused);
+        let left = self.left();
+        let delay = if mistaken {
+            self.retry.refused(now, Jitter::random())
+        } else {
+            self.retry.failed(now, left, asked, Jitter::random())
+        };
+        let renewable = self.record.is_some() || matches!(self.subject, Subject::Client);
+        if self.held.is_none() && renewable {
+            self.absence = if mistaken {
+                Absence::ClientRefused
+            } else if outcome == Outcome::StoreFailed {
+                Absence::StoreUnreadable
+            } else {
+                Absence::EndpointUnreachable
+            };
+        }
+        tracing::warn!(
+            grant = self.subject.name(),
+            result = outcome.name(),
+            retry_ms = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX),
+            "no new token: {text}"
+        );
+        self.last_error = Some((self.clock.wall(), outcome, text));
+        outcome
+    }
+
+    /// Whether there is no time left to wait for a store in trouble.
+    fn is_pressed(&self, cause: Cause) -> bool {
+        let little = self
+            .held
+            .as_ref()
+            .is_none_or(|held| held.suspect || self.left() < held.life.length / 10);
+        cause == Cause::Forced || little
+    }
+}
+
+impl Failure {
+    fn plain(outcome: Outcome, text: &str) -> Self {
+        Self {
+            outcome,
+            text: text.to_owned(),
+            asked: None,
+        }
+    }
+}
+
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Self {
+        Self::plain(Outcome::StoreFailed, &error.to_string())
+    }
+}
+
+impl From<Garbled> for Failure {
+    fn from(why: Garbled) -> Self {
+        ExchangeError::Garbled(why).into()
+    }
+}
+
+impl From<ExchangeError> for Failure {
+    fn from(error: ExchangeError) -> Self {
+        let text = error.to_string();
+        let (outcome, asked) = match error {
+            ExchangeError::NotSent(_) => (Outcome::Unreachable, None),
+            ExchangeError::AnswerLost(_) => (Outcome::AnswerLost, None),
+            ExchangeError::InvalidGrant { .. } => (Outcome::InvalidGrant, None),
+            ExchangeError::InvalidClient { .. } => (Outcome::InvalidClient, None),
+            ExchangeError::Refused { .. } => (Outcome::Refused, None),
+            ExchangeError::Throttled { retry_after } => (Outcome::Throttled, retry_after),
+            ExchangeError::ServerTrouble { retry_after, .. } => (Outcome::ServerError, retry_after),
+            ExchangeError::Garbled(_) => (Outcome::Garbled, None),
+        };
+        Self {
+            outcome,
+            text,
+            asked,
+        }
+    }
+}
+
+/// Another process may be in the middle of a slow exchange; a dead one does not hold a lock.
+const LOCK_WAIT: Duration = Duration::from_secs(10);
+/// Pauses between the first tries to save, while the new token is held back.
+const HOLD_BACK: [Duration; 2] = [Duration::from_millis(50), Duration::from_millis(200)];
+/// Between later tries.
+const SAVE_AGAIN: Duration = Duration::from_secs(1);
+/// A suspended machine's timers stand still while its tokens grow older.
+const GLANCE_AT_CLOCK: Duration = Duration::from_millis(500);
+/// Between two looks at the requests that have no answer yet.
+const GLANCE: Duration = Duration::from_millis(5);

@@ -1,0 +1,296 @@
+use std::fs;
+
+use super::*;
+use crate::tokens::Garbled;
+
+#[tokio::test(start_paused = true)]
+async fn with_the_endpoint_down_the_token_serves_to_its_last_second_and_never_beyond() {
+    let (house, mut proxy) = House::serving(Rotate::Always).await;
+    house.wise.take_down();
+    let life = Duration::from_secs(u64::try_from(LIFE).unwrap());
+    let begun = *house.wise.tries().first().unwrap();
+
+    proxy.until_absent(Absence::Expired).await;
+
+    let served = begun.elapsed();
+    assert!(served <= life + Duration::from_millis(50), "{served:?}");
+    assert!(served + secs(1) >= life, "{served:?}");
+    for view in proxy.views() {
+        if let TokenView::Live { ends, .. } = view {
+            assert!(ends <= secs(1_000) + life);
+        }
+    }
+
+    house.wise.mend();
+    let mended = Instant::now();
+    proxy.until_live(2).await;
+    assert!(mended.elapsed() < secs(35), "{:?}", mended.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn tries_become_denser_towards_the_end_and_never_hammer() {
+    let (house, mut proxy) = House::serving(Rotate::Always).await;
+    house.wise.take_down();
+    proxy.until_absent(Absence::Expired).await;
+    time::sleep(secs(300)).await;
+
+    let tries = house.wise.tries();
+    let life = Duration::from_secs(u64::try_from(LIFE).unwrap());
+    let end = tries[0] + life;
+    let gaps = |from: Instant, to: Instant| -> Vec<Duration> {
+        tries
+            .windows(2)
+            .filter(|pair| pair[0] >= from && pair[1] <= to)
+            .map(|pair| pair[1] - pair[0])
+            .collect()
+    };
+    let longest = |gaps: &[Duration]| *gaps.iter().max().unwrap();
+    let early = gaps(end - secs(550), end - secs(240));
+    let late = gaps(end - secs(30), end);
+    assert!(longest(&early) > secs(40), "{early:?}");
+    assert!(longest(&late) < secs(10), "{late:?}");
+    for pair in tries.windows(2).skip(1) {
+        assert!(pair[1] - pair[0] >= secs(1), "at most one a second");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_outage_of_the_endpoint_does_not_hold_up_requests_again_and_again() {
+    let (house, mut proxy) = House::serving(Rotate::Always).await;
+    house.wise.take_down();
+    while house.wise.tries().len() < 6 {
+        house.wise.arrived.notified().await;
+    }
+    house.wise.mend();
+    proxy.until_live(2).await;
+    let closed = proxy
+        .views()
+        .iter()
+        .filter(|view| matches!(view, TokenView::Live { renewing: true, .. }))
+        .count();
+    assert_eq!(closed, 1, "only the first try closes the gate");
+}
+
+#[tokio::test(start_paused = true)]
+async fn retry_after_is_honoured_even_by_forced_renewals() {
+    let (house, mut proxy) = House::serving(Rotate::Always).await;
+    house.wise.plan([Fault::Says(ExchangeError::Throttled {
+        retry_after: Some(secs(100)),
+    })]);
+    assert_eq!(proxy.handle.refused(1).await, Renewal::NotRenewed);
+    let throttled = Instant::now();
+
+    time::sleep(secs(50)).await;
+    assert_eq!(proxy.handle.refused(1).await, Renewal::NotRenewed);
+    proxy.until_live(2).await;
+
+    assert!(
+        throttled.elapsed() >= secs(100),
+        "{:?}",
+        throttled.elapsed()
+    );
+    assert!(throttled.elapsed() < secs(102), "{:?}", throttled.elapsed());
+    assert_eq!(house.wise.tries().len(), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refused_client_is_a_mistake_to_mend_and_not_the_end_of_the_grant() {
+    let (house, mut proxy) = House::serving(Rotate::Always).await;
+    house
+        .wise
+        .plan((0..1_000).map(|_| Fault::Says(ExchangeError::answered(401, None, None))));
+    while house.wise.tries().len() < 6 {
+        house.wise.arrived.notified().await;
+    }
+    let tries = house.wise.tries();
+    for pair in tries.windows(2).skip(1) {
+        assert!(pair[1] - pair[0] >= secs(24), "{:?}", pair[1] - pair[0]);
+    }
+    assert_eq!(proxy.authorization().unwrap(), house.wise.bearer());
+    let error = proxy.handle.status().last_error.unwrap();
+    assert_eq!(error.result, "invalid_client");
+    assert!(error.text.contains("oauth.client_secret"), "{}", error.text);
+
+    house.wise.mend();
+    let mended = Instant::now();
+    proxy.handle.nudge().await;
+    proxy.until_live(2).await;
+    assert!(mended.elapsed() < secs(1), "a reload makes it due at once");
+}
+
+#[tokio::test(start_paused = true)]
+async fn unusable_answers_never_replace_a_token() {
+    for (fault, word) in [
+        (Fault::Access("a\r\nx-evil: 1"), "characters"),
+        (Fault::Access("two words"), "characters"),
+        (Fault::Access(""), "empty"),
+        (
+            Fault::Says(ExchangeError::Garbled(Garbled::NotJson)),
+            "not JSON",
+        ),
+        (
+            Fault::Says(ExchangeError::answered(307, None, None)),
+            "redirect",
+        ),
+    ] {
+        let (house, mut proxy) = House::serving(Rotate::Grace).await;
+        house.wise.plan([fault]);
+        while proxy.handle.status().refreshes.of(Outcome::Garbled) == 0 {
+            proxy.view.changed().await.unwrap();
+        }
+        assert_eq!(proxy.authorization().unwrap(), "Bearer access-1");
+        let text = proxy.handle.status().last_error.unwrap().text;
+        assert!(text.contains(word), "{text}");
+        assert!(!text.contains("evil"), "{text}");
+        proxy.until_live(2).await;
+        assert_eq!(proxy.authorization().unwrap(), house.wise.bearer());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn odd_lifetimes_neither_stop_the_service_nor_hammer_the_endpoint() {
+    for odd in [Some(0), Some(-5), Some(i64::MIN), Some(1)] {
+        let (house, mut proxy) = House::serving(Rotate::Always).await;
+        house.wise.plan((0..10_000).map(|_| Fault::ExpiresIn(odd)));
+        proxy.handle.refresh().await.unwrap();
+        let before = house.wise.minted();
+        time::sleep(secs(8)).await;
+        let made = house.wise.minted() - before;
+        assert!((4..=9).contains(&made), "{odd:?}: {made} in 8 s");
+        house.wise.mend();
+        let generation = house.wise.minted() + 1;
+        proxy.until_live(generation).await;
+    }
+    for (odd, bound) in [(Some(i64::MAX), 24 * 3_600), (None, 3_600)] {
+        let (house, proxy) = House::serving(Rotate::Always).await;
+        house.wise.plan([Fault::ExpiresIn(odd)]);
+        proxy.handle.refresh().await.unwrap();
+        let left = proxy.handle.status().seconds_left.unwrap();
+        assert!(left <= bound && left > bound - 5, "{odd:?}: {left}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wall_clock_set_while_running_changes_nothing() {
+    let (house, mut proxy) = House::serving(Rotate::Always).await;
+    for (generation, shift) in [(2, 40_000_i64), (3, -90_000), (4, 1_000_000)] {
+        house.clock.shift_wall(|wall| {
+            let by = secs(shift.unsigned_abs());
+            if shift > 0 { wall + by } else { wall - by }
+        });
+        let before = *house.wise.tries().last().unwrap();
+        proxy.until_live(generation).await;
+        let gap = *house.wise.tries().last().unwrap() - before;
+        assert!((secs(560)..secs(640)).contains(&gap), "{gap:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wall_clock_that_was_wrong_at_a_restart_costs_a_renewal_at_most() {
+    for (forward, by) in [(true, 50_000), (false, 50_000)] {
+        let (mut house, proxy) = House::serving(Rotate::Always).await;
+        proxy.handle.stop().await;
+        house.clock.shift_wall(|wall| {
+            if forward {
+                wall + secs(by)
+            } else {
+                wall - secs(by)
+            }
+        });
+
+        let mut again = house.start();
+
+        let view = again.until_live(if forward { 2 } else { 1 }).await;
+        let TokenView::Live { ends, .. } = view else {
+            panic!("{view:?}")
+        };
+        let life = Duration::from_secs(u64::try_from(LIFE).unwrap());
+        assert!(
+            ends <= house.clock.boot() + life,
+            "no more than a whole life"
+        );
+        assert_eq!(house.wise.minted(), if forward { 2 } else { 1 });
+    }
+}
+
+/// A store that takes no writes: a file stands where its directory was.
+fn break_store(house: &House) {
+    fs::rename(house.state(), house.dir.path().join("away")).unwrap();
+    fs::write(house.state(), "in the way").unwrap();
+}
+
+fn mend_store(house: &House) {
+    fs::remove_file(house.state()).unwrap();
+    fs::rename(house.dir.path().join("away"), house.state()).unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn with_time_in_hand_a_broken_store_postpones_the_renewal() {
+    let (house, mut proxy) = House::serving(Rotate::Always).await;
+    break_store(&house);
+    while proxy.handle.status().refreshes.of(Outcome::StoreFailed) < 3 {
+        proxy.view.changed().await.unwrap();
+    }
+    assert_eq!(
+        house.wise.minted(),
+        1,
+        "the only refresh token stays on disk"
+    );
+    assert_eq!(proxy.authorization().unwrap(), house.wise.bearer());
+
+    mend_store(&house);
+    proxy.until_live(2).await;
+    assert_eq!(house.on_disk().unwrap().generation, 2);
+    assert!(!proxy.handle.status().unsaved);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_stays_broken_does_not_stop_the_service_and_is_caught_up_later() {
+    let (house, mut proxy) = House::serving(Rotate::Always).await;
+    break_store(&house);
+
+    proxy.until_live(2).await;
+    assert_eq!(proxy.authorization().unwrap(), house.wise.bearer());
+    assert!(proxy.handle.status().unsaved, "loudly");
+    proxy.until_live(3).await;
+    let seen: Vec<TokenView> = proxy.views();
+    assert!(
+        seen.iter()
+            .all(|view| matches!(view, TokenView::Live { .. })),
+        "not a moment without a token: {seen:?}"
+    );
+
+    mend_store(&house);
+    while proxy.handle.status().unsaved {
+        proxy.view.changed().await.unwrap();
+    }
+    let stored = house.on_disk().unwrap();
+    assert_eq!(stored.generation, 3);
+    assert_eq!(
+        stored.access_token.bearer().unwrap().to_str().unwrap(),
+        house.wise.bearer()
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_corrupt_store_is_reported_left_alone_and_healed_by_a_login() {
+    let (mut house, proxy) = House::serving(Rotate::Always).await;
+    proxy.handle.stop().await;
+    let path = house.state().join("main.grant");
+    let mut bytes = fs::read(&path).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::write(&path, &bytes).unwrap();
+
+    let mut again = house.start();
+    again.until_absent(Absence::StoreUnreadable).await;
+    time::sleep(secs(100)).await;
+    assert_eq!(fs::read(&path).unwrap(), bytes, "never overwritten");
+    let error = again.handle.status().last_error.unwrap();
+    assert!(error.text.contains("damaged"), "{}", error.text);
+
+    let enrolled = house.login().await.ok().unwrap();
+    again.until_live(1).await;
+    assert_eq!(again.authorization().unwrap(), house.wise.bearer());
+    assert_eq!(fs::read(enrolled.set_aside.unwrap()).unwrap(), bytes);
+}

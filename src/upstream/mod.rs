@@ -1,0 +1,17 @@
+//! The way to Wise: endpoints, dialling, one connection pool per worker, and the token endpoint.
+//!
+//! This room never chooses a credential and never sends anything twice; it says precisely whether
+//! a request has left, so that the room above can decide.
+
+mod dial;
+mod endpoint;
+mod io;
+mod pool;
+mod resolve;
+mod token_endpoint;
+mod via;
+
+pub(crate) use dial::DialError;
+pub(crate) use endpoint::{Endpoint, EndpointError};
+pub(crate) use pool::{AcquireError, Lease, Local, Pool, SendError};
+pub(crate) use token_endpoint::{Aim, TokenEndpoint};

@@ -1,0 +1,563 @@
+//! One worker's connections to one endpoint.
+//!
+//! Lives on the worker's thread: `Rc` and `RefCell`, no lock, no atomic. Requests wait in line for
+//! a connection; a connection that comes free and one that was just dialled serve the line alike,
+//! so a slow handshake never holds a request that a free connection could carry.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::error::Error as StdError;
+use std::pin::Pin;
+use std::rc::{Rc, Weak};
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body::Body;
+use hyper::body::Incoming;
+use hyper::client::conn::{http1, http2};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+use crate::config::Upstream;
+use crate::telemetry::meter::Meter;
+use crate::upstream::dial::{DialError, Dialled, dial};
+use crate::upstream::endpoint::Endpoint;
+use crate::upstream::resolve::Resolver;
+
+/// Streams that one HTTP/2 connection carries before another is dialled, whatever Wise allows.
+const STREAMS: usize = 100;
+
+/// No connection for a request.
+#[derive(Clone, Debug, thiserror::Error)]
+pub(crate) enum AcquireError {
+    #[error(transparent)]
+    Dial(#[from] DialError),
+    #[error("all connections are busy and the queue for them is full")]
+    Overloaded,
+}
+
+/// A request failed after it got a connection.
+#[derive(Debug)]
+pub(crate) struct SendError<B> {
+    pub(crate) error: hyper::Error,
+    /// The request, when not a byte of it has left.
+    pub(crate) unsent: Option<Request<B>>,
+}
+
+/// One worker's connections to one endpoint. Cloning shares them.
+pub(crate) struct Pool<B>(Rc<Inner<B>>);
+
+struct Inner<B> {
+    endpoint: Arc<Endpoint>,
+    limits: Limits,
+    resolver: Resolver,
+    meter: Arc<Meter>,
+    state: RefCell<State<B>>,
+}
+
+#[derive(Clone, Debug)]
+struct Limits {
+    connections: usize,
+    waiting: usize,
+    connect: Duration,
+    idle: Duration,
+    age: Duration,
+}
+
+struct State<B> {
+    /// HTTP/1.1 connections without a request, the last used at the end.
+    idle: Vec<Idle<B>>,
+    /// HTTP/2 connections.
+    shared: Vec<Rc<Shared<B>>>,
+    /// Requests without a connection, in order of arrival.
+    line: VecDeque<oneshot::Sender<Result<Lease<B>, DialError>>>,
+    /// Connections that exist, idle or not.
+    open: usize,
+    dialling: usize,
+    /// What ALPN settled on last; `None` before the first connection.
+    http2: Option<bool>,
+    /// Taken out of service: connections end with their request.
+    retired: bool,
+}
+
+struct Idle<B> {
+    sender: http1::SendRequest<B>,
+    born: Instant,
+    since: Instant,
+}
+
+struct Shared<B> {
+    sender: http2::SendRequest<B>,
+    born: Instant,
+    streams: Cell<usize>,
+    /// Streams that Wise allows, as of the connection's last turn.
+    allowed: Rc<Cell<usize>>,
+    /// When the last stream ended.
+    since: Cell<Instant>,
+}
+
+impl<B> Clone for Pool<B> {
+    fn clone(&self) -> Self {
+        Self(Rc::clone(&self.0))
+    }
+}
+
+impl<B> std::fmt::Debug for Pool<B> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Pool")
+            .field("endpoint", &self.0.endpoint)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<B> Pool<B>
+where
+    B: Body<Data = Bytes> + Unpin + 'static,
+    B::Error: Into<Box<dyn StdError + Send + Sync>>,
+{
+    /// An empty pool. Must be used on one thread's local runtime.
+    pub(crate) fn new(endpoint: Arc<Endpoint>, upstream: &Upstream, meter: Arc<Meter>) -> Self {
+        Self(Rc::new(Inner {
+            endpoint,
+            limits: Limits {
+                connections: upstream.max_connections,
+                waiting: upstream.max_waiting,
+                connect: upstream.connect_timeout,
+                idle: upstream.idle_timeout,
+                age: upstream.max_age,
+            },
+            resolver: Resolver::new(upstream.dns_ttl),
+            meter,
+            state: RefCell::new(State {
+                idle: Vec::new(),
+                shared: Vec::new(),
+                line: VecDeque::new(),
+                open: 0,
+                dialling: 0,
+                http2: None,
+                retired: false,
+            }),
+        }))
+    }
+
+    /// Where the connections lead.
+    pub(crate) fn endpoint(&self) -> &Arc<Endpoint> {
+        &self.0.endpoint
+    }
+
+    /// A connection that is ready for a request.
+    ///
+    /// Cancel safe: a connection handed to a dropped future goes to the next in line.
+    pub(crate) async fn acquire(&self) -> Result<Lease<B>, AcquireError> {
+        if let Some(lease) = self.ready() {
+            return Ok(lease);
+        }
+        let turn = {
+            let mut state = self.0.state.borrow_mut();
+            if state.line.len() >= self.0.limits.waiting {
+                return Err(AcquireError::Overloaded);
+            }
+            let (turn, wait) = oneshot::channel();
+            state.line.push_back(turn);
+            wait
+        };
+        self.dial_for_the_line();
+        match tokio::time::timeout(self.0.limits.connect, turn).await {
+            Ok(Ok(outcome)) => Ok(outcome?),
+            // Every connection stayed busy for as long as a new one may take; or the worker ends.
+            Err(_) | Ok(Err(_)) => Err(AcquireError::Overloaded),
+        }
+    }
+
+    /// Closes what has been idle or alive too long. Called every now and then by the worker.
+    pub(crate) fn sweep(&self) {
+        let now = Instant::now();
+        let limits = &self.0.limits;
+        let mut state = self.0.state.borrow_mut();
+        state.idle.retain(|idle| {
+            !idle.sender.is_closed()
+                && now - idle.since < limits.idle
+                && now - idle.born < limits.age
+        });
+        state.shared.retain(|shared| {
+            let quiet = shared.streams.get() == 0 && now - shared.since.get() >= limits.idle;
+            !shared.sender.is_closed() && !quiet && now - shared.born < limits.age
+        });
+    }
+
+    /// Takes the pool out of service: idle connections close now, the others after their request.
+    pub(crate) fn retire(&self) {
+        let mut state = self.0.state.borrow_mut();
+        state.retired = true;
+        state.idle.clear();
+        state.shared.clear();
+    }
+
+    /// A connection that can take a request this very moment.
+    fn ready(&self) -> Option<Lease<B>> {
+        let now = Instant::now();
+        let mut state = self.0.state.borrow_mut();
+        // Whoever waits is served first, or the line would never move under load.
+        if state.http2 == Some(true) {
+            state
+                .line
+                .is_empty()
+                .then(|| self.0.stream(&mut state))
+                .flatten()
+        } else {
+            while let Some(idle) = state.idle.pop() {
+                let fresh =
+                    now - idle.since < self.0.limits.idle && now - idle.born < self.0.limits.age;
+                if fresh && idle.sender.is_ready() {
+                    return Some(self.lease1(idle.sender, idle.born));
+                }
+            }
+            None
+        }
+    }
+
+    fn lease1(&self, sender: http1::SendRequest<B>, born: Instant) -> Lease<B> {
+        Lease(Some(Kind::Http1(Whole {
+            sender,
+            born,
+            pool: Rc::downgrade(&self.0),
+        })))
+    }
+
+    /// Dials as long as somebody waits for whom nobody dials yet.
+    fn dial_for_the_line(&self) {
+        loop {
+            let mut state = self.0.state.borrow_mut();
+            let room = state.open + state.dialling < self.0.limits.connections;
+            // Before the first answer we do not know whether one connection will carry them all.
+            let useful = match state.http2 {
+                Some(false) => state.dialling < state.line.len(),
+                Some(true) => state.dialling * STREAMS < state.line.len(),
+                None => state.dialling == 0 && !state.line.is_empty(),
+            };
+            if !room || !useful {
+                return;
+            }
+            state.dialling += 1;
+            drop(state);
+            let pool = self.clone();
+            // Outlives the request that asked for it: the next one will want the connection too.
+            tokio::task::spawn_local(async move { pool.dial().await });
+        }
+    }
+
+    async fn dial(self) {
+        let inner = &self.0;
+        inner.meter.dials.add(1);
+        let dialled = dial(&inner.endpoint, &inner.resolver, inner.limits.connect).await;
+        let joined = match dialled {
+            Ok(dialled) => self.join(dialled).await,
+            Err(error) => Err(error),
+        };
+        inner.state.borrow_mut().dialling -= 1;
+        match joined {
+            Ok(Some(lease)) => self.offer(lease),
+            Ok(None) => inner.serve_streams(),
+            Err(error) => {
+                inner.meter.dials_failed.add(1);
+                self.fail(&error);
+            }
+        }
+        self.dial_for_the_line();
+    }
+
+    /// Starts HTTP on a new connection. `None`: it is an HTTP/2 connection, now in the pool.
+    async fn join(&self, dialled: Dialled) -> Result<Option<Lease<B>>, DialError> {
+        let inner = &self.0;
+        let host = || inner.endpoint.origin.host.clone();
+        match dialled.resumed {
+            Some(true) => inner.meter.handshakes_resumed.add(1),
+            Some(false) => inner.meter.handshakes_full.add(1),
+            None => {}
+        }
+        let broken = |_| DialError::Unreachable {
+            host: host(),
+            kind: std::io::ErrorKind::ConnectionReset,
+        };
+        let io = TokioIo::new(dialled.stream);
+        let born = Instant::now();
+        let http2 = dialled.http2;
+        if http2 {
+            let (sender, mut connection) = http2::Builder::new(Local)
+                .timer(TokioTimer::new())
+                .initial_stream_window_size(1024 * 1024)
+                .initial_connection_window_size(4 * 1024 * 1024)
+                .max_header_list_size(64 * 1024)
+                .keep_alive_interval(Duration::from_secs(20))
+                .keep_alive_timeout(Duration::from_secs(10))
+                .handshake(io)
+                .await
+                .map_err(broken)?;
+            let allowed = Rc::new(Cell::new(
+                connection.current_max_send_streams().min(STREAMS),
+            ));
+            let told = Rc::clone(&allowed);
+            // Wise may change its mind about the number of streams at any time.
+            self.drive(std::future::poll_fn(move |cx| {
+                let ended = Pin::new(&mut connection).poll(cx);
+                told.set(connection.current_max_send_streams().min(STREAMS));
+                ended.map(Result::err)
+            }));
+            let mut state = inner.state.borrow_mut();
+            state.http2 = Some(true);
+            if !state.retired {
+                let (streams, since) = (Cell::new(0), Cell::new(born));
+                state.shared.push(Rc::new(Shared {
+                    sender,
+                    born,
+                    streams,
+                    allowed,
+                    since,
+                }));
+            }
+            Ok(None)
+        } else {
+            let (sender, connection) = http1::Builder::new()
+                .max_headers(256)
+                .handshake(io)
+                .await
+                .map_err(broken)?;
+            self.drive(async move { connection.await.err() });
+            inner.state.borrow_mut().http2 = Some(false);
+            Ok(Some(self.lease1(sender, born)))
+        }
+    }
+
+    /// Runs a connection until it ends and keeps count of it.
+    fn drive(&self, connection: impl Future<Output = Option<hyper::Error>> + 'static) {
+        let pool = self.clone();
+        pool.0.state.borrow_mut().open += 1;
+        pool.0.meter.connections.up();
+        tokio::task::spawn_local(async move {
+            if let Some(error) = connection.await {
+                let host = &pool.0.endpoint.origin.host;
+                tracing::debug!(%error, host, "connection to Wise ended");
+            }
+            pool.0.meter.connections.down();
+            pool.0.state.borrow_mut().open -= 1;
+            pool.dial_for_the_line();
+        });
+    }
+
+    /// Gives a free HTTP/1.1 connection to the first in line, or to the shelf.
+    fn offer(&self, mut lease: Lease<B>) {
+        loop {
+            let Some(turn) = self.0.state.borrow_mut().line.pop_front() else {
+                lease.shelve();
+                return;
+            };
+            match turn.send(Ok(lease)) {
+                Ok(()) => return,
+                // That request went away; its place goes to the next.
+                Err(Ok(unwanted)) => lease = unwanted,
+                Err(Err(_)) => return,
+            }
+        }
+    }
+
+    /// A dial failed: the first in line hears why, and everybody if nothing else can serve them.
+    fn fail(&self, error: &DialError) {
+        loop {
+            let mut state = self.0.state.borrow_mut();
+            let Some(turn) = state.line.pop_front() else {
+                return;
+            };
+            let others_may_serve = state.open + state.dialling > 0;
+            drop(state);
+            if turn.send(Err(error.clone())).is_ok() && others_may_serve {
+                return;
+            }
+        }
+    }
+}
+
+impl<B> Inner<B> {
+    /// A free stream on the least used HTTP/2 connection.
+    fn stream(self: &Rc<Self>, state: &mut State<B>) -> Option<Lease<B>> {
+        let (now, age) = (Instant::now(), self.limits.age);
+        state
+            .shared
+            .retain(|shared| !shared.sender.is_closed() && now - shared.born < age);
+        let free = |shared: &&Rc<Shared<B>>| shared.streams.get() < shared.allowed.get();
+        let shared = state
+            .shared
+            .iter()
+            .filter(free)
+            .min_by_key(|shared| shared.streams.get())?;
+        shared.streams.set(shared.streams.get() + 1);
+        Some(Lease(Some(Kind::Http2(Stream {
+            shared: Rc::clone(shared),
+            pool: Rc::downgrade(self),
+        }))))
+    }
+
+    /// Gives free HTTP/2 streams to the line.
+    fn serve_streams(self: &Rc<Self>) {
+        loop {
+            let mut state = self.state.borrow_mut();
+            while state.line.front().is_some_and(oneshot::Sender::is_closed) {
+                state.line.pop_front();
+            }
+            if state.line.is_empty() {
+                return;
+            }
+            let Some(lease) = self.stream(&mut state) else {
+                return;
+            };
+            let turn = state.line.pop_front();
+            drop(state);
+            if let Some(turn) = turn {
+                drop(turn.send(Ok(lease)));
+            }
+        }
+    }
+}
+
+/// The right to send one request.
+///
+/// Dropped before the answer was read to its end, an HTTP/1.1 connection closes: what is left on
+/// it belongs to nobody.
+pub(crate) struct Lease<B>(Option<Kind<B>>);
+
+enum Kind<B> {
+    Http1(Whole<B>),
+    Http2(Stream<B>),
+}
+
+struct Whole<B> {
+    sender: http1::SendRequest<B>,
+    born: Instant,
+    pool: Weak<Inner<B>>,
+}
+
+struct Stream<B> {
+    shared: Rc<Shared<B>>,
+    pool: Weak<Inner<B>>,
+}
+
+impl<B> std::fmt::Debug for Lease<B> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Lease").finish_non_exhaustive()
+    }
+}
+
+impl<B> Lease<B>
+where
+    B: Body<Data = Bytes> + Unpin + 'static,
+    B::Error: Into<Box<dyn StdError + Send + Sync>>,
+{
+    /// Whether requests must carry scheme and authority instead of `Host`.
+    pub(crate) fn is_http2(&self) -> bool {
+        matches!(self.0, Some(Kind::Http2(_)))
+    }
+
+    /// Sends the request and waits for the answer's head.
+    ///
+    /// Errors: `unsent` holds the request if nothing of it has left.
+    /// Cancel safe: dropping the future closes an HTTP/1.1 connection and resets an HTTP/2 stream.
+    pub(crate) async fn send(
+        &mut self,
+        request: Request<B>,
+    ) -> Result<Response<Incoming>, SendError<B>> {
+        let outcome = match &mut self.0 {
+            Some(Kind::Http1(whole)) => whole.sender.try_send_request(request).await,
+            Some(Kind::Http2(stream)) => {
+                stream.shared.sender.clone().try_send_request(request).await
+            }
+            None => unreachable!("a lease is emptied only by finish, which consumes it"),
+        };
+        outcome.map_err(|mut refused| SendError {
+            unsent: refused.take_message(),
+            error: refused.into_error(),
+        })
+    }
+
+    /// The answer was read to its end: the connection may serve the next request.
+    pub(crate) fn finish(mut self) {
+        let Some(Kind::Http1(whole)) = self.0.take_if(|kind| matches!(kind, Kind::Http1(_))) else {
+            return; // HTTP/2: dropping the stream is all there is to do.
+        };
+        let Some(pool) = whole.pool.upgrade().map(Pool) else {
+            return;
+        };
+        let mut lease = Self(Some(Kind::Http1(whole)));
+        if lease.is_ready() {
+            pool.offer(lease);
+            return;
+        }
+        // The request's body is still leaving, or the connection has not been polled since.
+        tokio::task::spawn_local(async move {
+            if lease.until_ready().await {
+                pool.offer(lease);
+            }
+        });
+    }
+
+    fn is_ready(&self) -> bool {
+        match &self.0 {
+            Some(Kind::Http1(whole)) => whole.sender.is_ready(),
+            Some(Kind::Http2(_)) | None => false,
+        }
+    }
+
+    async fn until_ready(&mut self) -> bool {
+        std::future::poll_fn(|cx| match &mut self.0 {
+            Some(Kind::Http1(whole)) => whole.sender.poll_ready(cx).map(|ready| ready.is_ok()),
+            Some(Kind::Http2(_)) | None => Poll::Ready(false),
+        })
+        .await
+    }
+
+    /// Puts an HTTP/1.1 connection on the shelf, unless the pool is out of service.
+    fn shelve(mut self) {
+        let Some(Kind::Http1(whole)) = self.0.take() else {
+            return;
+        };
+        let Some(pool) = whole.pool.upgrade() else {
+            return;
+        };
+        let mut state = pool.state.borrow_mut();
+        if !state.retired {
+            let since = Instant::now();
+            state.idle.push(Idle {
+                sender: whole.sender,
+                born: whole.born,
+                since,
+            });
+        }
+    }
+}
+
+impl<B> Drop for Stream<B> {
+    fn drop(&mut self) {
+        self.shared.streams.set(self.shared.streams.get() - 1);
+        self.shared.since.set(Instant::now());
+        if let Some(pool) = self.pool.upgrade() {
+            pool.serve_streams();
+        }
+    }
+}
+
+/// Runs what hyper spawns on the worker's own thread.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Local;
+
+impl<F> hyper::rt::Executor<F> for Local
+where
+    F: Future + 'static,
+{
+    fn execute(&self, future: F) {
+        tokio::task::spawn_local(async move {
+            future.await;
+        });
+    }
+}

@@ -1,0 +1,82 @@
+use std::collections::HashMap;
+use std::io;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// Addresses of names, believed for a while and kept when a lookup fails.
+///
+/// The operating system resolves (`getaddrinfo`), so `/etc/hosts` and nsswitch are honoured. One
+/// cache belongs to one thread of dialling; a dial is rare, so the lock is never fought over.
+#[derive(Debug)]
+pub(crate) struct Resolver {
+    ttl: Duration,
+    known: Mutex<HashMap<String, (Arc<[IpAddr]>, Instant)>>,
+}
+
+impl Resolver {
+    pub(crate) fn new(ttl: Duration) -> Self {
+        Self {
+            ttl,
+            known: Mutex::default(),
+        }
+    }
+
+    /// The addresses of a host, which may itself be an address.
+    pub(crate) async fn lookup(
+        &self,
+        host: &str,
+        fixed: Option<IpAddr>,
+    ) -> io::Result<Arc<[IpAddr]>> {
+        if let Some(address) = fixed.or_else(|| host.parse().ok()) {
+            return Ok(Arc::from([address]));
+        }
+        let stale = {
+            let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+            known.get(host).cloned()
+        };
+        if let Some((addresses, at)) = &stale
+            && at.elapsed() < self.ttl
+        {
+            return Ok(Arc::clone(addresses));
+        }
+        match tokio::net::lookup_host((host, 0)).await {
+            Ok(found) => {
+                let addresses: Arc<[IpAddr]> = found.map(|address| address.ip()).collect();
+                if addresses.is_empty() {
+                    return Err(io::Error::new(
+                        io::ErrorKind::NotFound,
+                        "the name has no address",
+                    ));
+                }
+                let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+                known.insert(host.to_owned(), (Arc::clone(&addresses), Instant::now()));
+                Ok(addresses)
+            }
+            // A resolver that is down must not stop a proxy that knows the way.
+            Err(error) => stale.map(|(addresses, _)| addresses).ok_or(error),
+        }
+    }
+
+    /// Forgets a host whose addresses all failed, so that the next dial asks again.
+    pub(crate) fn forget(&self, host: &str) {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        // Kept as a last resort, but no longer believed.
+        if let Some((_, at)) = known.get_mut(host)
+            && let Some(past) = Instant::now().checked_sub(self.ttl)
+        {
+            *at = past;
+        }
+    }
+}
+
+#[cfg(test)]
+impl Resolver {
+    /// Puts an answer into the cache.
+    pub(crate) fn learn(&self, host: &str, addresses: &[IpAddr]) {
+        let mut known = self.known.lock().unwrap();
+        known.insert(host.to_owned(), (Arc::from(addresses), Instant::now()));
+    }
+}
