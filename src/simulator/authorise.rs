@@ -128,10 +128,11 @@ impl<'a> Asked<'a> {
             return Err("This client id is not known. Check client_id.");
         }
         let redirect_uri = fields.get("redirect_uri").map_or("", String::as_str);
+        let any_port = shared.lock().faults.token.any_loopback_port;
         if !shared
             .redirect_uris
             .iter()
-            .any(|known| same_redirect(known, redirect_uri))
+            .any(|known| same_redirect(known, redirect_uri, any_port))
         {
             return Err(
                 "This redirect address is not registered for the client. Check redirect_uri.",
@@ -144,21 +145,22 @@ impl<'a> Asked<'a> {
     }
 }
 
-/// Exact, but a loopback address may come with any port (RFC 8252 §7.3).
-fn same_redirect(known: &str, asked: &str) -> bool {
+/// Exact; or else, when the switch allows it, a loopback address with another port.
+fn same_redirect(known: &str, asked: &str, any_port: bool) -> bool {
     known == asked
-        || ["http://127.0.0.1", "http://localhost", "http://[::1]"]
-            .iter()
-            .any(|host| {
-                let rest = |uri: &'_ str| -> Option<String> {
-                    let rest = uri.strip_prefix(host)?;
-                    let rest = rest.strip_prefix(':').map_or(rest, |port| {
-                        port.trim_start_matches(|character: char| character.is_ascii_digit())
-                    });
-                    (rest.is_empty() || rest.starts_with('/')).then(|| rest.to_owned())
-                };
-                rest(known).is_some() && rest(known) == rest(asked)
-            })
+        || any_port
+            && ["http://127.0.0.1", "http://localhost", "http://[::1]"]
+                .iter()
+                .any(|host| {
+                    let rest = |uri: &'_ str| -> Option<String> {
+                        let rest = uri.strip_prefix(host)?;
+                        let rest = rest.strip_prefix(':').map_or(rest, |port| {
+                            port.trim_start_matches(|character: char| character.is_ascii_digit())
+                        });
+                        (rest.is_empty() || rest.starts_with('/')).then(|| rest.to_owned())
+                    };
+                    rest(known).is_some() && rest(known) == rest(asked)
+                })
 }
 
 fn redirect(to: &str, fields: &[(&str, String)]) -> Reply {
@@ -280,15 +282,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_a_loopback_redirect_may_change_its_port() {
-        assert!(same_redirect(
-            "http://127.0.0.1/callback",
-            "http://127.0.0.1:4711/callback"
-        ));
-        assert!(same_redirect(
-            "https://a.example/back",
-            "https://a.example/back"
-        ));
+    fn only_a_loopback_redirect_may_change_its_port_and_only_if_allowed() {
+        let asked = "http://127.0.0.1:4711/callback";
+        assert!(same_redirect("http://127.0.0.1/callback", asked, true));
+        assert!(!same_redirect("http://127.0.0.1/callback", asked, false));
+        assert!(same_redirect(asked, asked, false));
         for (known, asked) in [
             ("http://127.0.0.1/callback", "http://127.0.0.1:4711/other"),
             (
@@ -303,7 +301,7 @@ mod tests {
             ("https://a.example/back", "https://a.example/back/more"),
         ] {
             assert!(
-                !same_redirect(known, asked),
+                !same_redirect(known, asked, true),
                 "{known} must not allow {asked}"
             );
         }

@@ -39,6 +39,9 @@ pub struct TokenFaults {
     pub refresh_lifetime: u32,
     /// Seconds an authorisation code can be used.
     pub code_lifetime: u32,
+    /// Whether a registered loopback redirect address may come with any port (RFC 8252 §7.3).
+    /// Wise compares exactly.
+    pub any_loopback_port: bool,
     /// Whether and how the refresh token's value changes.
     pub rotation: Rotation,
     /// Whether a rotated refresh token stops working; only read when `rotation` is `always`.
@@ -67,6 +70,7 @@ impl Default for TokenFaults {
             lifetime: 43_199,
             refresh_lifetime: 630_720_000,
             code_lifetime: 1_800,
+            any_loopback_port: false,
             rotation: Rotation::Always,
             old_refresh_dies: true,
             previous_access_dies: true,

@@ -8,6 +8,16 @@
 //! It spells Wise's words itself and must never import the client's constants: a wrong constant
 //! there has to meet a right one here. It keeps everything in memory and moves no money.
 //!
+//! # By itself
+//!
+//! Started from the command line it is scripted with curl over the control API:
+//! `POST /hub/certificates` signs a request, `POST /authorise` plays the person in the browser,
+//! `PATCH /faults` makes trouble, `GET /requests` and `GET /exchanges` say what arrived. People
+//! use `/oauth/authorize/` and `/developer-hub` on the plain host. Helper paths for transport
+//! tests are under `/v1/simulator/`: `echo`, `mirror`, `bytes/{n}`, `slow`, `reset`, `close`,
+//! `truncated/{n}`, `gzip`, `status/{code}`, `early-hints`, `processing`, `trailers`,
+//! `too-large`, `last`.
+//!
 //! # Cancellation
 //!
 //! [`Simulator`] stops when dropped. [`Simulator::stop`] also waits for its tasks.
