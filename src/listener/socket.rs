@@ -59,7 +59,7 @@ impl fmt::Display for LocalAddress {
     }
 }
 
-/// Opens a door's socket. Connections queue from now on; [`super::accept`] takes them in.
+/// Opens a door's socket. Connections queue from now on; [`super::accept()`] takes them in.
 pub(crate) fn bind(address: &DoorAddress) -> Result<Bound, ListenerError> {
     match address {
         DoorAddress::Tcp(address) => bind_tcp(*address),

@@ -112,9 +112,11 @@ pub(super) fn certificates(
 ) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let wrong = || {
         // Labelled as a certificate and yet none came out.
-        let found = match sniff(pem) {
-            Found::Certificate => Found::Broken,
-            other => other,
+        let found = sniff(pem);
+        let found = if found == Found::Certificate {
+            Found::Broken
+        } else {
+            found
         };
         content(path, Expected::Certificate, found)
     };
@@ -134,10 +136,6 @@ pub(super) fn certificates(
 }
 
 /// The one private key of a PEM text.
-#[allow(
-    clippy::wildcard_enum_match_arm,
-    reason = "the kinds of PEM block are an open list"
-)]
 pub(super) fn private_key(pem: &[u8], path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
     let wrong = |found| content(path, Expected::PrivateKey, found);
     let found = sniff(pem);

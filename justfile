@@ -1,0 +1,31 @@
+# `just` lists the recipes; `just check` is what CI runs.
+
+_default:
+    @just --list
+
+# Everything CI runs.
+check:
+    .ci/run
+
+fmt:
+    cargo fmt --all
+
+clippy:
+    cargo clippy --locked --all-targets -- -D warnings
+
+# All tests, those with real clients included.
+test:
+    tests/run
+
+doc:
+    RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --document-private-items
+
+# The whole story on a simulated Wise.
+demo *arguments:
+    cargo run --release --locked -- demo {{ arguments }}
+
+bench *arguments:
+    cargo bench --locked {{ arguments }}
+
+deny:
+    cargo deny --locked check bans licenses sources
