@@ -2,7 +2,8 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{ExitStatus, Output, Stdio};
+use std::io::BufRead as _;
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -11,9 +12,7 @@ use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Full};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::net::TcpStream;
-use tokio::process::{Child, Command};
 use tokio::sync::watch;
 use wise_auth_proxy::simulator::{Options, Simulator};
 
@@ -139,7 +138,7 @@ impl<'a> Plan<'a> {
     fn configuration(&self, site: &Site) -> String {
         let socket = site.path(&unique("admin"));
         let (plain, mtls) = (self.wise.plain_url(), self.wise.mtls_url());
-        let authorise = self.wise.authorise_url();
+        let authorise = format!("{plain}/oauth/authorize/");
         let mut config = format!(
             r#"environment = "custom"
 [[door]]
@@ -234,13 +233,13 @@ impl Site {
         for (key, value) in &self.settings {
             command.arg("--set").arg(format!("{key}={value}"));
         }
-        let running = command.stdin(Stdio::null()).output();
-        tokio::time::timeout(PATIENCE, running).await.expect("the command ends").unwrap()
+        let running = tokio::task::spawn_blocking(move || command.stdin(Stdio::null()).output());
+        tokio::time::timeout(PATIENCE, running).await.expect("the command ends").unwrap().unwrap()
     }
 
     fn command(&self) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_wise-auth-proxy"));
-        command.env_clear().current_dir(self.directory.path()).kill_on_drop(true);
+        command.env_clear().current_dir(self.directory.path());
         command
     }
 
@@ -264,9 +263,9 @@ impl Site {
             .spawn()
             .unwrap();
         let (log, seen) = watch::channel(String::new());
-        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
-        tokio::spawn(async move {
-            while let Ok(Some(line)) = lines.next_line().await {
+        let lines = std::io::BufReader::new(child.stderr.take().unwrap()).lines();
+        std::thread::spawn(move || {
+            for line in lines.map_while(Result::ok) {
                 log.send_modify(|log| {
                     log.push_str(&line);
                     log.push('\n');
@@ -341,8 +340,8 @@ impl House {
             Ok(Err(_)) => panic!("the proxy ended: {}", self.log()),
             Err(_) => panic!("the proxy does not open its doors: {}", self.log()),
         }
+        let log = self.log();
         let after = |word: &str| {
-            let log = self.log();
             let text = log.split(word).nth(1).unwrap();
             let end = text.find(|c: char| c.is_whitespace() || c == ',').unwrap_or(text.len());
             text[..end].parse().unwrap_or_else(|_| panic!("no address after {word:?}: {log}"))
@@ -425,7 +424,7 @@ impl House {
     }
 
     pub fn pid(&self) -> u32 {
-        self.child.lock().unwrap().as_ref().unwrap().id().expect("it runs")
+        self.child.lock().unwrap().as_ref().expect("it runs").id()
     }
 
     /// Sends a signal by name, as `kill -NAME` does.
@@ -438,13 +437,23 @@ impl House {
     /// Waits for the proxy to end.
     pub async fn ended(&self) -> ExitStatus {
         let mut child = self.child.lock().unwrap().take().expect("it is waited for once");
-        tokio::time::timeout(PATIENCE, child.wait()).await.expect("it ends").unwrap()
+        let waiting = tokio::task::spawn_blocking(move || child.wait());
+        tokio::time::timeout(PATIENCE, waiting).await.expect("it ends").unwrap().unwrap()
     }
 
     /// Stops the proxy as systemd does.
     pub async fn stop(&self) -> ExitStatus {
         self.signal("TERM");
         self.ended().await
+    }
+}
+
+impl Drop for House {
+    fn drop(&mut self) {
+        if let Some(mut child) = self.child.lock().unwrap().take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
     }
 }
 

@@ -3,7 +3,10 @@
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
-    reason = "a test's helpers fail the test"
+    clippy::disallowed_methods,
+    reason = "a test's helpers fail the test, and spawn what ends with it"
 )]
 
 mod architecture;
+mod house;
+mod main_job;
