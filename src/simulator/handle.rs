@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::atomic::AtomicU64;
@@ -10,6 +11,7 @@ use std::time::Duration;
 use percent_encoding::NON_ALPHANUMERIC;
 use percent_encoding::utf8_percent_encode;
 use tokio::net::TcpListener;
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -115,6 +117,7 @@ impl Simulator {
             recorder: Recorder::new(options.recorder_capacity),
             connections: Connections::new(stop.clone()),
             next_connection: AtomicU64::new(1),
+            happened: Notify::new(),
             tracker: TaskTracker::new(),
             stop,
         });
@@ -256,6 +259,25 @@ impl Simulator {
     /// Every POST to the token endpoint since the start.
     pub fn exchanges(&self) -> Vec<Exchange> {
         self.shared.lock().exchanges.clone()
+    }
+
+    /// How many POSTs the token endpoint has had since the start.
+    pub fn exchange_count(&self) -> usize {
+        self.shared.lock().exchanges.len()
+    }
+
+    /// Waits until `condition` holds; it is asked again after each request, answer and exchange.
+    ///
+    /// Cancel safe.
+    pub async fn until(&self, condition: impl Fn(&Self) -> bool) {
+        loop {
+            let mut happened = pin!(self.shared.happened.notified());
+            happened.as_mut().enable();
+            if condition(self) {
+                return;
+            }
+            happened.await;
+        }
     }
 
     /// Generation of the live grant of `profile`.

@@ -133,6 +133,7 @@ pub(super) async fn answer(
         };
         (work, state.faults.token.latency)
     };
+    shared.happened.notify_waiters();
     if latency > 0 {
         tokio::time::sleep(Duration::from_millis(latency)).await;
     }

@@ -64,6 +64,7 @@ pub(super) async fn answer(
         Door::Control => 0,
         Door::Plain | Door::Mtls => write_down(&shared, &connection, &head, &bearer),
     };
+    shared.happened.notify_waiters();
     let upload = Upload::new(body, &head.headers, Arc::clone(&shared), sequence);
     let work = async {
         match connection.door {
@@ -79,6 +80,7 @@ pub(super) async fn answer(
     stamp(&mut reply, &head.headers);
     if sequence > 0 {
         shared.recorder.answered(sequence, reply.status().as_u16());
+        shared.happened.notify_waiters();
     }
     Ok(reply)
 }

@@ -9,6 +9,7 @@ use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
 use std::time::SystemTime;
 
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -50,6 +51,8 @@ pub(super) struct Shared {
     pub(super) recorder: Recorder,
     pub(super) connections: Connections,
     pub(super) next_connection: AtomicU64,
+    /// Rings at each arrival, answer and exchange.
+    pub(super) happened: Notify,
     pub(super) tracker: TaskTracker,
     pub(super) stop: CancellationToken,
 }

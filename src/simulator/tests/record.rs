@@ -85,3 +85,12 @@ async fn two_authorization_headers_are_refused_and_recorded() {
         Credential::Several
     );
 }
+
+#[tokio::test]
+async fn a_test_can_wait_for_an_exchange_instead_of_sleeping() {
+    let house = House::open().await;
+    let waiting = house.wise.until(|wise| wise.exchange_count() == 1);
+    let asking = house.token(&[("grant_type", "client_credentials")]);
+    let ((), answer) = futures_util::future::join(waiting, asking).await;
+    assert_eq!(answer.status(), 200);
+}

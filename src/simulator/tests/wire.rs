@@ -271,9 +271,7 @@ async fn stopping_does_not_wait_for_an_answer_that_hangs() {
     TaskTracker::new().spawn(connection);
     let hanging = sender.send_request(request(&personal_token(), "GET", "/v1/me", None));
     let stopping = async {
-        while house.wise.recorded().is_empty() {
-            tokio::task::yield_now().await;
-        }
+        house.wise.until(|wise| !wise.recorded().is_empty()).await;
         house.wise.close_connections();
     };
     let (answer, ()) = futures_util::future::join(hanging, stopping).await;
