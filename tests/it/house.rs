@@ -343,7 +343,7 @@ impl House {
         let log = self.log();
         let after = |word: &str| {
             let text = log.split(word).nth(1).unwrap();
-            let end = text.find(|c: char| c.is_whitespace() || c == ',').unwrap_or(text.len());
+            let end = text.find(|c: char| c.is_whitespace() || c == ',' || c == '/').unwrap_or(text.len());
             text[..end].parse().unwrap_or_else(|_| panic!("no address after {word:?}: {log}"))
         };
         self.door = after("serving on ");
