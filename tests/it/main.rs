@@ -8,5 +8,6 @@
 )]
 
 mod architecture;
+mod demo;
 mod house;
 mod main_job;
