@@ -9,4 +9,5 @@
 
 mod architecture;
 mod house;
+mod load;
 mod main_job;
