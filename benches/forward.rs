@@ -15,7 +15,10 @@
     reason = "a benchmark fails loudly and prints its table"
 )]
 
-#[allow(dead_code, reason = "the tests' harness, of which a benchmark needs a part")]
+#[allow(
+    dead_code,
+    reason = "the tests' harness, of which a benchmark needs a part"
+)]
 #[path = "../tests/it/house.rs"]
 mod house;
 
@@ -39,7 +42,10 @@ const ROUNDS: usize = 5;
 const STARTS: usize = 20;
 
 fn main() {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .unwrap();
     runtime.block_on(async {
         let wise = house::wise().await;
         let site = House::on(&wise).prepare().await;
@@ -71,8 +77,11 @@ async fn starts(site: &Site) {
 
 fn row(name: &str, figures: &mut [f64]) {
     figures.sort_by(f64::total_cmp);
-    let (min, median, max) =
-        (figures[0], figures[figures.len() / 2], figures[figures.len() - 1]);
+    let (min, median, max) = (
+        figures[0],
+        figures[figures.len() / 2],
+        figures[figures.len() - 1],
+    );
     println!("| {name} | {min:.1} | {median:.1} | {max:.1} |");
 }
 
@@ -121,7 +130,10 @@ async fn traffic(wise: &Simulator, site: &Site) {
             us(&through, 0.5) - us(&direct, 0.5),
         );
     }
-    println!("\nresident memory after the load: {:.1} MiB", resident_kib(house.pid()) as f64 / 1024.0);
+    println!(
+        "\nresident memory after the load: {:.1} MiB",
+        resident_kib(house.pid()) as f64 / 1024.0
+    );
     assert_eq!(house.stop().await.code(), Some(0));
 }
 
@@ -188,7 +200,10 @@ async fn straight(wise: &Simulator, site: &Site) -> SendRequest<Full<Bytes>> {
 
 fn resident_kib(pid: u32) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+    let line = status
+        .lines()
+        .find(|line| line.starts_with("VmRSS:"))
+        .unwrap();
     line.split_whitespace().nth(1).unwrap().parse().unwrap()
 }
 
@@ -197,7 +212,11 @@ fn cpu_seconds(pid: u32) -> f64 {
     let threads = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap();
     let nanoseconds = threads.map(|thread| {
         let text = std::fs::read_to_string(thread.unwrap().path().join("schedstat")).unwrap();
-        text.split_whitespace().next().unwrap().parse::<f64>().unwrap()
+        text.split_whitespace()
+            .next()
+            .unwrap()
+            .parse::<f64>()
+            .unwrap()
     });
     nanoseconds.sum::<f64>() / 1e9
 }

@@ -43,9 +43,16 @@ pub(crate) struct TokenRefusal {
 fn seconds<'de, D: Deserializer<'de>>(input: D) -> Result<Option<i64>, D::Error> {
     let value = serde_json::Value::deserialize(input)?;
     let text = value.as_str().map(str::trim);
-    let number = value.as_f64().or_else(|| text.and_then(|text| text.parse().ok()));
-    #[allow(clippy::cast_possible_truncation, reason = "`as` saturates, which is what is wanted")]
-    let whole = number.filter(|number| number.is_finite()).map(|number| number as i64);
+    let number = value
+        .as_f64()
+        .or_else(|| text.and_then(|text| text.parse().ok()));
+    #[allow(
+        clippy::cast_possible_truncation,
+        reason = "`as` saturates, which is what is wanted"
+    )]
+    let whole = number
+        .filter(|number| number.is_finite())
+        .map(|number| number as i64);
     Ok(whole)
 }
 
@@ -74,6 +81,9 @@ mod tests {
     #[test]
     fn a_refusal_needs_nothing_but_its_error() {
         let body = r#"{"error":"invalid_grant","error_description":["odd"],"x":1}"#;
-        assert_eq!(serde_json::from_str::<TokenRefusal>(body).unwrap().error, "invalid_grant");
+        assert_eq!(
+            serde_json::from_str::<TokenRefusal>(body).unwrap().error,
+            "invalid_grant"
+        );
     }
 }
