@@ -7,6 +7,7 @@
 mod admin_client;
 mod args;
 mod config;
+mod demo;
 mod failure;
 mod reload;
 mod report;
@@ -42,6 +43,7 @@ fn run(args: Args) -> Result<(), Failure> {
     let Args { global, command } = args;
     match command {
         Command::Run => run::run(&global),
+        Command::Demo(args) => demo::run(&args),
         Command::Switch(args) => switch::run(&global, &args),
         Command::Status(args) => status::run(&global, &args),
         Command::Token(args) => token::run(&global, &args),

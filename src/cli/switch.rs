@@ -2,26 +2,32 @@
 
 use std::fs;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
-use super::admin_client::AdminClient;
+use super::admin_client::{AdminClient, AdminError};
 use super::args::{Global, SwitchArgs};
 use super::failure::Failure;
 use super::report;
+use crate::config::Lane;
 
 pub(crate) fn run(global: &Global, args: &SwitchArgs) -> Result<(), Failure> {
     if args.reason.trim().is_empty() {
         return Err(Failure::usage("the reason is empty").hint("the audit log wants to know why"));
     }
     let client = AdminClient::of(global, &args.admin)?;
-    let wish = json!({ "lane": args.lane, "reason": args.reason, "by": operator() });
-    let answer = client.post("/switch", &wish)?;
+    let answer = turn(&client, args.lane, &args.reason)?;
     if args.admin.json {
         report::json(&answer)
     } else {
         report::say(&format!("new requests take lane {}", args.lane));
         Ok(())
     }
+}
+
+/// Asks the proxy; returns what the audit log got.
+pub(crate) fn turn(client: &AdminClient, lane: Lane, reason: &str) -> Result<Value, AdminError> {
+    let wish = json!({ "lane": lane, "reason": reason, "by": operator() });
+    client.post("/switch", &wish)
 }
 
 /// Who types this, for the audit log: the user's name, or the number if it has none.

@@ -8,6 +8,7 @@
 )]
 
 mod architecture;
+mod demo;
 mod house;
 mod load;
 mod main_job;
