@@ -10,4 +10,5 @@
 mod architecture;
 mod demo;
 mod house;
+mod load;
 mod main_job;
