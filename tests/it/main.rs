@@ -12,3 +12,4 @@ mod demo;
 mod house;
 mod load;
 mod main_job;
+mod readme;
