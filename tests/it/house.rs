@@ -116,6 +116,7 @@ impl<'a> Plan<'a> {
             .clone()
             .unwrap_or_else(|| Arc::new(tempfile::tempdir().unwrap()));
         let site = Site {
+            socket: directory.path().join(unique("admin")),
             config: directory.path().join(if fresh {
                 "house.toml".into()
             } else {
@@ -142,7 +143,6 @@ impl<'a> Plan<'a> {
     }
 
     fn configuration(&self, site: &Site) -> String {
-        let socket = site.path(&unique("admin"));
         let (plain, mtls) = (self.wise.plain_url(), self.wise.mtls_url());
         let authorise = format!("{plain}/oauth/authorize/");
         let mut config = format!(
@@ -171,7 +171,7 @@ extra_ca = "ca.pem"
 roots = "only-extra"
 "#,
             lane = self.lane,
-            socket = socket.display(),
+            socket = site.socket.display(),
         );
         if self.mtls {
             config.push_str("[mtls]\ncertificate = \"client.pem\"\nkey = \"client.key\"\n");
@@ -197,6 +197,8 @@ fn unique(name: &str) -> String {
 pub struct Site {
     pub directory: Arc<tempfile::TempDir>,
     pub config: PathBuf,
+    /// The admin socket.
+    pub socket: PathBuf,
     settings: Vec<(String, String)>,
 }
 
@@ -379,7 +381,7 @@ impl House {
         let after = |word: &str| {
             let text = log.split(word).nth(1).unwrap();
             let end = text
-                .find(|c: char| c.is_whitespace() || c == ',')
+                .find(|c: char| c.is_whitespace() || c == ',' || c == '/')
                 .unwrap_or(text.len());
             text[..end]
                 .parse()
@@ -481,6 +483,29 @@ impl House {
             "{}",
             String::from_utf8_lossy(&output.stderr)
         );
+    }
+
+    /// Turns the switch over the admin socket, without a process of its own.
+    pub async fn turn(&self, lane: &str) {
+        let wish = serde_json::json!({ "lane": lane, "reason": "test", "by": "test" });
+        let answer = self.operate(post("/switch", &wish)).await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+    }
+
+    /// Reloads over the admin socket.
+    pub async fn reload(&self) {
+        let answer = self.operate(post("/reload", &serde_json::json!({}))).await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+    }
+
+    /// Sends a request to the admin socket.
+    pub async fn operate(&self, request: Request<Bytes>) -> Answer {
+        let stream = tokio::net::UnixStream::connect(&self.site.socket)
+            .await
+            .unwrap();
+        let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.unwrap();
+        tokio::spawn(connection);
+        Connection(sender).request(request).await.unwrap()
     }
 
     pub fn pid(&self) -> u32 {

@@ -8,5 +8,6 @@
 )]
 
 mod architecture;
+mod cli_commands;
 mod house;
 mod main_job;
