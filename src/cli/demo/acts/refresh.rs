@@ -5,8 +5,9 @@ use std::cell::Cell;
 use anyhow::Context as _;
 use futures_util::future::join_all;
 use serde_json::json;
+use tokio::time::timeout;
 
-use super::super::application::Request;
+use super::super::application::{PATIENCE, Request};
 use super::super::stage::{PROFILE, Stage};
 use super::super::verdict::Step;
 use super::{arrivals, ask_admin};
@@ -41,15 +42,14 @@ pub(super) async fn refresh(stage: &Stage, step: &mut Step) -> anyhow::Result<()
         }
     };
     let renewal = async {
-        stage
-            .wise
-            .until(|wise| wise.recorded().len() >= CALLERS)
-            .await;
+        let busy = stage.wise.until(|wise| wise.recorded().len() >= CALLERS);
+        let busy = timeout(PATIENCE, busy).await;
         let answer = ask_admin(stage, |admin| {
             admin.post("/tokens/main/refresh", &json!({}))
-        })
-        .await;
+        });
+        let answer = answer.await;
         renewed.set(true);
+        busy.context("the requests do not arrive at Wise")?;
         answer
     };
     let callers = join_all((0..CALLERS).map(|_| caller()));
