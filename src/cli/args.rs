@@ -232,6 +232,10 @@ pub(crate) struct AdminArgs {
 }
 
 #[derive(clap::Args)]
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "each is a flag that was typed or was not"
+)]
 pub(crate) struct LoginArgs {
     /// The grant to fill [default: that of the profile, or the default grant]
     #[arg(long, value_name = "NAME")]

@@ -476,13 +476,16 @@ impl From<EnrolError> for Failure {
         match error {
             // A code's refusal reads like a grant's, and means something else.
             EnrolError::Exchange(ExchangeError::InvalidGrant { status }) => {
-                let text = format!("Wise does not accept the code (invalid_grant, status {status})");
+                let text =
+                    format!("Wise does not accept the code (invalid_grant, status {status})");
                 Self::new(Exit::Failed, anyhow::Error::msg(text)).hint(
                     "it was used before, is too old, or was made for another redirect address or \
                      client id: run `login` again for a fresh one",
                 )
             }
-            error => Self::advised(Exit::Failed, &error, "run `login` again"),
+            EnrolError::Store(_) | EnrolError::Exchange(_) | EnrolError::NotStored(_) => {
+                Self::advised(Exit::Failed, &error, "run `login` again")
+            }
         }
     }
 }

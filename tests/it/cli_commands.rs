@@ -59,10 +59,16 @@ impl Talk {
     }
 
     fn spawn(command: &mut Command) -> Self {
-        let piped = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let piped = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
         let mut child = piped.spawn().unwrap();
         let out = BufReader::new(child.stdout.take().unwrap());
-        Self { child: Reaped(Some(child)), out }
+        Self {
+            child: Reaped(Some(child)),
+            out,
+        }
     }
 
     async fn line(self) -> (Self, String) {
@@ -72,7 +78,10 @@ impl Talk {
             this.out.read_line(&mut line).unwrap();
             (this, line.trim().to_owned())
         });
-        tokio::time::timeout(PATIENCE, read).await.expect("it speaks").unwrap()
+        tokio::time::timeout(PATIENCE, read)
+            .await
+            .expect("it speaks")
+            .unwrap()
     }
 
     fn child(&mut self) -> &mut Child {
@@ -89,10 +98,21 @@ impl Talk {
         let ending = tokio::task::spawn_blocking(move || {
             let mut rest = Vec::new();
             out.read_to_end(&mut rest).unwrap();
-            let output = child.0.take().expect("it ends once").wait_with_output().unwrap();
-            Output { stdout: rest, ..output }
+            let output = child
+                .0
+                .take()
+                .expect("it ends once")
+                .wait_with_output()
+                .unwrap();
+            Output {
+                stdout: rest,
+                ..output
+            }
         });
-        tokio::time::timeout(PATIENCE, ending).await.expect("it ends").unwrap()
+        tokio::time::timeout(PATIENCE, ending)
+            .await
+            .expect("it ends")
+            .unwrap()
     }
 }
 
@@ -107,8 +127,15 @@ fn query(url: &str, name: &str) -> String {
 }
 
 async fn browse(address: SocketAddr, path: &str, host: &str) -> Answer {
-    let request = Request::get(path).header("host", host).body(Bytes::new()).unwrap();
-    Connection::to(address).await.request(request).await.unwrap()
+    let request = Request::get(path)
+        .header("host", host)
+        .body(Bytes::new())
+        .unwrap();
+    Connection::to(address)
+        .await
+        .request(request)
+        .await
+        .unwrap()
 }
 
 /// A `login` that listens, with the address it printed.
@@ -137,6 +164,7 @@ async fn a_code_logs_in_and_says_who_and_for_which_profile() {
     exit 0
     grant main is stored, by way of lane oauth-mtls: Ada Example (user 9889627), acting for Example Trading Ltd (profile 30000000, BUSINESS)
     ");
+    assert!(!said(&site, &output).contains(&code), "the code was shown");
     let again = said(&site, &site.cli(&args).await);
     insta::assert_snapshot!(again, @"
     exit 1
@@ -178,13 +206,21 @@ async fn the_browser_brings_the_code_to_loopback() {
     let wise = wise().await;
     let site = logged_out(&wise).await;
     let (talk, url, address) = listening(&site, &[]).await;
-    assert!(url.starts_with(&format!("{}/oauth/authorize/?", wise.plain_url())), "{url}");
+    assert!(
+        url.starts_with(&format!("{}/oauth/authorize/?", wise.plain_url())),
+        "{url}"
+    );
     assert_eq!(query(&url, "client_id"), "acme");
     let (state, redirect) = (query(&url, "state"), query(&url, "redirect_uri"));
     let code = wise.authorise_for(PROFILE, &redirect).unwrap();
     let host = address.to_string();
 
-    let wrong = browse(address, &format!("/callback?code={code}&state=forged"), &host).await;
+    let wrong = browse(
+        address,
+        &format!("/callback?code={code}&state=forged"),
+        &host,
+    )
+    .await;
     assert_eq!(wrong.status, 400, "a forged state must be refused");
     let path = format!("/callback?code={code}&profileID={PROFILE}&state={state}");
     let rebound = browse(address, &path, "evil.example").await;
@@ -201,8 +237,14 @@ async fn the_browser_brings_the_code_to_loopback() {
     let output = talk.end().await;
     let text = said(&site, &output);
     assert!(text.starts_with("exit 0\n"), "{text}");
-    assert!(text.contains("a redirect that belongs to another login was turned away"), "{text}");
-    assert!(text.contains("acting for Example Trading Ltd (profile 30000000, BUSINESS)"), "{text}");
+    assert!(
+        text.contains("a redirect that belongs to another login was turned away"),
+        "{text}"
+    );
+    assert!(
+        text.contains("acting for Example Trading Ltd (profile 30000000, BUSINESS)"),
+        "{text}"
+    );
     assert_eq!(wise.generation(PROFILE), Some(1));
 }
 
@@ -232,8 +274,14 @@ async fn a_pasted_address_logs_in_and_one_of_another_login_does_not() {
         let code = wise.authorise_for(PROFILE, redirect).unwrap();
         let args = ["login", "--paste", "--redirect-uri", redirect];
         let (mut talk, url) = Talk::start(&site, &args).line().await;
-        let state = if right { query(&url, "state") } else { "forged".to_owned() };
-        talk.type_in(&format!("{redirect}?code={code}&profileId={PROFILE}&state={state}\n"));
+        let state = if right {
+            query(&url, "state")
+        } else {
+            "forged".to_owned()
+        };
+        talk.type_in(&format!(
+            "{redirect}?code={code}&profileId={PROFILE}&state={state}\n"
+        ));
         let text = said(&site, &talk.end().await);
         if right {
             assert!(text.starts_with("exit 0\n"), "{text}");
@@ -245,7 +293,11 @@ async fn a_pasted_address_logs_in_and_one_of_another_login_does_not() {
             error: this answer belongs to another login: its `state` is not the one that was sent
             hint: run `login` again and use the address it prints then; a code from elsewhere goes with --code
             ");
-            assert_eq!(wise.exchanges().len(), 0, "a forged state must not be exchanged");
+            assert_eq!(
+                wise.exchanges().len(),
+                0,
+                "a forged state must not be exchanged"
+            );
         }
     }
 }
@@ -259,7 +311,10 @@ async fn a_profile_that_was_not_meant_costs_no_code() {
     let (talk, url, address) = listening(&site, &[]).await;
     let (state, redirect) = (query(&url, "state"), query(&url, "redirect_uri"));
     let code = wise.authorise_for(PROFILE + 1, &redirect).unwrap();
-    let path = format!("/callback?code={code}&profileId={}&state={state}", PROFILE + 1);
+    let path = format!(
+        "/callback?code={code}&profileId={}&state={state}",
+        PROFILE + 1
+    );
     browse(address, &path, &address.to_string()).await;
     let text = said(&site, &talk.end().await);
     let end = text.split("\nerror:").nth(1).unwrap();
@@ -275,12 +330,17 @@ async fn the_profile_that_was_picked_chooses_among_grants() {
     let mut options = wise_options();
     options.business_profiles = vec![PROFILE, PROFILE + 1];
     let wise = Simulator::start(options).await.unwrap();
-    let plan = House::on(&wise).grant("main", PROFILE).grant("other", PROFILE + 1);
+    let plan = House::on(&wise)
+        .grant("main", PROFILE)
+        .grant("other", PROFILE + 1);
     let site = plan.logged_out().prepare().await;
     let (talk, url, address) = listening(&site, &[]).await;
     let (state, redirect) = (query(&url, "state"), query(&url, "redirect_uri"));
     let code = wise.authorise_for(PROFILE + 1, &redirect).unwrap();
-    let path = format!("/callback?code={code}&profileId={}&state={state}", PROFILE + 1);
+    let path = format!(
+        "/callback?code={code}&profileId={}&state={state}",
+        PROFILE + 1
+    );
     browse(address, &path, &address.to_string()).await;
     let text = said(&site, &talk.end().await);
     assert!(text.contains("grant other is stored"), "{text}");
@@ -294,9 +354,16 @@ async fn a_registration_code_logs_in_without_a_browser() {
     let code = "0123456789abcdef0123456789abcdef-registered";
     let house = site.start().await;
     let user = serde_json::json!({ "email": "user@example.com", "registrationCode": code });
-    let made = house.request(post("/v1/user/signup/registration_code", &user)).await;
+    let made = house
+        .request(post("/v1/user/signup/registration_code", &user))
+        .await;
     assert_eq!(made.status, 200, "{made:?}");
-    let args = ["login", "--registration-code", "--email", "user@example.com"];
+    let args = [
+        "login",
+        "--registration-code",
+        "--email",
+        "user@example.com",
+    ];
     let mut talk = Talk::start(&site, &args);
     talk.type_in(code);
     let text = said(&site, &talk.end().await);
@@ -305,7 +372,13 @@ async fn a_registration_code_logs_in_without_a_browser() {
 
     std::fs::write(site.path("code"), code).unwrap();
     std::fs::set_permissions(site.path("code"), std::fs::Permissions::from_mode(0o644)).unwrap();
-    let args = ["login", "--registration-code-file", "code", "--email", "user@example.com"];
+    let args = [
+        "login",
+        "--registration-code-file",
+        "code",
+        "--email",
+        "user@example.com",
+    ];
     insta::assert_snapshot!(said(&site, &site.cli(&args).await), @"
     exit 1
     error: code may be read by others (mode 0644): run `chmod 600 code`
@@ -321,12 +394,24 @@ async fn a_login_that_cannot_work_says_so_before_anybody_is_asked() {
     let wise = wise().await;
     let site = logged_out(&wise).await;
     for (args, wanted) in [
-        (&["login", "--grant", "mane"][..], "hint: the grants are: main"),
-        (&["login", "--profile", "7"], "hint: add a [[grant]] with `profile = 7`"),
-        (&["login", "--redirect-uri", "https://app.example/cb"], "hint: add --paste"),
+        (
+            &["login", "--grant", "mane"][..],
+            "hint: the grants are: main",
+        ),
+        (
+            &["login", "--profile", "7"],
+            "hint: add a [[grant]] with `profile = 7`",
+        ),
+        (
+            &["login", "--redirect-uri", "https://app.example/cb"],
+            "hint: add --paste",
+        ),
         (&["login", "--code", "A"], "--redirect-uri"),
         (&["login", "--registration-code"], "--email"),
-        (&["login", "--grant", "main", "--profile", "7"], "hint: leave out --grant or --profile"),
+        (
+            &["login", "--grant", "main", "--profile", "7"],
+            "hint: leave out --grant or --profile",
+        ),
     ] {
         let text = said(&site, &site.cli(args).await);
         assert!(!text.starts_with("exit 0"), "{args:?}: {text}");
@@ -357,7 +442,15 @@ async fn a_grant_is_kept_when_wise_does_not_say_who_it_is() {
 async fn a_csr_is_signed_and_its_certificate_installed() {
     let wise = wise().await;
     let site = logged_out(&wise).await;
-    let args = ["csr", "--organisation", "Acme Ltd", "--country", "GB", "--key-type", "p256"];
+    let args = [
+        "csr",
+        "--organisation",
+        "Acme Ltd",
+        "--country",
+        "GB",
+        "--key-type",
+        "p256",
+    ];
     let taken = said(&site, &site.cli(&args).await);
     insta::assert_snapshot!(taken, @"
     exit 1
@@ -369,9 +462,15 @@ async fn a_csr_is_signed_and_its_certificate_installed() {
     let next = [&args[..], &["--key", "next.key"]].concat();
     let output = site.cli(&next).await;
     let csr = String::from_utf8(output.stdout.clone()).unwrap();
-    assert!(csr.starts_with("-----BEGIN CERTIFICATE REQUEST-----\n"), "{csr}");
+    assert!(
+        csr.starts_with("-----BEGIN CERTIFICATE REQUEST-----\n"),
+        "{csr}"
+    );
     assert_eq!(csr, std::fs::read_to_string(site.path("next.csr")).unwrap());
-    let mode = std::fs::metadata(site.path("next.key")).unwrap().permissions().mode();
+    let mode = std::fs::metadata(site.path("next.key"))
+        .unwrap()
+        .permissions()
+        .mode();
     assert_eq!(mode & 0o777, 0o600);
     let talk = String::from_utf8(output.stderr.clone()).unwrap();
     insta::assert_snapshot!(talk, @"
@@ -379,7 +478,10 @@ async fn a_csr_is_signed_and_its_certificate_installed() {
     the request is in next.csr
     next: in Wise's Developer Hub, Authentication > Generate certificate, paste the request; save what it gives to a file and run `wise-auth-proxy cert install FILE --key next.key`
     ");
-    assert!(!site.cli(&next).await.status.success(), "a second run must not overwrite the key");
+    assert!(
+        !site.cli(&next).await.status.success(),
+        "a second run must not overwrite the key"
+    );
 
     let leaf = wise.sign_csr("next", &csr).unwrap();
     std::fs::write(site.path("next.pem"), leaf).unwrap();
@@ -391,9 +493,14 @@ async fn a_csr_is_signed_and_its_certificate_installed() {
     ");
     assert_eq!(std::fs::read(site.path("client.key")).unwrap(), key_before);
 
-    let output = site.cli(&["cert", "install", "next.pem", "--key", "next.key"]).await;
+    let output = site
+        .cli(&["cert", "install", "next.pem", "--key", "next.key"])
+        .await;
     let text = said(&site, &output);
-    assert!(text.starts_with("exit 0\nthe certificate of acme is in "), "{text}");
+    assert!(
+        text.starts_with("exit 0\nthe certificate of acme is in "),
+        "{text}"
+    );
     assert!(text.contains("takes it by itself within 5s"), "{text}");
     assert_eq!(
         std::fs::read(site.path("client.key")).unwrap(),
@@ -408,7 +515,10 @@ async fn a_csr_is_signed_and_its_certificate_installed() {
     assert_eq!(shown["days_left"], 364);
     assert_eq!(shown["findings"], serde_json::json!([]));
     let text = said(&site, &site.cli(&["cert", "show"]).await);
-    assert!(text.contains("common name  acme, the client id\n"), "{text}");
+    assert!(
+        text.contains("common name  acme, the client id\n"),
+        "{text}"
+    );
 }
 
 #[tokio::test]
@@ -430,7 +540,12 @@ async fn a_certificate_that_is_none_changes_nothing() {
     cause: No such file or directory (os error 2)
     hint: name the file that Wise's Developer Hub gave you, or `-` for standard input
     ");
-    let text = said(&site, &site.cli(&["csr", "--organisation", " ", "--key", "k"]).await);
+    let text = said(
+        &site,
+        &site
+            .cli(&["csr", "--organisation", " ", "--key", "k"])
+            .await,
+    );
     insta::assert_snapshot!(text, @"
     exit 2
     error: the organisation (O) must not be empty
@@ -438,6 +553,81 @@ async fn a_certificate_that_is_none_changes_nothing() {
     ");
     assert_eq!(std::fs::read(site.path("client.pem")).unwrap(), before);
     assert!(!site.path("k").exists(), "a refused CSR must leave no key");
+}
+
+#[tokio::test]
+async fn a_certificate_for_another_client_is_warned_of_and_an_expired_one_refused() {
+    let wise = wise().await;
+    let site = logged_out(&wise).await;
+    let csr = [
+        "csr",
+        "--organisation",
+        "Acme",
+        "--key-type",
+        "p-384",
+        "--key",
+        "k",
+        "--out",
+        "r",
+    ];
+    let output = site.cli(&csr).await;
+    assert!(
+        output.status.success() && output.stdout.is_empty(),
+        "{output:?}"
+    );
+    let csr = std::fs::read_to_string(site.path("r")).unwrap();
+
+    wise.change_faults(|faults| faults.hub.common_name = Some("somebody".into()));
+    std::fs::write(
+        site.path("other.pem"),
+        wise.sign_csr("other", &csr).unwrap(),
+    )
+    .unwrap();
+    let text = said(
+        &site,
+        &site
+            .cli(&["cert", "install", "other.pem", "--key", "k"])
+            .await,
+    );
+    let warning =
+        "exit 0\nwarning: the client certificate is for `somebody`, not for the client id";
+    assert!(text.starts_with(warning), "{text}");
+    let text = said(&site, &site.cli(&["cert", "show"]).await);
+    assert!(
+        text.contains("common name  somebody, NOT the client id acme\n"),
+        "{text}"
+    );
+    assert!(text.contains("key          P-384\n"), "{text}");
+
+    wise.change_faults(|faults| faults.hub.certificate_lifetime = 0);
+    std::fs::write(site.path("old.pem"), wise.sign_csr("old", &csr).unwrap()).unwrap();
+    let before = std::fs::read(site.path("client.pem")).unwrap();
+    let text = said(&site, &site.cli(&["cert", "install", "old.pem"]).await);
+    insta::assert_snapshot!(text, @"
+    exit 1
+    error: the client certificate expired less than a day ago
+    hint: make a CSR with `csr` and have Wise issue a new one
+    ");
+    assert_eq!(std::fs::read(site.path("client.pem")).unwrap(), before);
+    std::fs::copy(site.path("old.pem"), site.path("client.pem")).unwrap();
+    let output = site.cli(&["cert", "show", "--json"]).await;
+    assert_eq!(
+        output.status.code(),
+        Some(1),
+        "a check in a script must fail"
+    );
+    let shown: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(shown["days_left"], -1);
+
+    // A key that others may read is no key; what the certificate says is shown all the same.
+    let loose = std::fs::Permissions::from_mode(0o644);
+    std::fs::set_permissions(site.path("client.key"), loose).unwrap();
+    let text = said(&site, &site.cli(&["cert", "show"]).await);
+    assert!(text.contains("key          P-384\n"), "{text}");
+    assert!(
+        text.contains("hint: run `chmod 600 DIR/client.key`"),
+        "{text}"
+    );
 }
 
 #[tokio::test]
@@ -449,7 +639,9 @@ async fn a_simulator_writes_what_the_demo_configuration_needs() {
         let mut command = Command::new(env!("CARGO_BIN_EXE_wise-auth-proxy"));
         command.env_clear().current_dir(directory.path());
         command.args(["simulator", "--plain", any, "--mtls", any, "--control", any]);
-        command.args(["--json", "--profile", "30000007", "--dir"]).arg(dir);
+        command
+            .args(["--json", "--profile", "30000007", "--dir"])
+            .arg(dir);
         Talk::spawn(&mut command)
     };
     let (mut talk, brace) = start(&dir).line().await;
@@ -468,7 +660,10 @@ async fn a_simulator_writes_what_the_demo_configuration_needs() {
         assert!(checked.status.success(), "{config}: {text}");
     }
     for name in ["client.key", "client_secret", "personal_token"] {
-        let mode = std::fs::metadata(dir.join(name)).unwrap().permissions().mode();
+        let mode = std::fs::metadata(dir.join(name))
+            .unwrap()
+            .permissions()
+            .mode();
         assert_eq!(mode & 0o777, 0o600, "{name}");
     }
     let shown = Command::new(env!("CARGO_BIN_EXE_wise-auth-proxy"))
@@ -481,7 +676,13 @@ async fn a_simulator_writes_what_the_demo_configuration_needs() {
     assert_eq!(shown["common_name"], "demo");
 
     let pid = talk.child().id().to_string();
-    assert!(Command::new("kill").args(["-INT", &pid]).status().unwrap().success());
+    assert!(
+        Command::new("kill")
+            .args(["-INT", &pid])
+            .status()
+            .unwrap()
+            .success()
+    );
     let output = talk.end().await;
     assert_eq!(output.status.code(), Some(0));
     let rest = format!("{{{}", String::from_utf8(output.stdout).unwrap());
@@ -496,14 +697,19 @@ async fn a_simulator_writes_what_the_demo_configuration_needs() {
     let refused = start(&dir).end().await;
     assert_eq!(refused.status.code(), Some(1));
     let text = String::from_utf8(refused.stderr).unwrap();
-    assert!(text.contains("was not made by the simulator\nhint: name another"), "{text}");
+    assert!(
+        text.contains("was not made by the simulator\nhint: name another"),
+        "{text}"
+    );
 }
 
 #[tokio::test]
 async fn a_switch_without_a_proxy_counts_from_the_next_start() {
     let wise = wise().await;
     let site = House::on(&wise).prepare().await;
-    let output = site.cli(&["switch", "personal", "--reason", "step back"]).await;
+    let output = site
+        .cli(&["switch", "personal", "--reason", "step back"])
+        .await;
     insta::assert_snapshot!(said(&site, &output), @"
     exit 0
     the proxy is not running; it will start on lane personal
@@ -522,14 +728,24 @@ async fn a_switch_without_a_proxy_keeps_to_the_allowed_lanes() {
     let wise = wise().await;
     let plan = House::on(&wise).set("switch.allow", "[\"oauth-mtls\"]");
     let site = plan.logged_out().prepare().await;
-    let text = said(&site, &site.cli(&["switch", "personal", "--reason", "x"]).await);
+    let text = said(
+        &site,
+        &site.cli(&["switch", "personal", "--reason", "x"]).await,
+    );
     insta::assert_snapshot!(text, @"
     exit 64
     error: lane `personal` is not available
     hint: the configuration forbids it or lacks what it needs; see switch.allow
     ");
     // Another proxy's socket says nothing about this one's store.
-    let args = ["switch", "oauth-mtls", "--reason", "x", "--socket", "none.sock"];
+    let args = [
+        "switch",
+        "oauth-mtls",
+        "--reason",
+        "x",
+        "--socket",
+        "none.sock",
+    ];
     let output = site.cli(&args).await;
     assert_eq!(output.status.code(), Some(69), "{output:?}");
     assert!(!site.path("state/switch.json").exists());
@@ -540,9 +756,14 @@ async fn a_grant_is_forgotten_with_and_without_a_proxy() {
     let wise = wise().await;
     let site = House::on(&wise).prepare().await;
     let house = site.start().await;
-    house.status_until(|status| status["tokens"][0]["state"] == "live").await;
+    house
+        .status_until(|status| status["tokens"][0]["state"] == "live")
+        .await;
     let text = said(&site, &site.cli(&["status"]).await);
-    assert!(text.contains("lane         oauth-mtls, as configured\n"), "{text}");
+    assert!(
+        text.contains("lane         oauth-mtls, as configured\n"),
+        "{text}"
+    );
     let text = said(&site, &site.cli(&["token", "show", "main"]).await);
     assert!(text.contains("main   live   1 "), "{text}");
 
@@ -551,7 +772,9 @@ async fn a_grant_is_forgotten_with_and_without_a_proxy() {
     exit 0
     grant main has no tokens any more; `login` brings new ones
     ");
-    house.status_until(|status| status["tokens"][0]["absence"] == "never_logged_in").await;
+    house
+        .status_until(|status| status["tokens"][0]["absence"] == "never_logged_in")
+        .await;
     insta::assert_snapshot!(said(&site, &site.cli(&forget).await), @"
     exit 0
     grant main had no tokens
@@ -565,7 +788,9 @@ async fn a_grant_is_forgotten_with_and_without_a_proxy() {
 
     // A running proxy takes a new login by itself.
     site.log_in(&wise, "main", PROFILE).await;
-    house.status_until(|status| status["tokens"][0]["state"] == "live").await;
+    house
+        .status_until(|status| status["tokens"][0]["state"] == "live")
+        .await;
     house.stop().await;
     insta::assert_snapshot!(said(&site, &site.cli(&forget).await), @"
     exit 0
