@@ -84,9 +84,7 @@ impl HandshakeFailure {
         match error {
             rustls::Error::InvalidCertificate(error) => match error {
                 // An authority made anew under its old name signs with another key.
-                CertificateError::UnknownIssuer | CertificateError::BadSignature => {
-                    Self::UnknownCa
-                }
+                CertificateError::UnknownIssuer | CertificateError::BadSignature => Self::UnknownCa,
                 CertificateError::NotValidForName
                 | CertificateError::NotValidForNameContext { .. } => Self::WrongName,
                 CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
