@@ -9,6 +9,9 @@
 
 mod architecture;
 mod demo;
+mod failures;
 mod house;
 mod load;
 mod main_job;
+mod upstream_failures;
+mod wire;
