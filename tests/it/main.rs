@@ -8,6 +8,7 @@
 )]
 
 mod architecture;
+mod cli_commands;
 mod demo;
 mod failures;
 mod house;
