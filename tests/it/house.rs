@@ -99,6 +99,13 @@ impl<'a> Plan<'a> {
         self
     }
 
+    /// Settles where another has prepared everything, under its own settings.
+    pub fn inside(mut self, site: &Site) -> Self {
+        self.directory = Some(Arc::clone(&site.directory));
+        self.log_in = false;
+        self
+    }
+
     /// Writes the configuration and the secrets, logs in, starts the proxy and waits until its
     /// doors are open.
     pub async fn start(self) -> House {

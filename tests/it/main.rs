@@ -10,7 +10,9 @@
 mod architecture;
 mod cli_commands;
 mod demo;
+mod failures;
 mod house;
 mod load;
 mod main_job;
-mod readme;
+mod upstream_failures;
+mod wire;
