@@ -152,6 +152,17 @@ Examples:
   wise-auth-proxy simulator --plain 127.0.0.1:0 --mtls 127.0.0.1:0 --control 127.0.0.1:0 --json")]
     Simulator(SimulatorArgs),
 
+    /// See all of it work, against a simulated Wise in this one process
+    ///
+    /// Needs nothing and leaves nothing: no account, no configuration, a temporary directory.
+    /// Prints each step and what Wise received, then stays up for you to try.
+    #[command(after_help = "\
+Examples:
+  wise-auth-proxy demo
+  wise-auth-proxy demo --once
+  wise-auth-proxy demo --once --json | jq .passed")]
+    Demo(DemoArgs),
+
     /// Move every new request to another lane, at once and without a restart
     ///
     /// Requests in flight end on the lane they began. The lane survives restarts. If the proxy does
@@ -190,6 +201,21 @@ Examples:
   wise-auth-proxy config show --json
   wise-auth-proxy config schema > wise-auth-proxy.schema.json")]
     Config(ConfigArgs),
+}
+
+#[derive(clap::Args)]
+pub(crate) struct DemoArgs {
+    /// Address of the proxy [default: 127.0.0.1:8080, or a free port if that is taken]
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) door: Option<SocketAddr>,
+
+    /// End after the story; fails if a single promise was broken
+    #[arg(long)]
+    pub(crate) once: bool,
+
+    /// Print what was promised and found as JSON instead of the story
+    #[arg(long, requires = "once")]
+    pub(crate) json: bool,
 }
 
 /// How to reach the running proxy.

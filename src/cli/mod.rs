@@ -10,6 +10,7 @@ mod callback;
 mod cert;
 mod config;
 mod csr;
+mod demo;
 mod failure;
 mod login;
 mod overview;
@@ -52,6 +53,7 @@ fn run(args: Args) -> Result<(), Failure> {
         Command::Csr(args) => csr::run(&global, &args),
         Command::Cert(args) => cert::run(&global, &args.command),
         Command::Simulator(args) => simulator::run(&args),
+        Command::Demo(args) => demo::run(&args),
         Command::Switch(args) => switch::run(&global, &args),
         Command::Status(args) => status::run(&global, &args),
         Command::Token(args) => token::run(&global, &args),

@@ -19,8 +19,7 @@ pub(crate) fn run(global: &Global, args: &SwitchArgs) -> Result<(), Failure> {
         return Err(Failure::usage("the reason is empty").hint("the audit log wants to know why"));
     }
     let client = AdminClient::of(global, &args.admin)?;
-    let wish = json!({ "lane": args.lane, "reason": args.reason, "by": operator() });
-    let (answer, text) = match client.post("/switch", &wish) {
+    let (answer, text) = match turn(&client, args.lane, &args.reason) {
         // Whose socket was named may be another proxy than the configuration's.
         Err(AdminError::NotRunning { .. }) if args.admin.socket.is_none() => (
             at_rest(&global.load()?.config, args.lane, &args.reason)?,
@@ -40,6 +39,12 @@ pub(crate) fn run(global: &Global, args: &SwitchArgs) -> Result<(), Failure> {
         report::say(&text);
         Ok(())
     }
+}
+
+/// Asks the proxy; returns what the audit log got.
+pub(crate) fn turn(client: &AdminClient, lane: Lane, reason: &str) -> Result<Value, AdminError> {
+    let wish = json!({ "lane": lane, "reason": reason, "by": operator() });
+    client.post("/switch", &wish)
 }
 
 /// Writes down the lane that the next start takes.

@@ -1,6 +1,7 @@
 //! Building: everything is read and checked here, and nothing is bound.
 
 use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::admin::AdminError;
@@ -23,6 +24,8 @@ use crate::upstream::{Endpoint, TokenEndpoint};
 pub struct Server {
     pub(crate) sources: Sources,
     pub(crate) config: Config,
+    /// The configuration file, if there is one.
+    pub(crate) path: Option<PathBuf>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) store: Arc<FileStore>,
     pub(crate) switch: SwitchStore,
@@ -93,7 +96,7 @@ impl Server {
     /// Blocks on files; call it before the runtime is busy. `log` takes the access lines too,
     /// unless the configuration sends them elsewhere.
     pub(crate) fn build(sources: Sources, log: Sink) -> Result<Self, StartError> {
-        let Loaded { config, .. } = config::load(&sources).map_err(Box::new)?;
+        let Loaded { config, path, .. } = config::load(&sources).map_err(Box::new)?;
         let clock: Arc<dyn Clock> = Arc::new(System);
         let store = Arc::new(open_store(&config)?);
         let directory = Directory::new(&with_known_profiles(&config.grants, &store));
@@ -121,12 +124,10 @@ impl Server {
         let meter = || Arc::new(Meter::new(config.grants.len(), Kind::NAMES.len()));
         let meters = (0..config.runtime.workers).map(|_| meter()).collect();
 
-        let absent = |reason| TokenView::Absent {
-            reason,
-            renewing: false,
-        };
-        let mut tokens = vec![absent(Absence::NeverLoggedIn); config.grants.len()];
-        tokens.push(absent(Absence::NotFetched));
+        // Until its keeper has looked into the store, a request waits as it does for a renewal.
+        let absent = |reason, renewing| TokenView::Absent { reason, renewing };
+        let mut tokens = vec![absent(Absence::NeverLoggedIn, true); config.grants.len()];
+        tokens.push(absent(Absence::NotFetched, false));
         let published = Published::new(Snapshot {
             lane,
             ways: outfit.ways.clone(),
@@ -140,6 +141,7 @@ impl Server {
         Ok(Self {
             sources,
             config,
+            path,
             clock,
             store,
             switch,

@@ -166,7 +166,9 @@ where
             wait
         };
         self.dial_for_the_line();
-        match tokio::time::timeout(self.0.limits.connect, turn).await {
+        // Longer than a dial may take, so that a dial's own error is heard.
+        let patience = self.0.limits.connect + Duration::from_millis(500);
+        match tokio::time::timeout(patience, turn).await {
             Ok(Ok(outcome)) => Ok(outcome?),
             // Every connection stayed busy for as long as a new one may take; or the worker ends.
             Err(_) | Ok(Err(_)) => Err(AcquireError::Overloaded),

@@ -9,5 +9,7 @@
 
 mod architecture;
 mod cli_commands;
+mod demo;
 mod house;
+mod load;
 mod main_job;
