@@ -10,7 +10,6 @@
 mod architecture;
 mod cli_commands;
 mod demo;
-mod failures;
 mod house;
 mod load;
 mod main_job;
