@@ -2,13 +2,14 @@
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use serde::Serialize;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::clock::Clock;
 use crate::config::Environment;
+use crate::credentials::FileStore;
 use crate::proxy::Published;
 use crate::switch::{Entry, SwitchStore};
 use crate::telemetry::metrics::Metrics;
@@ -28,12 +29,16 @@ pub(crate) struct Reloaded {
     pub(crate) needs_restart: Vec<String>,
 }
 
+/// A forget waits this long for an exchange under way.
+const FORGET_WAIT: Duration = Duration::from_secs(30);
+
 /// The handle on a running proxy. Shared by the admin listeners and the server.
 pub(crate) struct Control {
     pub(crate) published: Published,
     /// By grant, client credentials last.
     pub(crate) keepers: Arc<[KeeperHandle]>,
     pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) store: Arc<FileStore>,
     pub(crate) switch: SwitchStore,
     pub(crate) metrics: Metrics,
     pub(crate) notes: Arc<Mutex<Notes>>,
@@ -85,6 +90,8 @@ pub(crate) enum Refused {
     NoSuchGrant(String),
     #[error("{0}")]
     Refresh(String),
+    #[error("the grant was not forgotten: {0}")]
+    Forget(String),
     #[error("nothing was changed: {0}")]
     Reload(String),
     #[error("the proxy is stopping")]
@@ -162,6 +169,24 @@ impl Control {
             .refresh()
             .await
             .map_err(|error| Refused::Refresh(error.to_string()))
+    }
+
+    /// Deletes what the store holds of a grant; its keeper notices within a second.
+    ///
+    /// Returns whether there was anything. An exchange under way ends first. Works for grants that
+    /// the configuration no longer names, too.
+    pub(crate) async fn forget(&self, grant: &str) -> Result<bool, Refused> {
+        let (store, name) = (Arc::clone(&self.store), grant.to_owned());
+        let removed = tokio::task::spawn_blocking(move || store.remove(&name, FORGET_WAIT)).await;
+        let removed = removed
+            .map_err(|_| Refused::Stopping)?
+            .map_err(|error| Refused::Forget(error.to_string()))?;
+        if removed {
+            tracing::warn!(grant, "grant forgotten");
+        } else {
+            self.keeper(grant)?;
+        }
+        Ok(removed)
     }
 
     pub(crate) fn tokens(&self) -> Vec<KeeperStatus> {

@@ -7,7 +7,7 @@ use axum::http::header::{CONTENT_TYPE, HOST, ORIGIN};
 use axum::http::{HeaderMap, StatusCode};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{delete, get, post};
 use axum::{Json, Router};
 use serde::Deserialize;
 use serde_json::json;
@@ -44,6 +44,7 @@ pub(crate) fn over_socket(control: Arc<Control>) -> Router {
             "/tokens",
             get(async |State(control): Shared| Json(control.tokens())),
         )
+        .route("/tokens/{grant}", delete(forget))
         .route("/tokens/{grant}/refresh", post(refresh))
         .route("/switch", post(switch))
         .route("/reload", post(reload))
@@ -105,6 +106,11 @@ async fn reload(State(control): Shared) -> Result<Response, Problem> {
 async fn refresh(State(control): Shared, Path(grant): Path<String>) -> Result<Response, Problem> {
     let generation = control.refresh(&grant).await?;
     Ok(Json(json!({ "grant": grant, "generation": generation })).into_response())
+}
+
+async fn forget(State(control): Shared, Path(grant): Path<String>) -> Result<Response, Problem> {
+    let forgotten = control.forget(&grant).await?;
+    Ok(Json(json!({ "grant": grant, "forgotten": forgotten })).into_response())
 }
 
 /// A browser's page must not read this, whatever name it reached us by.
@@ -178,6 +184,10 @@ impl From<Refused> for Problem {
             Refused::Refresh(_) => (
                 StatusCode::BAD_GATEWAY,
                 "the token in use goes on; see `wise-auth-proxy status`",
+            ),
+            Refused::Forget(_) => (
+                StatusCode::CONFLICT,
+                "see `wise-auth-proxy token show`, and the proxy's log",
             ),
             Refused::Reload(_) => (
                 StatusCode::UNPROCESSABLE_ENTITY,

@@ -81,6 +81,11 @@ pub(crate) struct AdminClient {
 }
 
 impl AdminClient {
+    /// The proxy whose socket this is.
+    pub(crate) fn at(socket: PathBuf) -> Self {
+        Self { socket }
+    }
+
     /// The proxy that the command line means.
     pub(crate) fn of(global: &Global, args: &AdminArgs) -> Result<Self, Failure> {
         // A way back must not hang on a configuration file that someone has just broken.

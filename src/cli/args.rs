@@ -1,12 +1,14 @@
 //! What may be typed, and the help that says so.
 
 use std::ffi::OsString;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 
 use super::failure::Failure;
-use crate::config::{Lane, Loaded, Sources, load};
+use crate::config::{Lane, Loaded, ProfileId, Sources, load};
+use crate::tls::KeyType;
 
 /// Puts the live Wise token and client certificate on plain localhost requests, and switches back
 /// in one command.
@@ -101,9 +103,70 @@ Examples:
   wise-auth-proxy run --config production.toml --set log.format=json")]
     Run,
 
+    /// See all of it work, against a simulated Wise in this one process
+    ///
+    /// Needs nothing and leaves nothing: no account, no configuration, a temporary directory.
+    /// Prints each step and what Wise received, then stays up for you to try.
+    #[command(after_help = "\
+Examples:
+  wise-auth-proxy demo
+  wise-auth-proxy demo --once
+  wise-auth-proxy demo --once --json | jq .passed")]
+    Demo(DemoArgs),
+
+    /// Authorise a Wise profile for a grant, and store its tokens
+    ///
+    /// Prints the address of Wise's page on standard output. A person opens it, picks one profile
+    /// and approves; Wise then sends the browser to the redirect address with a code that is good
+    /// once. That address must be on file at Wise. If it is on this machine (http://127.0.0.1 or
+    /// localhost), this command listens there; otherwise paste what the browser shows (--paste).
+    ///
+    /// A running proxy takes the new tokens within a second.
+    #[command(after_help = "\
+Examples:
+  wise-auth-proxy login
+  wise-auth-proxy login --grant main --paste --redirect-uri https://app.example/callback
+  wise-auth-proxy login --code ABCDEF --redirect-uri https://app.example/callback
+  wise-auth-proxy login --registration-code --email user@example.com < code.txt")]
+    Login(LoginArgs),
+
+    /// Make a private key and a request for a client certificate (CSR)
+    ///
+    /// The key never leaves this machine and is never overwritten. Wise puts the client id in the
+    /// place of the common name.
+    #[command(after_help = "\
+Examples:
+  wise-auth-proxy csr --organisation \"Acme Ltd\" --country GB
+  wise-auth-proxy csr --organisation \"Acme Ltd\" --key next.key --out next.csr
+
+On key types: Wise takes RSA of 2048, 3072 or 4096 bits and 256 or 384 bit elliptic curves. rsa4096
+is the default because Wise's own guide makes one. p256 costs a handshake the least; handshakes are
+rare, since connections are kept.")]
+    Csr(CsrArgs),
+
+    /// Install or show the client certificate
+    #[command(after_help = "\
+Examples:
+  wise-auth-proxy cert install downloaded.pem
+  wise-auth-proxy cert install next.pem --key next.key
+  wise-auth-proxy cert show --json")]
+    Cert(CertArgs),
+
+    /// Run a fake Wise on this machine, until Ctrl-C
+    ///
+    /// Invented people, invented money, no network. Writes into a directory what a proxy beside it
+    /// needs: authority, client certificate, secrets and a configuration, all new at every start.
+    #[command(after_help = "\
+Examples:
+  wise-auth-proxy simulator
+  wise-auth-proxy simulator --profile 30000000 --profile 30000001 --dir /tmp/wise
+  wise-auth-proxy simulator --plain 127.0.0.1:0 --mtls 127.0.0.1:0 --control 127.0.0.1:0 --json")]
+    Simulator(SimulatorArgs),
+
     /// Move every new request to another lane, at once and without a restart
     ///
-    /// Requests in flight end on the lane they began. The lane survives restarts.
+    /// Requests in flight end on the lane they began. The lane survives restarts. If the proxy does
+    /// not run, it starts on that lane.
     #[command(after_help = "\
 Examples:
   wise-auth-proxy switch personal --reason \"payments answer 401\"
@@ -140,6 +203,21 @@ Examples:
     Config(ConfigArgs),
 }
 
+#[derive(clap::Args)]
+pub(crate) struct DemoArgs {
+    /// Address of the proxy [default: 127.0.0.1:8080, or a free port if that is taken]
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) door: Option<SocketAddr>,
+
+    /// End after the story; fails if a single promise was broken
+    #[arg(long)]
+    pub(crate) once: bool,
+
+    /// Print what was promised and found as JSON instead of the story
+    #[arg(long, requires = "once")]
+    pub(crate) json: bool,
+}
+
 /// How to reach the running proxy.
 #[derive(clap::Args)]
 pub(crate) struct AdminArgs {
@@ -149,6 +227,153 @@ pub(crate) struct AdminArgs {
     pub(crate) socket: Option<PathBuf>,
 
     /// Print the answer as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(clap::Args)]
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "each is a flag that was typed or was not"
+)]
+pub(crate) struct LoginArgs {
+    /// The grant to fill [default: that of the profile, or the default grant]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) grant: Option<String>,
+
+    /// Id of the Wise profile [default: the one that Wise or the configuration says]
+    #[arg(long, value_name = "ID")]
+    pub(crate) profile: Option<ProfileId>,
+
+    /// Where Wise sends the browser; exactly as on file at Wise
+    #[arg(long, value_name = "URI", default_value = LOGIN_REDIRECT)]
+    pub(crate) redirect_uri: String,
+
+    /// Read the address that the browser ended on from standard input
+    #[arg(long, conflicts_with_all = ["code", "registration_code", "registration_code_file"])]
+    pub(crate) paste: bool,
+
+    /// A code that was got before; `-` reads it from standard input. Good once, with the redirect
+    /// address it was made for
+    #[arg(long, value_name = "CODE", requires = "redirect_uri")]
+    #[arg(conflicts_with_all = ["registration_code", "registration_code_file"])]
+    pub(crate) code: Option<String>,
+
+    /// For users that the partner made: read the registration code from standard input
+    #[arg(long, requires = "email", conflicts_with = "registration_code_file")]
+    pub(crate) registration_code: bool,
+
+    /// As --registration-code, from a file that only its owner may read
+    #[arg(long, value_name = "PATH", requires = "email")]
+    pub(crate) registration_code_file: Option<PathBuf>,
+
+    /// The user's address, for a registration code
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) email: Option<String>,
+
+    /// Print the address only; open no browser
+    #[arg(long)]
+    pub(crate) no_browser: bool,
+
+    /// Print the outcome as JSON; Wise's page then goes to standard error
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Loopback, so that nothing but this machine sees the code.
+pub(crate) const LOGIN_REDIRECT: &str = "http://127.0.0.1:8976/callback";
+
+#[derive(clap::Args)]
+pub(crate) struct CsrArgs {
+    /// Name of the company, the subject's O; Wise wants it
+    #[arg(long, value_name = "NAME")]
+    pub(crate) organisation: String,
+
+    /// Its country in two capital letters, such as GB
+    #[arg(long, value_name = "CC")]
+    pub(crate) country: Option<String>,
+
+    /// p256, p384, rsa2048, rsa3072 or rsa4096
+    #[arg(long, value_name = "TYPE", default_value = "rsa4096", value_parser = key_type)]
+    pub(crate) key_type: KeyType,
+
+    /// Where the private key goes, mode 0600 [default: mtls.key of the configuration]
+    #[arg(long, value_name = "PATH")]
+    pub(crate) key: Option<PathBuf>,
+
+    /// Where the CSR goes [default: beside the key, ending in .csr, and on standard output]
+    #[arg(long, value_name = "PATH")]
+    pub(crate) out: Option<PathBuf>,
+}
+
+fn key_type(typed: &str) -> Result<KeyType, &'static str> {
+    let bare = |text: &str| text.replace('-', "");
+    KeyType::ALL
+        .into_iter()
+        .find(|kind| bare(kind.name()) == bare(typed))
+        .ok_or("the key types are p256, p384, rsa2048, rsa3072 and rsa4096")
+}
+
+#[derive(clap::Args)]
+pub(crate) struct CertArgs {
+    #[command(subcommand)]
+    pub(crate) command: CertCommand,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum CertCommand {
+    /// Check the certificate that Wise gave out and put it where the proxy reads it
+    Install {
+        /// PEM file: the certificate, then any chain; `-` is standard input
+        file: PathBuf,
+        /// The key that its CSR was made with; it moves in too [default: mtls.key of the
+        /// configuration]
+        #[arg(long, value_name = "PATH")]
+        key: Option<PathBuf>,
+        /// Where the certificate goes [default: mtls.certificate of the configuration]
+        #[arg(long, value_name = "PATH")]
+        certificate: Option<PathBuf>,
+    },
+    /// Say whose certificate it is, how long it lasts and what is wrong with it
+    Show {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+#[derive(clap::Args)]
+pub(crate) struct SimulatorArgs {
+    /// Address of the plain API host and the browser pages
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8443")]
+    pub(crate) plain: SocketAddr,
+
+    /// Address of the API host that asks for a client certificate
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8444")]
+    pub(crate) mtls: SocketAddr,
+
+    /// Address of the control API; whoever reaches it owns the simulator
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8445")]
+    pub(crate) control: SocketAddr,
+
+    /// Where its files go
+    #[arg(long, value_name = "PATH", default_value = "simulator")]
+    pub(crate) dir: PathBuf,
+
+    /// The partner's client id [default: demo]
+    #[arg(long, value_name = "ID")]
+    pub(crate) client_id: Option<String>,
+
+    /// A business profile of the account; may be given several times [default: 30000000]
+    #[arg(long, value_name = "ID")]
+    pub(crate) profile: Vec<u64>,
+
+    /// JSON file with further options, such as {"faults": {"token": {"access-lifetime": 60}}};
+    /// flags win over it
+    #[arg(long, value_name = "PATH")]
+    pub(crate) options: Option<PathBuf>,
+
+    /// Print addresses and paths as JSON once it listens
     #[arg(long)]
     pub(crate) json: bool,
 }
@@ -188,7 +413,7 @@ pub(crate) enum TokenCommand {
         #[command(flatten)]
         admin: AdminArgs,
     },
-    /// Delete a grant's tokens from the store; it then needs a `login`
+    /// Delete a grant's tokens from the store, running proxy or not; it then needs a `login`
     Forget {
         /// Name of the grant
         grant: String,

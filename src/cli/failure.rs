@@ -39,6 +39,17 @@ impl Failure {
         Self::new(Exit::Usage, anyhow::Error::msg(message))
     }
 
+    /// From an error whose message ends in what to do, after its last semicolon.
+    pub(crate) fn advised(
+        exit: Exit,
+        error: &(dyn std::error::Error + Send + Sync),
+        otherwise: &str,
+    ) -> Self {
+        let text = error.to_string();
+        let (text, hint) = text.rsplit_once("; ").unwrap_or((&text, otherwise));
+        Self::new(exit, anyhow::Error::msg(text.to_owned())).hint(hint)
+    }
+
     pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hints.push(hint.into());
         self

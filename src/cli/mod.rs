@@ -2,15 +2,22 @@
 //!
 //! Each command is a file with a `run`. Standard output is data, standard error is talk, and only
 //! `report` writes to either. No command decides anything about money: it asks the running proxy,
-//! or builds one.
+//! builds one, or prepares what one needs.
 
 mod admin_client;
 mod args;
+mod callback;
+mod cert;
 mod config;
+mod csr;
+mod demo;
 mod failure;
+mod login;
+mod overview;
 mod reload;
 mod report;
 mod run;
+mod simulator;
 mod status;
 mod switch;
 mod token;
@@ -42,6 +49,11 @@ fn run(args: Args) -> Result<(), Failure> {
     let Args { global, command } = args;
     match command {
         Command::Run => run::run(&global),
+        Command::Demo(args) => demo::run(&args),
+        Command::Login(args) => login::run(&global, &args),
+        Command::Csr(args) => csr::run(&global, &args),
+        Command::Cert(args) => cert::run(&global, &args.command),
+        Command::Simulator(args) => simulator::run(&args),
         Command::Switch(args) => switch::run(&global, &args),
         Command::Status(args) => status::run(&global, &args),
         Command::Token(args) => token::run(&global, &args),

@@ -91,58 +91,8 @@ pub(crate) fn table(rows: &[Vec<String>]) -> String {
     rows.iter().map(line).collect::<Vec<_>>().join("\n")
 }
 
-/// JSON for people: one line a value, tables indented.
-pub(crate) fn outline(value: &Value) -> String {
-    let mut lines = Vec::new();
-    outline_into(value, 0, &mut lines);
-    lines.join("\n")
-}
-
-fn outline_into(value: &Value, depth: usize, lines: &mut Vec<String>) {
-    let indent = "  ".repeat(depth);
-    match value {
-        Value::Object(fields) => {
-            for (name, field) in fields {
-                let name = name.replace('_', " ");
-                match field {
-                    Value::Object(_) | Value::Array(_) => {
-                        lines.push(format!("{indent}{name}:"));
-                        outline_into(field, depth + 1, lines);
-                    }
-                    Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {
-                        lines.push(format!("{indent}{name}: {}", plain(field)));
-                    }
-                }
-            }
-        }
-        Value::Array(items) => {
-            for item in items {
-                let start = lines.len();
-                outline_into(item, depth + 1, lines);
-                if let Some(first) = lines.get_mut(start) {
-                    *first = format!("{indent}- {}", first.trim_start());
-                }
-            }
-        }
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {
-            lines.push(format!("{indent}{}", plain(value)));
-        }
-    }
-}
-
-/// One value without JSON's quotes.
-fn plain(value: &Value) -> String {
-    match value {
-        Value::String(text) => text.clone(),
-        Value::Null => "-".to_owned(),
-        Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => value.to_string(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     fn without_colour(text: &str) -> String {
@@ -170,22 +120,5 @@ mod tests {
         let text = without_colour(&rendered(&Failure::from(error)));
         assert_eq!(text.matches("is a directory").count(), 1, "{text}");
         assert!(!text.contains("cause:"), "{text}");
-    }
-
-    #[test]
-    fn an_outline_reads_without_brackets() {
-        let value = json!({
-            "lane": "oauth-mtls",
-            "grants": [{ "name": "main", "seconds_left": 4711 }, { "name": "other" }],
-            "workers": 2,
-        });
-        insta::assert_snapshot!(outline(&value), @"
-        grants:
-          - name: main
-            seconds left: 4711
-          - name: other
-        lane: oauth-mtls
-        workers: 2
-        ");
     }
 }

@@ -3,6 +3,7 @@
 use super::admin_client::AdminClient;
 use super::args::{AdminArgs, Global};
 use super::failure::Failure;
+use super::overview;
 use super::report;
 
 pub(crate) fn run(global: &Global, args: &AdminArgs) -> Result<(), Failure> {
@@ -10,6 +11,6 @@ pub(crate) fn run(global: &Global, args: &AdminArgs) -> Result<(), Failure> {
     if args.json {
         report::json(&status)
     } else {
-        report::data(&report::outline(&status))
+        report::data(&overview::status(&status))
     }
 }

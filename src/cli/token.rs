@@ -1,12 +1,19 @@
 //! `token show`, `token refresh` and `token forget`. A token itself is never asked for.
 
+use std::time::Duration;
+
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Value, json};
 
-use super::admin_client::AdminClient;
+use super::admin_client::{AdminClient, AdminError};
 use super::args::{AdminArgs, Global, TokenArgs, TokenCommand};
 use super::failure::{Exit, Failure};
+use super::overview;
 use super::report;
+use crate::server::open_store;
+
+/// A process in the middle of an exchange holds a grant's lock.
+const LOCK_WAIT: Duration = Duration::from_secs(30);
 
 pub(crate) fn run(global: &Global, args: &TokenArgs) -> Result<(), Failure> {
     match &args.command {
@@ -19,7 +26,7 @@ pub(crate) fn run(global: &Global, args: &TokenArgs) -> Result<(), Failure> {
             if admin.json {
                 report::json(&tokens)
             } else {
-                report::data(&report::outline(&tokens))
+                report::data(&overview::tokens(&tokens))
             }
         }
         TokenCommand::Refresh { grant, admin } => {
@@ -28,8 +35,17 @@ pub(crate) fn run(global: &Global, args: &TokenArgs) -> Result<(), Failure> {
             told(admin, &answer, &format!("grant {grant} has a new token"))
         }
         TokenCommand::Forget { grant, admin } => {
-            let answer = AdminClient::of(global, admin)?.delete(&path(grant))?;
-            let next = format!("grant {grant} has no tokens any more; `login` brings new ones");
+            let answer = match AdminClient::of(global, admin)?.delete(&path(grant)) {
+                Err(AdminError::NotRunning { .. }) if admin.socket.is_none() => {
+                    forget_at_rest(global, grant)?
+                }
+                answer => answer?,
+            };
+            let next = if answer["forgotten"] == true {
+                format!("grant {grant} has no tokens any more; `login` brings new ones")
+            } else {
+                format!("grant {grant} had no tokens")
+            };
             told(admin, &answer, &next)
         }
     }
@@ -47,26 +63,40 @@ fn told(admin: &AdminArgs, answer: &Value, text: &str) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The entry whose name it is, of a list or of the one list inside a table.
+/// Deletes a grant from the store while no proxy runs.
+fn forget_at_rest(global: &Global, grant: &str) -> Result<Value, Failure> {
+    let config = global.load()?.config;
+    let store = open_store(&config)?;
+    let forgotten = store
+        .remove(grant, LOCK_WAIT)
+        .map_err(|error| Failure::advised(Exit::Failed, &error, "see `wise-auth-proxy status`"))?;
+    let mut known = config.grants.iter().map(|grant| grant.name.as_str());
+    if !forgotten && !known.any(|name| name == grant) {
+        let known: Vec<_> = config.grants.iter().map(|grant| &*grant.name).collect();
+        return Err(no_grant(grant, &known));
+    }
+    report::say("the proxy is not running; its store was changed");
+    Ok(json!({ "grant": grant, "forgotten": forgotten }))
+}
+
+/// The entry of the list whose name it is; the client token has none of its own.
 fn of_grant(tokens: Value, name: &str) -> Result<Value, Failure> {
-    let list = match tokens {
-        Value::Array(list) => list,
-        Value::Object(mut table) => match table.remove("grants") {
-            Some(Value::Array(list)) => list,
-            _ => Vec::new(),
-        },
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => Vec::new(),
+    let Value::Array(list) = tokens else {
+        return Err(no_grant(name, &[]));
     };
-    let known: Vec<_> = list
-        .iter()
-        .filter_map(|entry| entry["name"].as_str())
-        .collect();
-    let known = known.join(", ");
-    let found = list.iter().find(|entry| entry["name"] == name).cloned();
+    let called = |entry: &Value| entry["grant"].as_str().unwrap_or("client").to_owned();
+    let known: Vec<_> = list.iter().map(called).collect();
+    let found = list.into_iter().find(|entry| called(entry) == name);
     found.ok_or_else(|| {
-        Failure::new(Exit::Failed, anyhow::anyhow!("there is no grant {name}"))
-            .hint(format!("the grants are: {known}"))
+        let known: Vec<_> = known.iter().map(String::as_str).collect();
+        no_grant(name, &known)
     })
+}
+
+fn no_grant(name: &str, known: &[&str]) -> Failure {
+    let text = format!("there is no grant {name}");
+    Failure::new(Exit::Failed, anyhow::Error::msg(text))
+        .hint(format!("the grants are: {}", known.join(", ")))
 }
 
 #[cfg(test)]
@@ -75,11 +105,11 @@ mod tests {
 
     #[test]
     fn one_grant_is_found_by_its_name_or_the_others_are_named() {
-        let tokens =
-            json!({ "grants": [{ "name": "main", "generation": 3 }, { "name": "other" }] });
+        let tokens = json!([{ "grant": "main", "generation": 3 }, { "grant": null }]);
         assert_eq!(of_grant(tokens.clone(), "main").unwrap()["generation"], 3);
+        assert!(of_grant(tokens.clone(), "client").is_ok());
         let failure = of_grant(tokens, "mane").unwrap_err();
-        assert_eq!(failure.hints, ["the grants are: main, other"]);
+        assert_eq!(failure.hints, ["the grants are: main, client"]);
     }
 
     #[test]

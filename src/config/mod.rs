@@ -24,7 +24,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-pub use crate::wise::{Lane, LaneSet, ProfileId};
+pub use crate::wise::{Lane, LaneSet, ParseLaneError, ParseProfileError, ProfileId};
 pub use error::{ConfigError, Problem, SetBy};
 pub use explain::{Setting, settings};
 pub use load::{FileChoice, Loaded, Sources, load};

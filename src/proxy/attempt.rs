@@ -133,18 +133,18 @@ pub(crate) async fn send(
             }) if tries < TRIES => {
                 body = request.into_body();
             }
-            Err(SendError { error, .. }) if tries < TRIES && was_not_processed(&error) => {
+            Err(SendError { error, tls, .. }) if tries < TRIES && was_not_processed(&error) => {
                 body = match &outgoing.source {
                     Some(source) => match source.upload(None) {
                         Some(body) => body,
-                        None => return Err(fault::of_send(&error)),
+                        None => return Err(fault::of_send(tls)),
                     },
                     None => Upload::empty(),
                 };
             }
-            Err(SendError { error, .. }) => {
+            Err(SendError { error, tls, .. }) => {
                 tracing::debug!(%error, "a request got no answer");
-                return Err(fault::of_send(&error));
+                return Err(fault::of_send(tls));
             }
         }
         tries += 1;

@@ -425,11 +425,12 @@ impl From<AcquireError> for Fault {
     }
 }
 
-/// Sorts a failure on a connection that was up.
-pub(crate) fn of_send(error: &hyper::Error) -> Fault {
-    // In TLS 1.3 our certificate is judged after our side of the handshake is done: the alert
-    // meets the first read.
-    match HandshakeFailure::find(error) {
+/// Sorts a failure on a connection that was up, by what TLS said about it.
+///
+/// In TLS 1.3 our certificate is judged after our side of the handshake is done: the alert meets
+/// the first read.
+pub(crate) fn of_send(tls: Option<HandshakeFailure>) -> Fault {
+    match tls {
         Some(failure) if failure.is_client_certificate_rejected() => {
             Fault::ClientCertificateRejected(failure.to_string())
         }

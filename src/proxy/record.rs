@@ -8,7 +8,7 @@ use http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
 use tokio::time::Instant;
 
 use crate::proxy::choice::Credential;
-use crate::proxy::fault::Fault;
+use crate::proxy::fault::{Blame, Fault};
 use crate::proxy::worker::{View, Worker};
 use crate::telemetry::access::{self, Line};
 use crate::telemetry::meter::Refusal;
@@ -89,7 +89,10 @@ impl Record {
         self.fault = Some(kind.name());
         self.worker.meter.faults[kind as usize].add(1);
         self.head(fault.status());
-        tracing::debug!(problem = kind.name(), blame = ?fault.blame(), "{fault}");
+        match fault.blame() {
+            Blame::Application => tracing::debug!(problem = kind.name(), "{fault}"),
+            Blame::Proxy | Blame::Wise => tracing::warn!(problem = kind.name(), "{fault}"),
+        }
     }
 
     fn head(&mut self, status: StatusCode) {

@@ -67,8 +67,7 @@ fn builder(runtime: &config::Runtime) -> auto::Builder<Local> {
         .header_read_timeout(runtime.header_timeout)
         .max_headers(runtime.max_headers)
         .max_buf_size(runtime.max_header_size)
-        .half_close(true)
-        .pipeline_flush(true);
+        .half_close(true);
     builder
         .http2()
         .timer(TokioTimer::new())

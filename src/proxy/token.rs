@@ -39,7 +39,8 @@ pub(crate) async fn take(
             patience.news.mark_unchanged();
         }
         let view = worker.view();
-        if view.snapshot.draining {
+        // Who waits already came before the stop and is served to the end.
+        if view.snapshot.draining && patience.is_none() {
             return Err(Fault::ShuttingDown);
         }
         let lane = view.snapshot.lane;

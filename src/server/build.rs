@@ -1,26 +1,31 @@
 //! Building: everything is read and checked here, and nothing is bound.
 
 use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::admin::AdminError;
 use crate::clock::{Clock, System};
-use crate::config::{self, AccessLog, Config, ConfigError, Grant, Loaded, SecretSource, Sources};
+use crate::config::{
+    self, AccessLog, Config, ConfigError, Grant, Lane, Loaded, SecretSource, Sources,
+};
 use crate::credentials::{FileStore, StoreError};
 use crate::listener::ListenerError;
 use crate::proxy::{Directory, Kind, Published, Snapshot};
 use crate::server::outfit::{Outfit, OutfitError};
-use crate::switch::{SwitchError, SwitchStore};
+use crate::switch::{Entry, SwitchError, SwitchStore};
 use crate::telemetry::log::Sink;
 use crate::telemetry::meter::Meter;
 use crate::tokens::{Absence, TokenView};
-use crate::upstream::TokenEndpoint;
+use crate::upstream::{Endpoint, TokenEndpoint};
 
 /// A proxy that is ready to open its doors.
 #[derive(Debug)]
 pub struct Server {
     pub(crate) sources: Sources,
     pub(crate) config: Config,
+    /// The configuration file, if there is one.
+    pub(crate) path: Option<PathBuf>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) store: Arc<FileStore>,
     pub(crate) switch: SwitchStore,
@@ -30,7 +35,7 @@ pub struct Server {
     pub(crate) meters: Vec<Arc<Meter>>,
     pub(crate) access: Option<Sink>,
     pub(crate) log: Sink,
-    pub(crate) last_switch: Option<crate::switch::Entry>,
+    pub(crate) last_switch: Option<Entry>,
 }
 
 /// The proxy cannot start. Each message says what to mend.
@@ -91,19 +96,9 @@ impl Server {
     /// Blocks on files; call it before the runtime is busy. `log` takes the access lines too,
     /// unless the configuration sends them elsewhere.
     pub(crate) fn build(sources: Sources, log: Sink) -> Result<Self, StartError> {
-        let Loaded { config, .. } = config::load(&sources).map_err(Box::new)?;
+        let Loaded { config, path, .. } = config::load(&sources).map_err(Box::new)?;
         let clock: Arc<dyn Clock> = Arc::new(System);
-        let seal_key = config
-            .store
-            .seal_key
-            .as_ref()
-            .map(SecretSource::read)
-            .transpose();
-        let seal_key = seal_key.map_err(|source| OutfitError::Secret {
-            key: "store.seal_key",
-            source,
-        })?;
-        let store = Arc::new(FileStore::open(&config.store.path, seal_key.as_ref())?);
+        let store = Arc::new(open_store(&config)?);
         let directory = Directory::new(&with_known_profiles(&config.grants, &store));
 
         let outfit = Outfit::read(&config, &directory, None)?;
@@ -114,20 +109,9 @@ impl Server {
 
         let switch = SwitchStore::new(&config.store.path);
         let last_switch = switch.load()?;
-        let lane = last_switch
-            .as_ref()
-            .map_or(config.switch.lane, |entry| entry.to);
-        if outfit.ways[lane.index()].is_none() {
-            return Err(StartError::Switch(format!(
-                "the lane in use is `{lane}`, which the configuration forbids or does not equip; \
-                 allow it, or run `wise-auth-proxy switch <lane> --reason …`"
-            )));
-        }
-
-        let endpoint = outfit.aim(&config, lane)?.map(|aim| {
-            let (connect, ttl) = (config.upstream.connect_timeout, config.upstream.dns_ttl);
-            Arc::new(TokenEndpoint::new(aim, connect, ttl))
-        });
+        let lane = lane_in_use(&config, last_switch.as_ref());
+        way(&outfit, lane)?;
+        let endpoint = token_endpoint(&outfit, &config, lane)?.map(Arc::new);
 
         let access = match &config.log.access {
             AccessLog::Off => None,
@@ -140,12 +124,10 @@ impl Server {
         let meter = || Arc::new(Meter::new(config.grants.len(), Kind::NAMES.len()));
         let meters = (0..config.runtime.workers).map(|_| meter()).collect();
 
-        let absent = |reason| TokenView::Absent {
-            reason,
-            renewing: false,
-        };
-        let mut tokens = vec![absent(Absence::NeverLoggedIn); config.grants.len()];
-        tokens.push(absent(Absence::NotFetched));
+        // Until its keeper has looked into the store, a request waits as it does for a renewal.
+        let absent = |reason, renewing| TokenView::Absent { reason, renewing };
+        let mut tokens = vec![absent(Absence::NeverLoggedIn, true); config.grants.len()];
+        tokens.push(absent(Absence::NotFetched, false));
         let published = Published::new(Snapshot {
             lane,
             ways: outfit.ways.clone(),
@@ -159,6 +141,7 @@ impl Server {
         Ok(Self {
             sources,
             config,
+            path,
             clock,
             store,
             switch,
@@ -176,6 +159,47 @@ impl Server {
     pub fn config(&self) -> &Config {
         &self.config
     }
+}
+
+/// The store that the configuration names, with its seal key.
+pub(crate) fn open_store(config: &Config) -> Result<FileStore, StartError> {
+    let seal_key = config
+        .store
+        .seal_key
+        .as_ref()
+        .map(SecretSource::read)
+        .transpose();
+    let seal_key = seal_key.map_err(|source| OutfitError::Secret {
+        key: "store.seal_key",
+        source,
+    })?;
+    Ok(FileStore::open(&config.store.path, seal_key.as_ref())?)
+}
+
+/// The lane that a proxy takes at its start: the recorded one, or the configured one.
+pub(crate) fn lane_in_use(config: &Config, last: Option<&Entry>) -> Lane {
+    last.map_or(config.switch.lane, |entry| entry.to)
+}
+
+/// The endpoint of a lane, or why there is none.
+pub(super) fn way(outfit: &Outfit, lane: Lane) -> Result<&Arc<Endpoint>, StartError> {
+    outfit.ways[lane.index()].as_ref().ok_or_else(|| {
+        StartError::Switch(format!(
+            "the lane in use is `{lane}`, which the configuration forbids or does not equip; \
+             allow it, or run `wise-auth-proxy switch <lane> --reason …`"
+        ))
+    })
+}
+
+/// Where exchanges go while `lane` is in use; `None` without OAuth.
+pub(super) fn token_endpoint(
+    outfit: &Outfit,
+    config: &Config,
+    lane: Lane,
+) -> Result<Option<TokenEndpoint>, OutfitError> {
+    let (connect, ttl) = (config.upstream.connect_timeout, config.upstream.dns_ttl);
+    let aim = outfit.aim(config, lane)?;
+    Ok(aim.map(|aim| TokenEndpoint::new(aim, connect, ttl)))
 }
 
 /// The grants, with the profile of a login where the configuration leaves it open.

@@ -4,10 +4,13 @@
 //! way and changes all or nothing.
 
 mod build;
+mod errand;
 mod outfit;
 mod reload;
 mod run;
 mod workers;
 
 pub use build::{Server, StartError};
+pub(crate) use build::{lane_in_use, open_store};
+pub(crate) use errand::Errand;
 pub use run::Running;

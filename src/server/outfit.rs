@@ -4,6 +4,7 @@
 //! so that a poll can tell whether anything changed, and so that an endpoint whose ingredients
 //! stayed the same keeps its connections.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use aws_lc_rs::digest::{Context, SHA256};
@@ -247,6 +248,37 @@ impl Outfit {
     }
 }
 
+/// A digest of the files that the configuration consists of and names: what a poll looks at.
+///
+/// Programs (`exec`) are not run for it; their secrets are read anew with the next reload.
+pub(crate) fn files(config: &Config, path: Option<&Path>) -> Digest {
+    let mut digest = Ingredients::new();
+    digest.file(path);
+    digest.file(config.trust.extra_ca.as_deref());
+    digest.file(config.mtls.as_ref().map(|mtls| mtls.certificate.as_path()));
+    digest.file(config.mtls.as_ref().map(|mtls| mtls.key.as_path()));
+    let via = config
+        .upstream
+        .via
+        .as_ref()
+        .and_then(|via| via.credentials.as_ref());
+    let client_secret = config.oauth.as_ref().map(|oauth| &oauth.client_secret);
+    let keys = config.doors.iter().filter_map(|door| door.key.as_ref());
+    for source in config
+        .personal
+        .iter()
+        .chain(client_secret)
+        .chain(via)
+        .chain(keys)
+    {
+        match source {
+            SecretSource::File(path) => digest.file(Some(path)),
+            SecretSource::Env(_) | SecretSource::Exec(_) | SecretSource::Credential(_) => {}
+        }
+    }
+    digest.done()
+}
+
 fn read_secret(
     key: &'static str,
     source: Option<&SecretSource>,
@@ -276,7 +308,7 @@ impl Ingredients {
     }
 
     /// The content; a file that cannot be read counts as empty here and fails where it is used.
-    fn file(&mut self, path: Option<&std::path::Path>) {
+    fn file(&mut self, path: Option<&Path>) {
         let content = path
             .and_then(|path| std::fs::read(path).ok())
             .unwrap_or_default();

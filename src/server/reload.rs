@@ -1,5 +1,6 @@
 //! Reloading: on a wish (SIGHUP, the `reload` command) or when the content of a file has changed.
 
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -14,7 +15,7 @@ use crate::clock::Clock;
 use crate::config::{self, Config, Lane, Sources};
 use crate::proxy::{Directory, Published};
 use crate::server::build::Server;
-use crate::server::outfit::Outfit;
+use crate::server::outfit::{self, Digest, Outfit};
 use crate::tokens::KeeperHandle;
 use crate::upstream::TokenEndpoint;
 
@@ -30,8 +31,10 @@ pub(crate) struct Reloader {
     first: Config,
     /// Also read at a switch, to aim the token endpoint at the new lane's host.
     current: Arc<Mutex<Current>>,
-    /// Why the last poll changed nothing, so that a lasting fault is told once.
-    last_failure: Option<String>,
+    path: Option<PathBuf>,
+    /// The files as they were last read, so that a poll reads nothing but them, and a lasting
+    /// fault is told once.
+    seen: Digest,
 }
 
 struct Current {
@@ -58,7 +61,8 @@ impl Reloader {
             notes,
             first: server.config.clone(),
             current: Arc::new(Mutex::new(current)),
-            last_failure: None,
+            path: server.path.clone(),
+            seen: outfit::files(&server.config, server.path.as_deref()),
         }
     }
 
@@ -86,18 +90,38 @@ impl Reloader {
                 () = stop.cancelled() => return,
                 wish = wishes.recv() => {
                     let Some(reply) = wish else { return };
-                    let _ = reply.send(self.reload(true).await);
+                    let _ = reply.send(self.reload().await);
                 }
                 _ = poll.tick() => {
                     self.learn_profiles();
-                    let _ = self.reload(false).await;
+                    self.poll().await;
                 }
             }
         }
     }
 
-    /// Reads everything anew. `wished`: tell the outcome even if nothing changed.
-    async fn reload(&mut self, wished: bool) -> Result<Reloaded, String> {
+    /// Reloads if the content of any file has changed since it was last read.
+    async fn poll(&mut self) {
+        let (config, path) = (self.config(), self.path.clone());
+        let look = tokio::task::spawn_blocking(move || outfit::files(&config, path.as_deref()));
+        if let Ok(now) = look.await
+            && now != self.seen
+        {
+            // What came of it is in the log and in the status.
+            let _ = self.reload().await;
+        }
+    }
+
+    fn config(&self) -> Config {
+        self.current
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .config
+            .clone()
+    }
+
+    /// Reads everything anew, checks it as a whole, and puts it to use or changes nothing.
+    async fn reload(&mut self) -> Result<Reloaded, String> {
         let (before, old_config) = {
             let current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
             (Arc::clone(&current.outfit), current.config.clone())
@@ -108,37 +132,32 @@ impl Reloader {
             Arc::clone(&self.clock),
             Arc::clone(&before),
         );
+        let (path, last) = (self.path.clone(), old_config.clone());
         let read = move || {
-            let config = config::load(&sources)
-                .map_err(|error| error.to_string())?
-                .config;
-            let outfit =
-                Outfit::read(&config, &directory, Some(&old)).map_err(|error| error.to_string())?;
-            if outfit.digest != old.digest
-                && let Some(grave) = outfit.grave_findings(&config, clock.as_ref()).first()
-            {
-                return Err(format!("client certificate: {grave}"));
-            }
-            Ok((config, outfit))
+            // Taken before the reading: a file that changes meanwhile is seen by the next poll.
+            let seen = outfit::files(&last, path.as_deref());
+            (seen, read(&sources, &directory, &old, clock.as_ref()))
         };
-        let read = tokio::task::spawn_blocking(read).await;
-        match read.unwrap_or_else(|_| Err("the reload was interrupted".to_owned())) {
-            Ok((config, outfit)) => {
-                let unchanged = outfit.digest == before.digest;
-                if unchanged && !wished && self.last_failure.is_none() {
-                    return Ok(Reloaded::default());
-                }
-                self.publish(config, &old_config, outfit, &before)
+        let outcome = match tokio::task::spawn_blocking(read).await {
+            Ok((seen, outcome)) => {
+                self.seen = seen;
+                outcome
             }
-            Err(error) => {
-                let told = self.last_failure.replace(error.clone());
-                if wished || told.as_ref() != Some(&error) {
-                    self.note(Some(error.clone()), &[]);
-                    tracing::error!("reload failed, everything stays as it was: {error}");
-                }
-                Err(error)
+            Err(_) => Err("the reload was interrupted".to_owned()),
+        };
+        let outcome =
+            outcome.and_then(|(config, outfit)| self.publish(config, &old_config, outfit, &before));
+        if outcome.is_ok() {
+            for keeper in self.keepers.iter() {
+                // What was refused before may be right now.
+                keeper.nudge().await;
             }
         }
+        if let Err(error) = &outcome {
+            self.note(Some(error.clone()), &[]);
+            tracing::error!("reload failed, everything stays as it was: {error}");
+        }
+        outcome
     }
 
     fn publish(
@@ -170,17 +189,12 @@ impl Reloader {
             snapshot.upstream = Arc::clone(&upstream);
         });
         aim(self.endpoint.as_deref(), &config, &outfit, lane);
-        for keeper in self.keepers.iter().cloned() {
-            // What was refused before may be right now.
-            tokio::task::spawn(async move { keeper.nudge().await });
-        }
         self.notes
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .identity
             .clone_from(&outfit.identity);
         *self.current.lock().unwrap_or_else(PoisonError::into_inner) = Current { config, outfit };
-        self.last_failure = None;
         self.note(None, &needs_restart);
         tracing::info!(
             changed = changed.join(" "),
@@ -230,6 +244,25 @@ impl Reloader {
             }
         }
     }
+}
+
+fn read(
+    sources: &Sources,
+    directory: &Directory,
+    before: &Outfit,
+    clock: &dyn Clock,
+) -> Result<(Config, Outfit), String> {
+    let config = config::load(sources)
+        .map_err(|error| error.to_string())?
+        .config;
+    let outfit =
+        Outfit::read(&config, directory, Some(before)).map_err(|error| error.to_string())?;
+    if outfit.digest != before.digest
+        && let Some(grave) = outfit.grave_findings(&config, clock).first()
+    {
+        return Err(format!("client certificate: {grave}"));
+    }
+    Ok((config, outfit))
 }
 
 fn aim(endpoint: Option<&TokenEndpoint>, config: &Config, outfit: &Outfit, lane: Lane) {

@@ -76,6 +76,7 @@ impl Server {
             published: self.published.clone(),
             keepers: Arc::clone(&keepers),
             clock: Arc::clone(&self.clock),
+            store: Arc::clone(&self.store),
             switch: self.switch.clone(),
             metrics: self.metrics(control.clone()),
             notes,

@@ -83,7 +83,8 @@ impl HandshakeFailure {
     fn of(error: &rustls::Error) -> Self {
         match error {
             rustls::Error::InvalidCertificate(error) => match error {
-                CertificateError::UnknownIssuer => Self::UnknownCa,
+                // An authority made anew under its old name signs with another key.
+                CertificateError::UnknownIssuer | CertificateError::BadSignature => Self::UnknownCa,
                 CertificateError::NotValidForName
                 | CertificateError::NotValidForNameContext { .. } => Self::WrongName,
                 CertificateError::Expired | CertificateError::ExpiredContext { .. } => {

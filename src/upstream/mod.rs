@@ -6,6 +6,7 @@
 mod dial;
 mod endpoint;
 mod io;
+mod once;
 mod pool;
 mod resolve;
 mod token_endpoint;
@@ -13,5 +14,6 @@ mod via;
 
 pub(crate) use dial::DialError;
 pub(crate) use endpoint::{Endpoint, EndpointError};
+pub(crate) use once::{Answer, OnceError, get};
 pub(crate) use pool::{AcquireError, Lease, Local, Pool, SendError};
 pub(crate) use token_endpoint::{Aim, TokenEndpoint};

@@ -24,8 +24,10 @@ use tokio::time::Instant;
 
 use crate::config::Upstream;
 use crate::telemetry::meter::Meter;
+use crate::tls::HandshakeFailure;
 use crate::upstream::dial::{DialError, Dialled, dial};
 use crate::upstream::endpoint::Endpoint;
+use crate::upstream::io::{Noted, Verdict};
 use crate::upstream::resolve::Resolver;
 
 /// Streams that one HTTP/2 connection carries before another is dialled, whatever Wise allows.
@@ -46,6 +48,8 @@ pub(crate) struct SendError<B> {
     pub(crate) error: hyper::Error,
     /// The request, when not a byte of it has left.
     pub(crate) unsent: Option<Request<B>>,
+    /// What TLS said, if it ended the connection.
+    pub(crate) tls: Option<HandshakeFailure>,
 }
 
 /// One worker's connections to one endpoint. Cloning shares them.
@@ -86,12 +90,14 @@ struct State<B> {
 
 struct Idle<B> {
     sender: http1::SendRequest<B>,
+    verdict: Verdict,
     born: Instant,
     since: Instant,
 }
 
 struct Shared<B> {
     sender: http2::SendRequest<B>,
+    verdict: Verdict,
     born: Instant,
     streams: Cell<usize>,
     /// Streams that Wise allows, as of the connection's last turn.
@@ -166,7 +172,9 @@ where
             wait
         };
         self.dial_for_the_line();
-        match tokio::time::timeout(self.0.limits.connect, turn).await {
+        // Longer than a dial may take, so that a dial's own error is heard.
+        let patience = self.0.limits.connect + Duration::from_millis(500);
+        match tokio::time::timeout(patience, turn).await {
             Ok(Ok(outcome)) => Ok(outcome?),
             // Every connection stayed busy for as long as a new one may take; or the worker ends.
             Err(_) | Ok(Err(_)) => Err(AcquireError::Overloaded),
@@ -213,16 +221,17 @@ where
                 let fresh =
                     now - idle.since < self.0.limits.idle && now - idle.born < self.0.limits.age;
                 if fresh && idle.sender.is_ready() {
-                    return Some(self.lease1(idle.sender, idle.born));
+                    return Some(self.lease1(idle.sender, idle.verdict, idle.born));
                 }
             }
             None
         }
     }
 
-    fn lease1(&self, sender: http1::SendRequest<B>, born: Instant) -> Lease<B> {
+    fn lease1(&self, sender: http1::SendRequest<B>, verdict: Verdict, born: Instant) -> Lease<B> {
         Lease(Some(Kind::Http1(Whole {
             sender,
+            verdict,
             born,
             pool: Rc::downgrade(&self.0),
         })))
@@ -283,7 +292,8 @@ where
             host: host(),
             kind: std::io::ErrorKind::ConnectionReset,
         };
-        let io = TokioIo::new(dialled.stream);
+        let verdict = Verdict::default();
+        let io = TokioIo::new(Noted::new(dialled.stream, verdict.clone()));
         let born = Instant::now();
         let http2 = dialled.http2;
         if http2 {
@@ -313,6 +323,7 @@ where
                 let (streams, since) = (Cell::new(0), Cell::new(born));
                 state.shared.push(Rc::new(Shared {
                     sender,
+                    verdict,
                     born,
                     streams,
                     allowed,
@@ -328,7 +339,7 @@ where
                 .map_err(broken)?;
             self.drive(async move { connection.await.err() });
             inner.state.borrow_mut().http2 = Some(false);
-            Ok(Some(self.lease1(sender, born)))
+            Ok(Some(self.lease1(sender, verdict, born)))
         }
     }
 
@@ -435,6 +446,7 @@ enum Kind<B> {
 
 struct Whole<B> {
     sender: http1::SendRequest<B>,
+    verdict: Verdict,
     born: Instant,
     pool: Weak<Inner<B>>,
 }
@@ -477,8 +489,17 @@ where
         };
         outcome.map_err(|mut refused| SendError {
             unsent: refused.take_message(),
+            tls: self.verdict(),
             error: refused.into_error(),
         })
+    }
+
+    fn verdict(&self) -> Option<HandshakeFailure> {
+        match &self.0 {
+            Some(Kind::Http1(whole)) => whole.verdict.failure(),
+            Some(Kind::Http2(stream)) => stream.shared.verdict.failure(),
+            None => None,
+        }
     }
 
     /// The answer was read to its end: the connection may serve the next request.
@@ -530,6 +551,7 @@ where
             let since = Instant::now();
             state.idle.push(Idle {
                 sender: whole.sender,
+                verdict: whole.verdict,
                 born: whole.born,
                 since,
             });

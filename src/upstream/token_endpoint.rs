@@ -8,24 +8,16 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
-use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST, RETRY_AFTER, USER_AGENT};
-use http::uri::{self, PathAndQuery};
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri};
-use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
-use hyper::body::Incoming;
-use hyper::client::conn::{http1, http2};
-use hyper_util::rt::{TokioExecutor, TokioIo};
+use http::header::RETRY_AFTER;
+use http::uri::PathAndQuery;
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
 
 use crate::secret::{NotAHeaderValue, Secret};
-use crate::tls::HandshakeFailure;
 use crate::tokens::{Exchange, ExchangeError, Garbled, GrantRequest};
-use crate::upstream::dial::dial;
 use crate::upstream::endpoint::Endpoint;
+use crate::upstream::once::{Answer, OnceError, Question, ask};
 use crate::upstream::resolve::Resolver;
 use crate::wise::wire::{TokenAnswer, TokenRefusal};
-
-/// Longest answer that is read.
-const LONGEST: usize = 64 * 1024;
 
 /// Where exchanges go and as whom.
 #[derive(Clone, Debug)]
@@ -77,26 +69,25 @@ impl TokenEndpoint {
         self.aim.store(Arc::new(aim));
     }
 
-    async fn post(&self, aim: &Aim, form: Bytes) -> Result<Heard, ExchangeError> {
-        let not_sent = |error: &dyn std::fmt::Display| ExchangeError::NotSent(error.to_string());
-        let dialled = dial(&aim.endpoint, &self.resolver, self.connect_timeout)
-            .await
-            .map_err(|error| not_sent(&error))?;
-        let io = TokioIo::new(dialled.stream);
-        let request = request(aim, form, dialled.http2);
-        if dialled.http2 {
-            let (mut sender, connection) = http2::handshake(TokioExecutor::new(), io)
-                .await
-                .map_err(|error| not_sent(&error))?;
-            let work = async { hear(sender.try_send_request(request).await).await };
-            alongside(connection, work).await
-        } else {
-            let (mut sender, connection) = http1::handshake(io)
-                .await
-                .map_err(|error| not_sent(&error))?;
-            let work = async { hear(sender.try_send_request(request).await).await };
-            alongside(connection, work).await
-        }
+    async fn post(&self, aim: &Aim, form: Bytes) -> Result<Answer, ExchangeError> {
+        let urlencoded = HeaderValue::from_static("application/x-www-form-urlencoded");
+        let question = Question {
+            method: Method::POST,
+            path: aim.path.clone(),
+            authorization: aim.authorization.clone(),
+            body: Some((urlencoded, form)),
+        };
+        let answer = ask(
+            &aim.endpoint,
+            &self.resolver,
+            self.connect_timeout,
+            question,
+        );
+        answer.await.map_err(|error| match error {
+            OnceError::NotSent(why) => ExchangeError::NotSent(why),
+            OnceError::AnswerLost(why) => ExchangeError::AnswerLost(why),
+            OnceError::TooBig => ExchangeError::Garbled(Garbled::TooBig),
+        })
     }
 }
 
@@ -114,63 +105,6 @@ impl Exchange for TokenEndpoint {
             error,
             retry_after(&heard.headers),
         ))
-    }
-}
-
-struct Heard {
-    status: StatusCode,
-    headers: HeaderMap,
-    body: Bytes,
-}
-
-/// Drives the connection while the work goes on. Its end does not end the work: what has been
-/// read by then is still on its way to us.
-async fn alongside<T>(connection: impl Future, work: impl Future<Output = T>) -> T {
-    let driven = async {
-        let _ = connection.await;
-        std::future::pending::<std::convert::Infallible>().await
-    };
-    tokio::select! {
-        biased;
-        done = work => done,
-        never = driven => match never {},
-    }
-}
-
-async fn hear<B>(
-    answer: Result<Response<Incoming>, hyper::client::conn::TrySendError<B>>,
-) -> Result<Heard, ExchangeError> {
-    let answer = match answer {
-        Ok(answer) => answer,
-        Err(error) if error.message().is_some() => {
-            return Err(ExchangeError::NotSent(error.error().to_string()));
-        }
-        Err(error) => return Err(lost(error.error())),
-    };
-    let (head, body) = answer.into_parts();
-    let body = match Limited::new(body, LONGEST).collect().await {
-        Ok(body) => body.to_bytes(),
-        Err(error) if error.is::<LengthLimitError>() => {
-            return Err(ExchangeError::Garbled(Garbled::TooBig));
-        }
-        Err(_) => return Err(ExchangeError::AnswerLost("its body broke off".into())),
-    };
-    Ok(Heard {
-        status: head.status,
-        headers: head.headers,
-        body,
-    })
-}
-
-/// The request has left, or part of it, and no answer came.
-fn lost(error: &hyper::Error) -> ExchangeError {
-    match HandshakeFailure::find(error) {
-        // In TLS 1.3 our certificate is judged after our side of the handshake is done; a server
-        // that refuses it has read no request.
-        Some(failure) if failure.is_client_certificate_rejected() => {
-            ExchangeError::NotSent(format!("Wise refused our client certificate: {failure}"))
-        }
-        Some(_) | None => ExchangeError::AnswerLost(error.to_string()),
     }
 }
 
@@ -210,27 +144,4 @@ fn form(client_id: &str, grant: &GrantRequest) -> Bytes {
             .append_pair("refresh_token", token.expose()),
     };
     Bytes::from(form.finish())
-}
-
-fn request(aim: &Aim, form: Bytes, http2: bool) -> Request<Full<Bytes>> {
-    let mut request = Request::new(Full::new(form));
-    *request.method_mut() = Method::POST;
-    let mut parts = uri::Parts::default();
-    parts.path_and_query = Some(aim.path.clone());
-    let headers = request.headers_mut();
-    if http2 {
-        parts.scheme = Some(aim.endpoint.scheme.clone());
-        parts.authority = Some(aim.endpoint.authority.clone());
-    } else {
-        headers.insert(HOST, aim.endpoint.host.clone());
-    }
-    headers.insert(AUTHORIZATION, aim.authorization.clone());
-    headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
-    let urlencoded = HeaderValue::from_static("application/x-www-form-urlencoded");
-    headers.insert(CONTENT_TYPE, urlencoded);
-    let agent = concat!("wise-auth-proxy/", env!("CARGO_PKG_VERSION"));
-    headers.insert(USER_AGENT, HeaderValue::from_static(agent));
-    // Scheme and authority come together or not at all, and the path is there: this cannot fail.
-    *request.uri_mut() = Uri::from_parts(parts).unwrap_or_default();
-    request
 }

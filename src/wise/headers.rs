@@ -5,10 +5,6 @@ use http::HeaderName;
 /// Names the grant of one request by its profile. Ours: stripped before the request leaves.
 pub(crate) const X_WISE_PROFILE: HeaderName = HeaderName::from_static("x-wise-profile");
 
-/// Set by the caller, echoed by Wise, at most 36 characters (Wise, "Correlation ID").
-pub(crate) const X_EXTERNAL_CORRELATION_ID: HeaderName =
-    HeaderName::from_static("x-external-correlation-id");
-
 /// On every answer of Wise's; the id to quote to Wise's support (Wise, API reference).
 pub(crate) const X_TRACE_ID: HeaderName = HeaderName::from_static("x-trace-id");
 

@@ -1,6 +1,6 @@
 //! What the token endpoint says (RFC 6749 §5, Wise "Refresh tokens" and API reference).
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use zeroize::Zeroize;
 
 /// A successful answer, for all four grants.
@@ -16,10 +16,10 @@ pub(crate) struct TokenAnswer {
     #[serde(default)]
     pub(crate) refresh_token: Option<String>,
     /// Seconds of life left, counted from the request.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "seconds")]
     pub(crate) expires_in: Option<i64>,
     /// Seconds of life left in the refresh token.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "seconds")]
     pub(crate) refresh_token_expires_in: Option<i64>,
 }
 
@@ -34,4 +34,56 @@ impl Drop for TokenAnswer {
 #[derive(Debug, Deserialize)]
 pub(crate) struct TokenRefusal {
     pub(crate) error: String,
+}
+
+/// A number of seconds, however it is written; `None` for what is no number.
+///
+/// An answer with a good token and an odd lifetime must not be thrown away: with it would go a
+/// refresh token that the server has already rotated.
+fn seconds<'de, D: Deserializer<'de>>(input: D) -> Result<Option<i64>, D::Error> {
+    let value = serde_json::Value::deserialize(input)?;
+    let text = value.as_str().map(str::trim);
+    let number = value
+        .as_f64()
+        .or_else(|| text.and_then(|text| text.parse().ok()));
+    #[allow(
+        clippy::cast_possible_truncation,
+        reason = "`as` saturates, which is what is wanted"
+    )]
+    let whole = number
+        .filter(|number| number.is_finite())
+        .map(|number| number as i64);
+    Ok(whole)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_odd_lifetime_does_not_cost_the_token() {
+        for (written, read) in [
+            ("43199", Some(43_199)),
+            ("\"43199\"", Some(43_199)),
+            ("43199.9", Some(43_199)),
+            ("1e300", Some(i64::MAX)),
+            ("-5", Some(-5)),
+            ("null", None),
+            ("\"soon\"", None),
+            ("{\"a\":1}", None),
+        ] {
+            let body = format!(r#"{{"access_token":"t","expires_in":{written}}}"#);
+            let answer: TokenAnswer = serde_json::from_str(&body).unwrap();
+            assert_eq!(answer.expires_in, read, "{written}");
+        }
+    }
+
+    #[test]
+    fn a_refusal_needs_nothing_but_its_error() {
+        let body = r#"{"error":"invalid_grant","error_description":["odd"],"x":1}"#;
+        assert_eq!(
+            serde_json::from_str::<TokenRefusal>(body).unwrap().error,
+            "invalid_grant"
+        );
+    }
 }

@@ -1,8 +1,8 @@
 //! The harness: the real binary beside a simulated Wise, each test with its own.
 
+use std::io::BufRead as _;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::io::BufRead as _;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -99,6 +99,13 @@ impl<'a> Plan<'a> {
         self
     }
 
+    /// Settles where another has prepared everything, under its own settings.
+    pub fn inside(mut self, site: &Site) -> Self {
+        self.directory = Some(Arc::clone(&site.directory));
+        self.log_in = false;
+        self
+    }
+
     /// Writes the configuration and the secrets, logs in, starts the proxy and waits until its
     /// doors are open.
     pub async fn start(self) -> House {
@@ -111,10 +118,17 @@ impl<'a> Plan<'a> {
             self.grants.push(("main".into(), PROFILE));
         }
         let fresh = self.directory.is_none();
-        let directory =
-            self.directory.clone().unwrap_or_else(|| Arc::new(tempfile::tempdir().unwrap()));
+        let directory = self
+            .directory
+            .clone()
+            .unwrap_or_else(|| Arc::new(tempfile::tempdir().unwrap()));
         let site = Site {
-            config: directory.path().join(if fresh { "house.toml".into() } else { unique("house") }),
+            socket: directory.path().join(unique("admin")),
+            config: directory.path().join(if fresh {
+                "house.toml".into()
+            } else {
+                unique("house")
+            }),
             directory,
             settings: self.settings.clone(),
         };
@@ -136,7 +150,6 @@ impl<'a> Plan<'a> {
     }
 
     fn configuration(&self, site: &Site) -> String {
-        let socket = site.path(&unique("admin"));
         let (plain, mtls) = (self.wise.plain_url(), self.wise.mtls_url());
         let authorise = format!("{plain}/oauth/authorize/");
         let mut config = format!(
@@ -165,7 +178,7 @@ extra_ca = "ca.pem"
 roots = "only-extra"
 "#,
             lane = self.lane,
-            socket = socket.display(),
+            socket = site.socket.display(),
         );
         if self.mtls {
             config.push_str("[mtls]\ncertificate = \"client.pem\"\nkey = \"client.key\"\n");
@@ -191,6 +204,8 @@ fn unique(name: &str) -> String {
 pub struct Site {
     pub directory: Arc<tempfile::TempDir>,
     pub config: PathBuf,
+    /// The admin socket.
+    pub socket: PathBuf,
     settings: Vec<(String, String)>,
 }
 
@@ -211,7 +226,9 @@ impl Site {
     pub fn certificate(&self, wise: &Simulator, name: &str) {
         let key = rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).unwrap();
         let mut params = rcgen::CertificateParams::default();
-        params.distinguished_name.push(rcgen::DnType::OrganizationName, "Acme Ltd");
+        params
+            .distinguished_name
+            .push(rcgen::DnType::OrganizationName, "Acme Ltd");
         let csr = params.serialize_request(&key).unwrap().pem().unwrap();
         let leaf = wise.sign_csr(name, &csr).unwrap();
         self.secret("client.key", &key.serialize_pem());
@@ -220,10 +237,24 @@ impl Site {
 
     /// What a person does once per grant: authorise in the browser, hand over the code.
     pub async fn log_in(&self, wise: &Simulator, grant: &str, profile: u64) {
-        let code = wise.authorise(profile).expect("the profile is the account's");
-        let args = ["login", "--grant", grant, "--code", &code, "--redirect-uri", REDIRECT];
+        let code = wise
+            .authorise(profile)
+            .expect("the profile is the account's");
+        let args = [
+            "login",
+            "--grant",
+            grant,
+            "--code",
+            &code,
+            "--redirect-uri",
+            REDIRECT,
+        ];
         let output = self.cli(&args).await;
-        assert!(output.status.success(), "login failed: {}", String::from_utf8_lossy(&output.stderr));
+        assert!(
+            output.status.success(),
+            "login failed: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
     }
 
     /// Runs a command to its end.
@@ -234,7 +265,11 @@ impl Site {
             command.arg("--set").arg(format!("{key}={value}"));
         }
         let running = tokio::task::spawn_blocking(move || command.stdin(Stdio::null()).output());
-        tokio::time::timeout(PATIENCE, running).await.expect("the command ends").unwrap().unwrap()
+        tokio::time::timeout(PATIENCE, running)
+            .await
+            .expect("the command ends")
+            .unwrap()
+            .unwrap()
     }
 
     fn command(&self) -> Command {
@@ -310,11 +345,20 @@ impl Answer {
 
     /// The end of a problem document's type.
     pub fn problem(&self) -> String {
-        let kind = self.headers.get("content-type").map(|kind| kind.to_str().unwrap().to_owned());
-        assert_eq!(kind.as_deref(), Some("application/problem+json"), "{self:?}");
+        let kind = self
+            .headers
+            .get("content-type")
+            .map(|kind| kind.to_str().unwrap().to_owned());
+        assert_eq!(
+            kind.as_deref(),
+            Some("application/problem+json"),
+            "{self:?}"
+        );
         let document = self.json();
         let name = document["type"].as_str().unwrap();
-        name.strip_prefix("urn:wise-auth-proxy:problem:").unwrap().to_owned()
+        name.strip_prefix("urn:wise-auth-proxy:problem:")
+            .unwrap()
+            .to_owned()
     }
 }
 
@@ -343,8 +387,12 @@ impl House {
         let log = self.log();
         let after = |word: &str| {
             let text = log.split(word).nth(1).unwrap();
-            let end = text.find(|c: char| c.is_whitespace() || c == ',' || c == '/').unwrap_or(text.len());
-            text[..end].parse().unwrap_or_else(|_| panic!("no address after {word:?}: {log}"))
+            let end = text
+                .find(|c: char| c.is_whitespace() || c == ',' || c == '/')
+                .unwrap_or(text.len());
+            text[..end]
+                .parse()
+                .unwrap_or_else(|_| panic!("no address after {word:?}: {log}"))
         };
         self.door = after("serving on ");
         self.admin = after("status on http://");
@@ -361,7 +409,11 @@ impl House {
         let mut log = self.log.clone();
         let said = log.wait_for(|log| log.contains(text));
         let said = tokio::time::timeout(PATIENCE, said).await;
-        assert!(matches!(said, Ok(Ok(_))), "never logged {text:?}: {}", self.log());
+        assert!(
+            matches!(said, Ok(Ok(_))),
+            "never logged {text:?}: {}",
+            self.log()
+        );
     }
 
     pub async fn cli(&self, args: &[&str]) -> Output {
@@ -389,7 +441,11 @@ impl House {
     /// The proxy's admin page.
     pub async fn admin(&self, path: &str) -> Answer {
         let request = Request::get(path).body(Bytes::new()).unwrap();
-        Connection::to(self.admin).await.request(request).await.unwrap()
+        Connection::to(self.admin)
+            .await
+            .request(request)
+            .await
+            .unwrap()
     }
 
     pub async fn status(&self) -> serde_json::Value {
@@ -397,11 +453,17 @@ impl House {
     }
 
     /// Polls the status until `wanted` holds; panics with the last one if it never does.
-    pub async fn status_until(&self, wanted: impl Fn(&serde_json::Value) -> bool) -> serde_json::Value {
+    pub async fn status_until(
+        &self,
+        wanted: impl Fn(&serde_json::Value) -> bool,
+    ) -> serde_json::Value {
         let mut last = self.status().await;
         let deadline = tokio::time::Instant::now() + PATIENCE;
         while !wanted(&last) {
-            assert!(tokio::time::Instant::now() < deadline, "the status never became so: {last:#}");
+            assert!(
+                tokio::time::Instant::now() < deadline,
+                "the status never became so: {last:#}"
+            );
             tokio::time::sleep(Duration::from_millis(20)).await;
             last = self.status().await;
         }
@@ -412,15 +474,45 @@ impl House {
     pub async fn metric(&self, name: &str, labels: &str) -> f64 {
         let page = String::from_utf8(self.admin("/metrics").await.body.to_vec()).unwrap();
         let of_name = page.lines().filter(|line| {
-            line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' ']))
+            line.strip_prefix(name)
+                .is_some_and(|rest| rest.starts_with(['{', ' ']))
         });
         let matching = of_name.filter(|line| line.contains(labels));
-        matching.map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap()).sum()
+        matching
+            .map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap())
+            .sum()
     }
 
     pub async fn switch(&self, lane: &str) {
         let output = self.cli(&["switch", lane, "--reason", "test"]).await;
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        assert!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+    }
+
+    /// Turns the switch over the admin socket, without a process of its own.
+    pub async fn turn(&self, lane: &str) {
+        let wish = serde_json::json!({ "lane": lane, "reason": "test", "by": "test" });
+        let answer = self.operate(post("/switch", &wish)).await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+    }
+
+    /// Reloads over the admin socket.
+    pub async fn reload(&self) {
+        let answer = self.operate(post("/reload", &serde_json::json!({}))).await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+    }
+
+    /// Sends a request to the admin socket.
+    pub async fn operate(&self, request: Request<Bytes>) -> Answer {
+        let stream = tokio::net::UnixStream::connect(&self.site.socket)
+            .await
+            .unwrap();
+        let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.unwrap();
+        tokio::spawn(connection);
+        Connection(sender).request(request).await.unwrap()
     }
 
     pub fn pid(&self) -> u32 {
@@ -430,15 +522,26 @@ impl House {
     /// Sends a signal by name, as `kill -NAME` does.
     pub fn signal(&self, name: &str) {
         let pid = self.pid().to_string();
-        let sent = std::process::Command::new("kill").args([&format!("-{name}"), &pid]).status();
+        let sent = std::process::Command::new("kill")
+            .args([&format!("-{name}"), &pid])
+            .status();
         assert!(sent.unwrap().success());
     }
 
     /// Waits for the proxy to end.
     pub async fn ended(&self) -> ExitStatus {
-        let mut child = self.child.lock().unwrap().take().expect("it is waited for once");
+        let mut child = self
+            .child
+            .lock()
+            .unwrap()
+            .take()
+            .expect("it is waited for once");
         let waiting = tokio::task::spawn_blocking(move || child.wait());
-        tokio::time::timeout(PATIENCE, waiting).await.expect("it ends").unwrap().unwrap()
+        tokio::time::timeout(PATIENCE, waiting)
+            .await
+            .expect("it ends")
+            .unwrap()
+            .unwrap()
     }
 
     /// Stops the proxy as systemd does.
@@ -473,7 +576,11 @@ impl Connection {
         let response = self.open(request).await?;
         let (head, body) = response.into_parts();
         let body = body.collect().await?.to_bytes();
-        Ok(Answer { status: head.status, headers: head.headers, body })
+        Ok(Answer {
+            status: head.status,
+            headers: head.headers,
+            body,
+        })
     }
 
     /// Sends a request and returns with the head of the answer.
@@ -486,7 +593,9 @@ impl Connection {
         if !head.headers.contains_key("host") {
             head.headers.insert("host", "localhost".parse().unwrap());
         }
-        self.0.send_request(Request::from_parts(head, Full::new(body))).await
+        self.0
+            .send_request(Request::from_parts(head, Full::new(body)))
+            .await
     }
 }
 

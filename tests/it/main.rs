@@ -8,5 +8,11 @@
 )]
 
 mod architecture;
+mod cli_commands;
+mod demo;
+mod failures;
 mod house;
+mod load;
 mod main_job;
+mod upstream_failures;
+mod wire;

@@ -15,10 +15,21 @@ async fn the_personal_lane_carries_the_personal_token_to_the_plain_host() {
 
     assert_eq!(answer.status, 200, "{answer:?}");
     let arrived = wise.recorded().pop().unwrap();
-    assert_eq!((arrived.door, arrived.credential.clone()), (Door::Plain, Credential::Personal));
-    assert_eq!(arrived.target, "/v1/me?x=%20y", "path and query pass unchanged");
+    assert_eq!(
+        (arrived.door, arrived.credential.clone()),
+        (Door::Plain, Credential::Personal)
+    );
+    assert_eq!(
+        arrived.target, "/v1/me?x=%20y",
+        "path and query pass unchanged"
+    );
     assert_eq!(arrived.header("authorization").count(), 1);
-    assert!(arrived.tls.as_ref().is_some_and(|tls| tls.client_certificate.is_none()));
+    assert!(
+        arrived
+            .tls
+            .as_ref()
+            .is_some_and(|tls| tls.client_certificate.is_none())
+    );
     assert_eq!(house.stop().await.code(), Some(0));
 }
 
@@ -30,7 +41,10 @@ async fn the_destination_lane_carries_the_live_token_and_the_certificate() {
     let answer = house.get(&format!("/v2/profiles/{PROFILE}")).await;
 
     assert_eq!(answer.status, 200, "{answer:?}");
-    assert!(answer.headers.contains_key("x-trace-id"), "Wise's fields pass");
+    assert!(
+        answer.headers.contains_key("x-trace-id"),
+        "Wise's fields pass"
+    );
     let arrived = wise.recorded().pop().unwrap();
     assert_eq!(arrived.door, Door::Mtls);
     let Credential::User { profile, live, .. } = arrived.credential else {
@@ -38,5 +52,8 @@ async fn the_destination_lane_carries_the_live_token_and_the_certificate() {
     };
     assert!(profile == PROFILE && live);
     let tls = arrived.tls.unwrap();
-    assert_eq!(tls.client_certificate.unwrap().common_name, house::CLIENT_ID);
+    assert_eq!(
+        tls.client_certificate.unwrap().common_name,
+        house::CLIENT_ID
+    );
 }

@@ -1,0 +1,234 @@
+//! The admin API's answers as a person reads them.
+
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::report;
+
+/// `/status`.
+pub(crate) fn status(status: &Value) -> String {
+    let mut rows = vec![
+        row("lane", &lane(status)),
+        row("ready", if status["ready"] == true { "yes" } else { "NO" }),
+    ];
+    for reason in list(&status["reasons"]) {
+        rows.push(row("", reason));
+    }
+    rows.push(row("environment", word(&status["environment"])));
+    rows.push(row("doors", &list(&status["doors"]).join(", ")));
+    if status["certificate"].is_object() {
+        let certificate = &status["certificate"];
+        let days = &certificate["days_left"];
+        let name = word(&certificate["common_name"]);
+        let until = word(&certificate["not_after"]);
+        rows.push(row(
+            "certificate",
+            &format!("{name}, {days} days left, until {until}"),
+        ));
+        for finding in list(&certificate["findings"]) {
+            rows.push(row("", finding));
+        }
+    }
+    if status["last_reload"].is_object() {
+        rows.push(row("reload", &reload(&status["last_reload"])));
+        let waiting = list(&status["last_reload"]["needs_restart"]);
+        if !waiting.is_empty() {
+            let waiting = waiting.join(", ");
+            rows.push(row(
+                "",
+                &format!("changed but read at the start only: {waiting}"),
+            ));
+        }
+    }
+    rows.push(row(
+        "proxy",
+        &format!(
+            "version {}, up {}",
+            word(&status["version"]),
+            span(&status["uptime_seconds"])
+        ),
+    ));
+    format!("{}\n\n{}", report::table(&rows), tokens(&status["tokens"]))
+}
+
+fn lane(status: &Value) -> String {
+    let lane = word(&status["lane"]);
+    let turn = &status["switched"];
+    if turn.is_object() {
+        let [at, by, reason] = ["at", "by", "reason"].map(|key| word(&turn[key]));
+        format!("{lane} since {at}, by {by}: {reason}")
+    } else {
+        format!("{lane}, as configured")
+    }
+}
+
+fn reload(note: &Value) -> String {
+    let at = word(&note["at"]);
+    match note["error"].as_str() {
+        Some(error) => format!("FAILED at {at}: {error}"),
+        None => format!("at {at}"),
+    }
+}
+
+/// `/tokens`, or a part of it.
+pub(crate) fn tokens(tokens: &Value) -> String {
+    let one = std::slice::from_ref(tokens);
+    let tokens = tokens.as_array().map_or(one, Vec::as_slice);
+    let head = [
+        "grant",
+        "state",
+        "generation",
+        "age",
+        "left",
+        "renewal in",
+        "profile",
+        "user",
+    ];
+    let mut rows = vec![head.map(str::to_owned).to_vec()];
+    let mut notes = Vec::new();
+    for token in tokens {
+        let name = token["grant"].as_str().unwrap_or("client");
+        let mut state = word(&token["state"]).to_owned();
+        if token["renewing"] == true {
+            state.push_str(", renewing");
+        }
+        rows.push(vec![
+            name.to_owned(),
+            state,
+            token["generation"].to_string(),
+            span(&token["age"]),
+            span(&token["seconds_left"]),
+            span(&token["next_renewal_in"]),
+            word(&token["profile"]).to_owned(),
+            who(&token["user"]),
+        ]);
+        if let Some(reason) = token["reason"].as_str() {
+            notes.push(format!("{name}: {reason}"));
+        }
+        if token["unsaved"] == true {
+            notes.push(format!(
+                "{name}: ALARM: the newest tokens are not in the store; a restart may lose the grant"
+            ));
+        }
+        let error = &token["last_error"];
+        if error.is_object() {
+            let [at, text] = ["at", "text"].map(|key| word(&error[key]));
+            notes.push(format!("{name}: last failure at {at}: {text}"));
+        }
+    }
+    let table = report::table(&rows);
+    if notes.is_empty() {
+        table
+    } else {
+        format!("{table}\n{}", notes.join("\n"))
+    }
+}
+
+fn who(user: &Value) -> String {
+    let name = user["name"].as_str().or_else(|| user["id"].as_str());
+    name.unwrap_or("-").to_owned()
+}
+
+fn row(name: &str, value: &str) -> Vec<String> {
+    vec![name.to_owned(), value.to_owned()]
+}
+
+fn word(value: &Value) -> &str {
+    value.as_str().unwrap_or("-")
+}
+
+fn list(value: &Value) -> Vec<&str> {
+    let items = value.as_array().into_iter().flatten();
+    items.filter_map(Value::as_str).collect()
+}
+
+/// Seconds in the two largest units.
+fn span(seconds: &Value) -> String {
+    let Some(seconds) = seconds.as_u64() else {
+        return "-".to_owned();
+    };
+    let text = humantime::format_duration(Duration::from_secs(seconds)).to_string();
+    let units: Vec<_> = text.split(' ').take(2).collect();
+    units.join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn the_status_reads_from_the_lane_down() {
+        let text = status(&json!({
+            "version": "0.1.0",
+            "environment": "sandbox",
+            "ready": false,
+            "reasons": ["grant other: nobody has logged in for this grant yet; run `login`"],
+            "lane": "oauth-mtls",
+            "lanes": ["personal", "oauth-mtls"],
+            "switched": {
+                "at": "2026-11-22T10:00:00Z", "by": "ada (uid 1000)", "from": "personal",
+                "to": "oauth-mtls", "reason": "migration, step 2",
+            },
+            "tokens": [{
+                "kind": "user", "grant": "main", "profile": "30000000",
+                "user": { "id": "101", "name": "Ada Example" }, "state": "live", "absence": null,
+                "reason": null, "renewing": true, "generation": 7, "seconds_left": 21_599,
+                "age": 21_600, "next_renewal_in": 12,
+                "last_error": { "at": "2026-11-22T09:00:00Z", "result": "unreachable",
+                    "text": "the token endpoint cannot be reached" },
+                "unsaved": true,
+            }, {
+                "kind": "user", "grant": "other", "profile": null, "user": null,
+                "state": "absent", "absence": "never_logged_in",
+                "reason": "nobody has logged in for this grant yet; run `login`",
+                "renewing": false, "generation": 0, "seconds_left": null, "age": null,
+                "next_renewal_in": null, "last_error": null, "unsaved": false,
+            }],
+            "certificate": {
+                "common_name": "acme", "issuer": "CN=CA", "serial": "01",
+                "not_after": "2026-11-30T00:00:00Z", "days_left": 7,
+                "fingerprint_sha256": "00", "findings": ["the client certificate expires in 7 days"],
+            },
+            "doors": ["127.0.0.1:8080"],
+            "last_reload": { "at": "2026-11-22T09:30:00Z", "error": null, "needs_restart": ["store"] },
+            "started": "2026-11-21T00:00:00Z",
+            "uptime_seconds": 93_784,
+        }));
+        insta::assert_snapshot!(text, @"
+        lane         oauth-mtls since 2026-11-22T10:00:00Z, by ada (uid 1000): migration, step 2
+        ready        NO
+                     grant other: nobody has logged in for this grant yet; run `login`
+        environment  sandbox
+        doors        127.0.0.1:8080
+        certificate  acme, 7 days left, until 2026-11-30T00:00:00Z
+                     the client certificate expires in 7 days
+        reload       at 2026-11-22T09:30:00Z
+                     changed but read at the start only: store
+        proxy        version 0.1.0, up 1day 2h
+
+        grant  state           generation  age  left    renewal in  profile   user
+        main   live, renewing  7           6h   5h 59m  12s         30000000  Ada Example
+        other  absent          0           -    -       -           -         -
+        main: ALARM: the newest tokens are not in the store; a restart may lose the grant
+        main: last failure at 2026-11-22T09:00:00Z: the token endpoint cannot be reached
+        other: nobody has logged in for this grant yet; run `login`
+        ");
+    }
+
+    #[test]
+    fn a_start_without_certificate_or_switch_says_so_little() {
+        let text = status(&json!({ "lane": "personal", "ready": true, "tokens": [] }));
+        insta::assert_snapshot!(text, @"
+        lane         personal, as configured
+        ready        yes
+        environment  -
+        doors
+        proxy        version -, up -
+
+        grant  state  generation  age  left  renewal in  profile  user
+        ");
+    }
+}

@@ -1,0 +1,213 @@
+//! Bytes on a wire: applications and Wises that no HTTP library would let a test be.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
+
+use crate::house::{Answer, PATIENCE, Site};
+
+/// A socket that says exactly what it is told, at either end.
+pub struct Wire {
+    stream: TcpStream,
+    seen: Vec<u8>,
+}
+
+impl Wire {
+    pub async fn to(address: SocketAddr) -> Self {
+        Self::of(TcpStream::connect(address).await.unwrap())
+    }
+
+    fn of(stream: TcpStream) -> Self {
+        stream.set_nodelay(true).unwrap();
+        Self {
+            stream,
+            seen: Vec::new(),
+        }
+    }
+
+    pub async fn send(&mut self, bytes: impl AsRef<[u8]>) {
+        let sending = self.stream.write_all(bytes.as_ref());
+        timeout(PATIENCE, sending)
+            .await
+            .expect("it is read")
+            .unwrap();
+    }
+
+    /// Reads until what was read ends with `end`, and takes it all.
+    pub async fn read_to(&mut self, end: &str) -> String {
+        loop {
+            let at = self
+                .seen
+                .windows(end.len())
+                .position(|window| window == end.as_bytes());
+            if let Some(at) = at {
+                let rest = self.seen.split_off(at + end.len());
+                return String::from_utf8(std::mem::replace(&mut self.seen, rest)).unwrap();
+            }
+            assert!(
+                self.more().await,
+                "it ended before {end:?}: {:?}",
+                String::from_utf8_lossy(&self.seen)
+            );
+        }
+    }
+
+    /// Reads `length` bytes.
+    pub async fn read_exact(&mut self, length: usize) -> Vec<u8> {
+        while self.seen.len() < length {
+            assert!(self.more().await, "it ended after {}", self.seen.len());
+        }
+        let rest = self.seen.split_off(length);
+        std::mem::replace(&mut self.seen, rest)
+    }
+
+    /// Reads one answer whose body has a declared length.
+    pub async fn answer(&mut self) -> Answer {
+        let head = self.read_to("\r\n\r\n").await;
+        let (status, headers) = parse_head(&head);
+        let length = headers
+            .get("content-length")
+            .map_or(0, |length| length.to_str().unwrap().parse().unwrap());
+        let body = Bytes::from(self.read_exact(length).await);
+        Answer {
+            status,
+            headers,
+            body,
+        }
+    }
+
+    /// Reads to the end of the stream, however it ends.
+    pub async fn rest(&mut self) -> Vec<u8> {
+        while self.more().await {}
+        std::mem::take(&mut self.seen)
+    }
+
+    /// What has arrived so far, without waiting.
+    pub fn arrived(&mut self) -> &[u8] {
+        let mut more = [0; 4096];
+        while let Ok(read @ 1..) = self.stream.try_read(&mut more) {
+            self.seen.extend_from_slice(&more[..read]);
+        }
+        &self.seen
+    }
+
+    async fn more(&mut self) -> bool {
+        let reading = self.stream.read_buf(&mut self.seen);
+        let read = timeout(PATIENCE, reading)
+            .await
+            .expect("it goes on or ends");
+        read.is_ok_and(|read| read > 0)
+    }
+}
+
+fn parse_head(head: &str) -> (StatusCode, HeaderMap) {
+    let mut lines = head.trim_end().split("\r\n");
+    let status = lines.next().unwrap();
+    assert!(status.starts_with("HTTP/1.1 "), "{head}");
+    let mut headers = HeaderMap::new();
+    for line in lines {
+        let (name, value) = line.split_once(": ").unwrap();
+        headers.append(
+            HeaderName::try_from(name).unwrap(),
+            HeaderValue::from_str(value).unwrap(),
+        );
+    }
+    (status[9..12].parse().unwrap(), headers)
+}
+
+/// A Wise of few words: each connection is handed to the test.
+pub struct Stub {
+    pub address: SocketAddr,
+    connections: mpsc::UnboundedReceiver<Wire>,
+}
+
+impl Stub {
+    pub async fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (sender, connections) = mpsc::unbounded_channel();
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                if sender.send(Wire::of(stream)).is_err() {
+                    return;
+                }
+            }
+        });
+        Self {
+            address,
+            connections,
+        }
+    }
+
+    /// Its base URL, without TLS.
+    pub fn url(&self) -> String {
+        format!("http://localhost:{}", self.address.port())
+    }
+
+    pub async fn connection(&mut self) -> Wire {
+        let next = self.connections.recv();
+        timeout(PATIENCE, next)
+            .await
+            .expect("it is called")
+            .unwrap()
+    }
+
+    /// How many more connections came than were taken.
+    pub fn uncalled(&self) -> usize {
+        self.connections.len()
+    }
+}
+
+/// A certificate authority of the test's own, and a TLS server whose certificate ended yesterday.
+///
+/// The authority is put where the site looks for the one of Wise. Returns the server's port; it
+/// serves until `stop` is dropped.
+pub async fn expired_server(site: &Site) -> (u16, oneshot::Sender<()>) {
+    let day = std::time::Duration::from_hours(24);
+    let now = std::time::SystemTime::now();
+    let mut authority = rcgen::CertificateParams::default();
+    authority.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    let authority_key = rcgen::KeyPair::generate().unwrap();
+    let root = authority.self_signed(&authority_key).unwrap();
+    std::fs::write(site.path("ca.pem"), root.pem()).unwrap();
+    let issuer = rcgen::Issuer::new(authority, authority_key);
+
+    let mut leaf = rcgen::CertificateParams::new(vec!["localhost".into()]).unwrap();
+    leaf.not_before = (now - 3 * day).into();
+    leaf.not_after = (now - day).into();
+    let key = rcgen::KeyPair::generate().unwrap();
+    let certificate = leaf.signed_by(&key, &issuer).unwrap();
+    let key = rustls_pki_types::PrivatePkcs8KeyDer::from(key.serialize_der());
+    let config = rustls::ServerConfig::builder_with_provider(Arc::new(
+        rustls::crypto::aws_lc_rs::default_provider(),
+    ))
+    .with_safe_default_protocol_versions()
+    .unwrap()
+    .with_no_client_auth()
+    .with_single_cert(vec![certificate.der().clone()], key.into())
+    .unwrap();
+
+    let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let (stop, mut stopped) = oneshot::channel();
+    tokio::spawn(async move {
+        loop {
+            tokio::select! {
+                accepted = listener.accept() => {
+                    let (stream, _) = accepted.unwrap();
+                    // The handshake is meant to fail; the proxy says why.
+                    tokio::spawn(acceptor.accept(stream));
+                }
+                _ = &mut stopped => return,
+            }
+        }
+    });
+    (port, stop)
+}
