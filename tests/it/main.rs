@@ -9,9 +9,13 @@
 
 mod architecture;
 mod cli_commands;
+mod custody;
 mod demo;
+mod failures;
 mod house;
+mod lanes;
 mod load;
 mod main_job;
+mod readme;
 mod upstream_failures;
 mod wire;
