@@ -1,7 +1,5 @@
 //! Several processes on one store, and processes that die.
 
-use std::time::Duration;
-
 use wise_auth_proxy::simulator::{Outcome, Simulator};
 
 use crate::house::{self, House, PROFILE};
@@ -43,8 +41,12 @@ async fn two_processes_on_one_store_make_one_exchange_a_generation() {
         }
     }
     one_exchange_a_generation(&wise);
-    let adopted = |house: &House| house.metric("wise_proxy_token_refreshes_total", "adopted");
-    let adopted = adopted(&first).await + adopted(&second).await;
+    let mut adopted = 0.0;
+    for house in [&first, &second] {
+        adopted += house
+            .metric("wise_proxy_token_refreshes_total", "adopted")
+            .await;
+    }
     assert!(adopted >= 1.0, "nobody took a token from the store");
     println!(
         "{served} requests, {} refreshes, {adopted} adopted",
@@ -145,5 +147,4 @@ async fn an_answer_lost_after_minting_is_asked_for_again_with_the_same_refresh_t
         "{output:?} {}",
         house.log()
     );
-    assert!(Duration::from_secs(60) > house::PATIENCE);
 }
