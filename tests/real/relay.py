@@ -35,8 +35,12 @@ class Relay:
 
 
 def _pump(source, sink):
-    with contextlib.suppress(OSError):
+    try:
         while data := source.recv(256 * 1024):
             sink.sendall(data)
-    with contextlib.suppress(OSError):
         sink.shutdown(socket.SHUT_WR)
+    except OSError:
+        # One side is gone for good: the other must not wait for it.
+        for end in (source, sink):
+            with contextlib.suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)

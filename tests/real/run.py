@@ -14,6 +14,7 @@ import sys
 import tempfile
 import urllib.parse
 
+sys.dont_write_bytecode = True
 NEEDED = "import authlib, flask, requests"
 
 
