@@ -7,6 +7,8 @@
     reason = "a test's helpers fail the test, and spawn what ends with it"
 )]
 
+#![allow(unreachable_pub, reason = "a binary of tests has no other crate to reach")]
+
 mod architecture;
 mod cli_commands;
 mod custody;
