@@ -92,7 +92,12 @@ async fn forward(
 
     // A 401: the token may have been renewed meanwhile, or must be. Sent again once, in the same
     // lane, if the body is still whole.
-    if !outgoing.can_go_again() || !token::renewed(worker, &mut pass).await {
+    if !outgoing.can_go_again() {
+        token::complain(worker, &pass);
+        outgoing.settle();
+        return Ok(answer);
+    }
+    if !token::renewed(worker, &mut pass).await {
         outgoing.settle();
         return Ok(answer);
     }

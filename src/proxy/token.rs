@@ -205,6 +205,15 @@ pub(crate) async fn renewed(worker: &Worker, pass: &mut Pass) -> bool {
     }
 }
 
+/// After a 401 to a request that cannot go again: the token must be renewed for those to come.
+pub(crate) fn complain(worker: &Worker, pass: &Pass) {
+    let slot = pass.view.snapshot.directory.slot(pass.credential);
+    if let Some(keeper) = slot.and_then(|slot| worker.shared.keepers.get(slot)) {
+        let (keeper, refused) = (keeper.clone(), pass.generation);
+        tokio::task::spawn_local(async move { keeper.refused(refused).await });
+    }
+}
+
 /// How long a request waits for news.
 struct Patience {
     until: Instant,

@@ -75,97 +75,92 @@ impl AsyncWrite for Stream {
     }
 }
 
-/// What TLS last said went wrong on a connection.
-///
-/// HTTP/2 hands its streams an error without a cause, so the cause is noted where it arises.
+/// What went wrong on a connection, noted where it arises: HTTP/2 hands its streams an error
+/// without a cause.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Verdict(Rc<Cell<Option<HandshakeFailure>>>);
+pub(crate) struct Verdict(Rc<Findings>);
+
+#[derive(Debug, Default)]
+struct Findings {
+    tls: Cell<Option<HandshakeFailure>>,
+    unwritable: Cell<bool>,
+}
 
 impl Verdict {
-    pub(crate) fn failure(&self) -> Option<HandshakeFailure> {
-        self.0.get()
+    /// What TLS said.
+    pub(crate) fn tls(&self) -> Option<HandshakeFailure> {
+        self.0.tls.get()
+    }
+
+    /// Nothing reaches the other side any more.
+    pub(crate) fn is_unwritable(&self) -> bool {
+        self.0.unwritable.get()
     }
 
     fn note(&self, error: &io::Error) {
         if let Some(failure) = HandshakeFailure::find(error) {
-            self.0.set(Some(failure));
+            self.0.tls.set(Some(failure));
         }
     }
 }
 
-/// A connection whose TLS failures are noted.
+/// A connection whose last word is heard.
+///
+/// Whoever refuses an upload, or our certificate, says so and hangs up; our next write then fails
+/// while the reason lies ready to be read. So a failed write only makes the connection unfit for
+/// more, and reading decides how it ends: with an answer, an alert, or the end of the stream.
 #[derive(Debug)]
-pub(crate) struct Noted {
+pub(crate) struct Attentive {
     stream: Stream,
     verdict: Verdict,
-    /// Something was read: Wise has let us in.
-    heard: bool,
 }
 
-impl Noted {
+impl Attentive {
     pub(crate) fn new(stream: Stream, verdict: Verdict) -> Self {
-        Self {
-            stream,
-            verdict,
-            heard: false,
-        }
+        Self { stream, verdict }
     }
 
-    fn wrote<T>(&mut self, done: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
-        if let Poll::Ready(Err(error)) = &done {
-            self.verdict.note(error);
-            if let Stream::Tls(stream) = &mut self.stream
-                && !self.heard
-            {
-                last_word(stream, &self.verdict);
-            }
+    /// `done`, or as if `instead` had been done where the other side has gone.
+    fn wrote<T>(&self, done: Poll<io::Result<T>>, instead: T) -> Poll<io::Result<T>> {
+        use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset};
+        let Poll::Ready(Err(error)) = done else {
+            return done;
+        };
+        self.verdict.note(&error);
+        let gone = [BrokenPipe, ConnectionAborted, ConnectionReset].contains(&error.kind());
+        if !gone {
+            return Poll::Ready(Err(error));
         }
-        done
+        self.verdict.0.unwritable.set(true);
+        Poll::Ready(Ok(instead))
     }
 }
 
-/// Looks for the reason of a failed write: whoever slams the door may have said why before.
-///
-/// Asks the kernel itself, for the runtime may not have heard yet that there is something to read.
-fn last_word(stream: &mut TlsStream<TcpStream>, verdict: &Verdict) {
-    let (socket, session) = stream.get_mut();
-    let mut said = [0; 512];
-    let Ok(length) = rustix::io::read(&*socket, &mut said) else {
-        return;
-    };
-    let mut said = &said[..length];
-    let heard = session.read_tls(&mut said);
-    if heard.is_ok()
-        && let Err(error) = session.process_new_packets()
-    {
-        verdict.note(&io::Error::other(error));
-    }
-}
-
-impl AsyncRead for Noted {
+impl AsyncRead for Attentive {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let done = Pin::new(&mut self.stream).poll_read(cx, buf);
-        match &done {
-            Poll::Ready(Ok(())) => self.heard = true,
-            Poll::Ready(Err(error)) => self.verdict.note(error),
-            Poll::Pending => {}
+        if let Poll::Ready(Err(error)) = &done {
+            self.verdict.note(error);
         }
         done
     }
 }
 
-impl AsyncWrite for Noted {
+impl AsyncWrite for Attentive {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
+        if self.verdict.is_unwritable() {
+            return Poll::Ready(Ok(buf.len()));
+        }
         let done = Pin::new(&mut self.stream).poll_write(cx, buf);
-        self.wrote(done)
+        self.wrote(done, buf.len())
     }
 
     fn poll_write_vectored(
@@ -173,8 +168,12 @@ impl AsyncWrite for Noted {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        let length = bufs.iter().map(|buf| buf.len()).sum();
+        if self.verdict.is_unwritable() {
+            return Poll::Ready(Ok(length));
+        }
         let done = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
-        self.wrote(done)
+        self.wrote(done, length)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -182,12 +181,14 @@ impl AsyncWrite for Noted {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.verdict.is_unwritable() {
+            return Poll::Ready(Ok(()));
+        }
         let done = Pin::new(&mut self.stream).poll_flush(cx);
-        self.wrote(done)
+        self.wrote(done, ())
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let done = Pin::new(&mut self.stream).poll_shutdown(cx);
-        self.wrote(done)
+        Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }

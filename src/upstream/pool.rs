@@ -27,7 +27,7 @@ use crate::telemetry::meter::Meter;
 use crate::tls::HandshakeFailure;
 use crate::upstream::dial::{DialError, Dialled, dial};
 use crate::upstream::endpoint::Endpoint;
-use crate::upstream::io::{Noted, Verdict};
+use crate::upstream::io::{Attentive, Verdict};
 use crate::upstream::resolve::Resolver;
 
 /// Streams that one HTTP/2 connection carries before another is dialled, whatever Wise allows.
@@ -293,7 +293,7 @@ where
             kind: std::io::ErrorKind::ConnectionReset,
         };
         let verdict = Verdict::default();
-        let io = TokioIo::new(Noted::new(dialled.stream, verdict.clone()));
+        let io = TokioIo::new(Attentive::new(dialled.stream, verdict.clone()));
         let born = Instant::now();
         let http2 = dialled.http2;
         if http2 {
@@ -488,15 +488,15 @@ where
         };
         outcome.map_err(|mut refused| SendError {
             unsent: refused.take_message(),
-            tls: self.verdict(),
+            tls: self.tls_failure(),
             error: refused.into_error(),
         })
     }
 
-    fn verdict(&self) -> Option<HandshakeFailure> {
+    fn tls_failure(&self) -> Option<HandshakeFailure> {
         match &self.0 {
-            Some(Kind::Http1(whole)) => whole.verdict.failure(),
-            Some(Kind::Http2(stream)) => stream.shared.verdict.failure(),
+            Some(Kind::Http1(whole)) => whole.verdict.tls(),
+            Some(Kind::Http2(stream)) => stream.shared.verdict.tls(),
             None => None,
         }
     }
@@ -509,6 +509,9 @@ where
         let Some(pool) = whole.pool.upgrade().map(Pool) else {
             return;
         };
+        if whole.verdict.is_unwritable() {
+            return; // The answer was its last word.
+        }
         let mut lease = Self(Some(Kind::Http1(whole)));
         if lease.is_ready() {
             pool.offer(lease);
