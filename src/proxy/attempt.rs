@@ -38,8 +38,6 @@ pub(crate) struct Outgoing {
     pub(crate) target: Target,
     /// `None`: no body.
     pub(crate) source: Option<Rc<Source>>,
-    /// The application waits for `100 Continue` before it sends the body.
-    pub(crate) waits_for_continue: bool,
 }
 
 impl Outgoing {
@@ -103,7 +101,11 @@ pub(crate) async fn send(
 ) -> Result<Answer, Fault> {
     let pool = pass.view.pools[pass.lane.index()].as_ref();
     let pool = pool.ok_or(Fault::NotAllowed("the lane is not available any more"))?;
-    let gate = outgoing.waits_for_continue.then(Arc::<Gate>::default);
+    let waits = outgoing
+        .source
+        .as_ref()
+        .is_some_and(|source| source.waits_for_continue());
+    let gate = waits.then(Arc::<Gate>::default);
     let mut body = match &outgoing.source {
         Some(source) => source.upload(gate.clone()).ok_or(Fault::UpstreamBroken)?,
         None => Upload::empty(),

@@ -19,6 +19,10 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep};
 
+/// How much of an unwanted body is read on, and for how long.
+const DRAIN_LIMIT: usize = 16 * 1024 * 1024;
+const DRAIN_TIME: Duration = Duration::from_secs(2);
+
 /// Why a body broke off.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum BodyError {
@@ -61,6 +65,11 @@ impl Budget {
 #[derive(Debug)]
 pub(crate) struct Source {
     incoming: RefCell<Incoming>,
+    /// The application sends the body only after `100 Continue`, which it hears when the body is
+    /// first read.
+    waits_for_continue: bool,
+    /// The body has been read from.
+    begun: Cell<bool>,
     kept: RefCell<Kept>,
     budget: Rc<Budget>,
     limit: usize,
@@ -87,11 +96,18 @@ enum Piece {
 }
 
 impl Source {
-    pub(crate) fn new(incoming: Incoming, budget: Rc<Budget>, limit: usize) -> Rc<Self> {
+    pub(crate) fn new(
+        incoming: Incoming,
+        waits_for_continue: bool,
+        budget: Rc<Budget>,
+        limit: usize,
+    ) -> Rc<Self> {
         // What is known to be too large need not be kept to its limit first.
         let given_up = incoming.size_hint().lower() > limit as u64;
         Rc::new(Self {
             incoming: RefCell::new(incoming),
+            waits_for_continue,
+            begun: Cell::new(false),
             kept: RefCell::new(Kept {
                 given_up,
                 ..Kept::default()
@@ -169,7 +185,37 @@ impl Source {
         kept.pieces.push_back(piece);
     }
 
+    pub(crate) fn waits_for_continue(&self) -> bool {
+        self.waits_for_continue
+    }
+
+    /// Reads on, for a while, what nobody wants any more: an application that is still sending
+    /// when its answer has come reads that answer only if its connection is not reset under it.
+    pub(crate) fn drain(self: Rc<Self>) {
+        // A connection to Wise that still takes the body reads it; so does nobody who never asked.
+        let taken = Rc::strong_count(&self) > 1;
+        let held_back = self.waits_for_continue && !self.begun.get();
+        if taken || held_back || self.ended.get() || self.incoming.borrow().is_end_stream() {
+            return;
+        }
+        self.forget();
+        tokio::task::spawn_local(async move {
+            let reading = async {
+                let mut left = DRAIN_LIMIT;
+                while let Some(Ok(frame)) = std::future::poll_fn(|cx| self.poll_fresh(cx)).await {
+                    let length = frame.data_ref().map_or(0, Bytes::len);
+                    let Some(less) = left.checked_sub(length) else {
+                        return;
+                    };
+                    left = less;
+                }
+            };
+            let _ = tokio::time::timeout(DRAIN_TIME, reading).await;
+        });
+    }
+
     fn poll_fresh(&self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        self.begun.set(true);
         let polled = Pin::new(&mut *self.incoming.borrow_mut()).poll_frame(cx);
         self.waits_for_application.set(polled.is_pending());
         if polled.is_ready() {

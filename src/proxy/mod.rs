@@ -21,7 +21,7 @@ mod worker;
 
 use std::rc::Rc;
 
-use http::{Request, Response, StatusCode};
+use http::{Request, Response, StatusCode, request};
 use hyper::body::{Body as _, Incoming};
 
 use crate::proxy::attempt::{Answer, Outgoing};
@@ -43,9 +43,15 @@ pub(crate) use worker::{Shared, Worker};
 /// Wise; a token renewal it waited for goes on.
 async fn answer(worker: &Rc<Worker>, door: usize, request: Request<Incoming>) -> Response<Reply> {
     let mut record = Record::new(worker, &request);
-    match forward(worker, door, request, &mut record).await {
-        Ok(answer) => reply::of_wise(worker, answer, record),
-        Err(fault) => reply::of_fault(&fault, record),
+    let (head, incoming) = request.into_parts();
+    let source = (!incoming.is_end_stream()).then(|| {
+        let limit = worker.view().snapshot.upstream.replay_limit;
+        let waits = policy::waits_for_continue(&head.headers);
+        Source::new(incoming, waits, Rc::clone(&worker.budget), limit)
+    });
+    match forward(worker, door, head, source.clone(), &mut record).await {
+        Ok(answer) => reply::of_wise(worker, answer, record, source),
+        Err(fault) => reply::of_fault(&fault, record, source),
     }
 }
 
@@ -53,11 +59,10 @@ async fn answer(worker: &Rc<Worker>, door: usize, request: Request<Incoming>) ->
 async fn forward(
     worker: &Rc<Worker>,
     door: usize,
-    request: Request<Incoming>,
+    mut head: request::Parts,
+    source: Option<Rc<Source>>,
     record: &mut Record,
 ) -> Result<Answer, Fault> {
-    let (mut head, incoming) = request.into_parts();
-
     // Door and target: who calls, is the host ours, may it.
     let view = worker.view();
     let door = &view.snapshot.doors[door];
@@ -71,16 +76,11 @@ async fn forward(
     let mut pass = token::take(worker, choose, record).await?;
 
     // Fields: what may not leave stays behind.
-    let waits_for_continue = policy::request(&mut head.headers, &worker.stamps);
-    let source = (!incoming.is_end_stream()).then(|| {
-        let limit = view.snapshot.upstream.replay_limit;
-        Source::new(incoming, Rc::clone(&worker.budget), limit)
-    });
+    policy::request(&mut head, &worker.stamps);
     let mut outgoing = Outgoing {
         head,
         target,
         source,
-        waits_for_continue,
     };
 
     // Wise.

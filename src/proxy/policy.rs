@@ -7,7 +7,7 @@ use http::header::{
     AUTHORIZATION, CONNECTION, EXPECT, HOST, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE,
     TRANSFER_ENCODING, UPGRADE, USER_AGENT, VIA,
 };
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue, Version, request};
 
 use crate::wise::headers::X_WISE_PROFILE;
 
@@ -33,14 +33,15 @@ const OURS: [HeaderName; 4] = [AUTHORIZATION, PROXY_AUTHORIZATION, HOST, X_WISE_
 /// What [`request`] puts in; made once.
 #[derive(Debug)]
 pub(crate) struct Stamps {
-    via: HeaderValue,
+    /// For requests that came over HTTP/1 and HTTP/2 (RFC 9110 §7.6.3: the version received).
+    via: [HeaderValue; 2],
     user_agent: HeaderValue,
 }
 
 impl Default for Stamps {
     fn default() -> Self {
         Self {
-            via: HeaderValue::from_static("1.1 wise-auth-proxy"),
+            via: ["1.1 wise-auth-proxy", "2 wise-auth-proxy"].map(HeaderValue::from_static),
             user_agent: HeaderValue::from_static(concat!(
                 "wise-auth-proxy/",
                 env!("CARGO_PKG_VERSION")
@@ -49,24 +50,28 @@ impl Default for Stamps {
     }
 }
 
-/// Makes a request's fields fit to leave. Returns whether the application waits for `100 Continue`.
+/// Whether the application waits for `100 Continue` before it sends the body.
+pub(crate) fn waits_for_continue(headers: &HeaderMap) -> bool {
+    let expect = headers.get(EXPECT).map(HeaderValue::as_bytes);
+    expect.is_some_and(|expect| expect.eq_ignore_ascii_case(b"100-continue"))
+}
+
+/// Makes a request's fields fit to leave.
 ///
 /// Idempotent. What it leaves out is put in for each attempt by [`credential`].
-pub(crate) fn request(headers: &mut HeaderMap, stamps: &Stamps) -> bool {
-    let waits = headers
-        .get(EXPECT)
-        .is_some_and(|expect| expect.as_bytes().eq_ignore_ascii_case(b"100-continue"));
+pub(crate) fn request(head: &mut request::Parts, stamps: &Stamps) {
+    let headers = &mut head.headers;
     drop_hop_by_hop(headers);
     for name in &OURS {
         headers.remove(name);
     }
-    if !headers.get_all(VIA).iter().any(|via| via == stamps.via) {
-        headers.append(VIA, stamps.via.clone());
+    let via = &stamps.via[usize::from(head.version == Version::HTTP_2)];
+    if !headers.get_all(VIA).iter().any(|one| one == via) {
+        headers.append(VIA, via.clone());
     }
     if !headers.contains_key(USER_AGENT) {
         headers.insert(USER_AGENT, stamps.user_agent.clone());
     }
-    waits
 }
 
 /// Puts the credential in, as the only one.
@@ -102,6 +107,13 @@ mod tests {
 
     use super::*;
 
+    fn through(headers: HeaderMap) -> HeaderMap {
+        let mut head = http::Request::new(()).into_parts().0;
+        head.headers = headers;
+        request(&mut head, &Stamps::default());
+        head.headers
+    }
+
     fn leave(fields: &[(&str, &str)]) -> HeaderMap {
         let mut headers = HeaderMap::new();
         for (name, value) in fields {
@@ -110,7 +122,7 @@ mod tests {
                 HeaderValue::from_str(value).unwrap(),
             );
         }
-        request(&mut headers, &Stamps::default());
+        let mut headers = through(headers);
         credential(&mut headers, HeaderValue::from_static("Bearer ours"));
         headers
     }
@@ -188,7 +200,7 @@ mod tests {
             for name in &names {
                 headers.append(HeaderName::try_from(name.as_str()).unwrap(), HeaderValue::from_static("v"));
             }
-            request(&mut headers, &Stamps::default());
+            let headers = through(headers);
             for name in HOP_BY_HOP.iter().chain(&OURS) {
                 prop_assert!(!headers.contains_key(name), "{name} survived");
             }
@@ -196,8 +208,7 @@ mod tests {
                 prop_assert!(matches!(name, "via" | "user-agent") || !headers.contains_key(name));
             }
             let once = headers.clone();
-            request(&mut headers, &Stamps::default());
-            prop_assert_eq!(once, headers);
+            prop_assert_eq!(once, through(headers));
         }
     }
 }

@@ -1,6 +1,7 @@
 //! What goes down to the application: Wise's answer as it comes, or a problem document.
 
 use std::pin::Pin;
+use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -8,7 +9,7 @@ use http::Response;
 use http_body::{Body, Frame, SizeHint};
 
 use crate::proxy::attempt::Answer;
-use crate::proxy::body::{BodyError, Download, Upload};
+use crate::proxy::body::{BodyError, Download, Source, Upload};
 use crate::proxy::fault::Fault;
 use crate::proxy::policy;
 use crate::proxy::record::Record;
@@ -20,6 +21,8 @@ use crate::upstream::Lease;
 pub(crate) struct Reply {
     content: Content,
     record: Record,
+    /// The request's body, as long as the application may still be sending it.
+    source: Option<Rc<Source>>,
 }
 
 #[derive(Debug)]
@@ -32,7 +35,12 @@ enum Content {
 }
 
 /// Hands Wise's answer down, untouched but for hop-by-hop fields.
-pub(crate) fn of_wise(worker: &Worker, answer: Answer, mut record: Record) -> Response<Reply> {
+pub(crate) fn of_wise(
+    worker: &Worker,
+    answer: Answer,
+    mut record: Record,
+    source: Option<Rc<Source>>,
+) -> Response<Reply> {
     let Answer { response, lease } = answer;
     let (mut head, incoming) = response.into_parts();
     record.answered(head.status, &head.headers);
@@ -44,6 +52,7 @@ pub(crate) fn of_wise(worker: &Worker, answer: Answer, mut record: Record) -> Re
             lease: Some(lease),
         },
         record,
+        source,
     });
     *reply.status_mut() = head.status;
     *reply.headers_mut() = head.headers;
@@ -51,12 +60,17 @@ pub(crate) fn of_wise(worker: &Worker, answer: Answer, mut record: Record) -> Re
 }
 
 /// Tells the application what went wrong.
-pub(crate) fn of_fault(fault: &Fault, mut record: Record) -> Response<Reply> {
+pub(crate) fn of_fault(
+    fault: &Fault,
+    mut record: Record,
+    source: Option<Rc<Source>>,
+) -> Response<Reply> {
     record.failed(fault);
     let document = fault.document();
     let mut reply = Response::new(Reply {
         content: Content::Problem(Some(document)),
         record,
+        source,
     });
     *reply.status_mut() = fault.status();
     *reply.headers_mut() = fault.headers();
@@ -71,6 +85,9 @@ impl Reply {
             && let Some(lease) = lease.take()
         {
             lease.finish();
+        }
+        if let Some(source) = self.source.take() {
+            source.drain();
         }
     }
 }

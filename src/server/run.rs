@@ -21,6 +21,9 @@ use crate::telemetry::meter::Meter;
 use crate::telemetry::metrics::{Metrics, Readings, TokenReading};
 use crate::tokens::{Hooks, KeeperHandle, Outcome, Subject, TokenView, keeper};
 
+/// A store on a disk that hangs must not keep the personal lane from opening.
+const FIRST_LOOK: Duration = Duration::from_secs(2);
+
 /// A worker's thread.
 type Thread = JoinHandle<io::Result<()>>;
 
@@ -42,10 +45,11 @@ pub struct Running {
 }
 
 impl Server {
-    /// Opens the doors. On return every door listens and every worker runs.
+    /// Opens the doors. On return every door listens, every worker runs, and every keeper has
+    /// looked into the store.
     ///
     /// Must be called within a multi-threaded runtime, which becomes the control runtime.
-    pub fn start(self) -> Result<Running, StartError> {
+    pub async fn start(self) -> Result<Running, StartError> {
         let config = &self.config;
         let doors = config
             .doors
@@ -66,6 +70,9 @@ impl Server {
 
         let tasks = TaskTracker::new();
         let keepers = self.keepers(&tasks);
+        // The first request finds a token, and readiness tells the truth from the start.
+        let awake = futures_util::future::join_all(keepers.iter().map(KeeperHandle::awake));
+        let _ = tokio::time::timeout(FIRST_LOOK, awake).await;
         let notes = Arc::new(Mutex::new(Notes {
             identity: self.outfit.identity.clone(),
             client_id: config.oauth.as_ref().map(|oauth| oauth.client_id.clone()),

@@ -107,6 +107,12 @@ impl KeeperHandle {
         let _ = self.asks.send(Ask::Nudge).await;
     }
 
+    /// Returns once the keeper has looked into the store for the first time. Cancel safe.
+    pub(crate) async fn awake(&self) {
+        // An error means that the keeper has ended, which is not ours to wait for.
+        let _ = self.facts.clone().changed().await;
+    }
+
     /// The keeper at a glance; never waits.
     pub(crate) fn status(&self) -> KeeperStatus {
         self.facts

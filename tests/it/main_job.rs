@@ -57,3 +57,27 @@ async fn the_destination_lane_carries_the_live_token_and_the_certificate() {
         house::CLIENT_ID
     );
 }
+
+#[tokio::test]
+async fn an_application_still_sending_reads_the_refusal() {
+    use std::io::{Read as _, Write as _};
+    let wise = house::wise().await;
+    let house = House::on(&wise).logged_out().start().await;
+    let door = house.door;
+
+    let seen = tokio::task::spawn_blocking(move || {
+        let mut stream = std::net::TcpStream::connect(door).unwrap();
+        let size = 10 * 1024 * 1024;
+        let head = format!(
+            "POST /v1/transfers HTTP/1.1\r\nhost: localhost\r\ncontent-length: {size}\r\n\r\n"
+        );
+        stream.write_all(head.as_bytes()).unwrap();
+        // A simple client writes its whole body before it looks for an answer.
+        stream.write_all(&vec![b'x'; size]).expect("the connection stays open for the body");
+        let mut start = [0; 12];
+        stream.read_exact(&mut start).unwrap();
+        String::from_utf8(start.to_vec()).unwrap()
+    });
+
+    assert_eq!(seen.await.unwrap(), "HTTP/1.1 503");
+}

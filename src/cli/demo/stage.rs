@@ -99,7 +99,7 @@ impl Stage {
         enrol(Arc::clone(&errand.store), exchange, &System, who, proof).await?;
 
         let server = Server::build(sources, log.clone())?;
-        let running = server.start()?;
+        let running = server.start().await?;
         let address = running.door_addresses().first().copied();
         Ok(Self {
             door: address.context("the proxy has no TCP door")?,
