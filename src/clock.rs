@@ -1,6 +1,7 @@
 //! Wall time and boot time as an argument, so that a test can move them.
 
 use std::fmt::Debug;
+#[cfg(test)]
 use std::sync::Mutex;
 use std::time::{Duration, SystemTime};
 
@@ -9,7 +10,7 @@ use std::time::{Duration, SystemTime};
 /// Two readings, because neither alone is safe for a token: the wall clock means something to
 /// other processes and after a restart, but jumps; the boot clock never jumps and counts
 /// suspended time, but dies with the machine.
-pub trait Clock: Debug + Send + Sync {
+pub(crate) trait Clock: Debug + Send + Sync {
     /// The wall clock.
     fn wall(&self) -> SystemTime;
     /// Time since some fixed moment of this boot; counts suspension (`CLOCK_BOOTTIME`).
@@ -18,7 +19,7 @@ pub trait Clock: Debug + Send + Sync {
 
 /// The machine's clocks.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct System;
+pub(crate) struct System;
 
 impl Clock for System {
     #[allow(
@@ -38,21 +39,23 @@ impl Clock for System {
 }
 
 /// A clock that stands still until a test moves it.
+#[cfg(test)]
 #[derive(Debug)]
-pub struct Manual {
+pub(crate) struct Manual {
     now: Mutex<(SystemTime, Duration)>,
 }
 
+#[cfg(test)]
 impl Manual {
     /// A clock whose wall reads `wall`.
-    pub fn at(wall: SystemTime) -> Self {
+    pub(crate) fn at(wall: SystemTime) -> Self {
         Self {
             now: Mutex::new((wall, Duration::from_secs(1_000))),
         }
     }
 
     /// Moves both readings forward, as passing time does.
-    pub fn advance(&self, by: Duration) {
+    pub(crate) fn advance(&self, by: Duration) {
         let mut now = self
             .now
             .lock()
@@ -60,16 +63,9 @@ impl Manual {
         now.0 += by;
         now.1 += by;
     }
-
-    /// Sets the wall clock alone, as an operator or NTP does.
-    pub fn set_wall(&self, wall: SystemTime) {
-        self.now
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
-            .0 = wall;
-    }
 }
 
+#[cfg(test)]
 impl Clock for Manual {
     fn wall(&self) -> SystemTime {
         self.now

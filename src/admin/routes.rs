@@ -59,8 +59,7 @@ async fn readyz(State(control): Shared) -> Response {
     if reasons.is_empty() {
         return "ready\n".into_response();
     }
-    let text: String = reasons.iter().map(|reason| format!("{reason}\n")).collect();
-    (StatusCode::SERVICE_UNAVAILABLE, text).into_response()
+    (StatusCode::SERVICE_UNAVAILABLE, reasons.join("\n") + "\n").into_response()
 }
 
 async fn metrics(State(control): Shared) -> Response {
@@ -137,9 +136,9 @@ async fn for_programs(
         ));
     }
     if headers.contains_key(ORIGIN)
-        && !headers
+        && headers
             .get("sec-fetch-site")
-            .is_some_and(|s| s == "same-origin")
+            .is_none_or(|site| site != "same-origin")
     {
         let detail = "web pages may not read this".to_owned();
         return Err(Problem(

@@ -103,17 +103,6 @@ Examples:
   wise-auth-proxy run --config production.toml --set log.format=json")]
     Run,
 
-    /// See all of it work, against a simulated Wise in this one process
-    ///
-    /// Needs nothing and leaves nothing: no account, no configuration, a temporary directory.
-    /// Prints each step and what Wise received, then stays up for you to try.
-    #[command(after_help = "\
-Examples:
-  wise-auth-proxy demo
-  wise-auth-proxy demo --once
-  wise-auth-proxy demo --once --json | jq .passed")]
-    Demo(DemoArgs),
-
     /// Authorise a Wise profile for a grant, and store its tokens
     ///
     /// Prints the address of Wise's page on standard output. A person opens it, picks one profile
@@ -162,6 +151,17 @@ Examples:
   wise-auth-proxy simulator --profile 30000000 --profile 30000001 --dir /tmp/wise
   wise-auth-proxy simulator --plain 127.0.0.1:0 --mtls 127.0.0.1:0 --control 127.0.0.1:0 --json")]
     Simulator(SimulatorArgs),
+
+    /// See all of it work, against a simulated Wise in this one process
+    ///
+    /// Needs nothing and leaves nothing: no account, no configuration, a temporary directory.
+    /// Prints each step and what Wise received, then stays up for you to try.
+    #[command(after_help = "\
+Examples:
+  wise-auth-proxy demo
+  wise-auth-proxy demo --once
+  wise-auth-proxy demo --once --json | jq .passed")]
+    Demo(DemoArgs),
 
     /// Move every new request to another lane, at once and without a restart
     ///
@@ -232,6 +232,10 @@ pub(crate) struct AdminArgs {
 }
 
 #[derive(clap::Args)]
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "each is a flag that was typed or was not"
+)]
 pub(crate) struct LoginArgs {
     /// The grant to fill [default: that of the profile, or the default grant]
     #[arg(long, value_name = "NAME")]

@@ -483,7 +483,9 @@ impl From<EnrolError> for Failure {
                      client id: run `login` again for a fresh one",
                 )
             }
-            error => Self::advised(Exit::Failed, &error, "run `login` again"),
+            EnrolError::Store(_) | EnrolError::Exchange(_) | EnrolError::NotStored(_) => {
+                Self::advised(Exit::Failed, &error, "run `login` again")
+            }
         }
     }
 }

@@ -49,11 +49,11 @@ fn run(args: Args) -> Result<(), Failure> {
     let Args { global, command } = args;
     match command {
         Command::Run => run::run(&global),
-        Command::Demo(args) => demo::run(&args),
         Command::Login(args) => login::run(&global, &args),
         Command::Csr(args) => csr::run(&global, &args),
         Command::Cert(args) => cert::run(&global, &args.command),
         Command::Simulator(args) => simulator::run(&args),
+        Command::Demo(args) => demo::run(&args),
         Command::Switch(args) => switch::run(&global, &args),
         Command::Status(args) => status::run(&global, &args),
         Command::Token(args) => token::run(&global, &args),

@@ -89,10 +89,10 @@ pub(crate) fn tokens(tokens: &Value) -> String {
     let mut notes = Vec::new();
     for token in tokens {
         let name = token["grant"].as_str().unwrap_or("client");
-        let state = match token["renewing"] == true {
-            true => format!("{}, renewing", word(&token["state"])),
-            false => word(&token["state"]).to_owned(),
-        };
+        let mut state = word(&token["state"]).to_owned();
+        if token["renewing"] == true {
+            state.push_str(", renewing");
+        }
         rows.push(vec![
             name.to_owned(),
             state,

@@ -18,7 +18,7 @@ pub(crate) fn run(global: &Global) -> Result<(), Failure> {
     let outcome = server.map_err(Failure::from).and_then(|server| {
         control_runtime()?.block_on(async {
             let signals = Signals::listen()?;
-            let running = server.start().await?;
+            let running = server.start()?;
             report::say(&format!("serving on {}", running.doors().join(", ")));
             if let Some(address) = running.admin_address() {
                 report::say(&format!("status on http://{address}/status"));

@@ -48,11 +48,14 @@ pub(crate) fn run(args: &SimulatorArgs) -> Result<(), Failure> {
             options.personal_token.clone(),
         );
         let client_id = options.client_id.clone();
+        // The one that the control API's codes are made for.
+        let redirect = options.redirect_uris.first().cloned().unwrap_or_default();
+        let profile = options.business_profiles.first().copied();
         let simulator = Simulator::start(options).await?;
         equip(&dir, &simulator, &secret, &token)?;
         let config = configuration(&simulator.plain_url(), &simulator.mtls_url(), &client_id);
         write(&dir.join(CONFIG), format!("{MARK}{config}").as_bytes())?;
-        tell(args, &simulator, &dir)?;
+        tell(args, &simulator, &dir, &redirect, profile)?;
         tokio::select! {
             _ = interrupt.recv() => {}
             _ = terminate.recv() => {}
@@ -168,7 +171,13 @@ fn configuration(plain: &str, mtls: &str, client_id: &str) -> String {
         .replace(CLIENT_ID, &format!("client_id = {quoted}"))
 }
 
-fn tell(args: &SimulatorArgs, simulator: &Simulator, dir: &Path) -> Result<(), Failure> {
+fn tell(
+    args: &SimulatorArgs,
+    simulator: &Simulator,
+    dir: &Path,
+    redirect: &str,
+    profile: Option<u64>,
+) -> Result<(), Failure> {
     let config = dir.join(CONFIG);
     let (plain, mtls) = (simulator.plain_url(), simulator.mtls_url());
     let control = simulator.control_url();
@@ -179,6 +188,7 @@ fn tell(args: &SimulatorArgs, simulator: &Simulator, dir: &Path) -> Result<(), F
         }))?;
     } else {
         let (config, dir) = (config.display(), dir.display());
+        let profile = profile.unwrap_or_default();
         report::data(&format!(
             "plain host    {plain}\n\
              mTLS host     {mtls}\n\
@@ -187,6 +197,10 @@ fn tell(args: &SimulatorArgs, simulator: &Simulator, dir: &Path) -> Result<(), F
              configuration {config}\n\
              \n\
              wise-auth-proxy login --config {config}\n\
+             or, without a browser, with the code that this prints:\n\
+             curl -d '{{\"profile\": {profile}}}' {control}/authorise\n\
+             wise-auth-proxy login --config {config} --redirect-uri {redirect} --code CODE\n\
+             \n\
              wise-auth-proxy run --config {config}\n\
              curl --cacert {dir}/ca.pem -H \"Authorization: Bearer $(cat {dir}/personal_token)\" {plain}/v1/profiles\n\
              curl {control}/requests"

@@ -27,6 +27,7 @@ impl Limit {
     }
 
     /// Connections open now.
+    #[cfg(test)]
     pub(crate) fn open(&self) -> usize {
         self.most - self.room.available_permits()
     }

@@ -16,7 +16,7 @@ use std::path::PathBuf;
 pub(crate) use accept::{Arrival, Incoming, Peer, Stream, WorkerPort, accept};
 pub(crate) use connection::Connection;
 pub(crate) use limit::Limit;
-pub(crate) use socket::{Bound, LocalAddress, bind};
+pub(crate) use socket::{Bound, bind};
 
 /// Why a door cannot open.
 #[derive(Debug, thiserror::Error)]

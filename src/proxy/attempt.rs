@@ -219,7 +219,9 @@ async fn within<T>(
             return Ok(outcome);
         }
         match source.map(Source::still) {
-            Some((still, _)) if still < limit => deadline = Instant::now() + (limit - still),
+            Some((still, _)) if still < limit => {
+                deadline = Instant::now() + limit.saturating_sub(still);
+            }
             Some((_, true)) => return Err(Fault::RequestTimeout),
             Some((_, false)) | None => return Err(Fault::UpstreamTimeout),
         }

@@ -174,7 +174,7 @@ mod tests {
     }
 
     fn choose(
-        method: Method,
+        method: &Method,
         target: &str,
         header: Option<&str>,
         door: Option<usize>,
@@ -183,12 +183,12 @@ mod tests {
         if let Some(profile) = header {
             headers.insert(X_WISE_PROFILE, profile.parse().unwrap());
         }
-        directory().choose(Lane::OAuthMtls, &method, &target_of(target), &headers, door)
+        directory().choose(Lane::OAuthMtls, method, &target_of(target), &headers, door)
     }
 
     #[test]
     fn the_profile_is_taken_from_header_then_path_then_query_then_door_then_default() {
-        let get = |target, header, door| choose(Method::GET, target, header, door).unwrap();
+        let get = |target, header, door| choose(&Method::GET, target, header, door).unwrap();
         assert_eq!(
             get("/v2/profiles/100?profile=100", Some("200"), Some(0)),
             Credential::User(1)
@@ -215,7 +215,7 @@ mod tests {
 
     #[test]
     fn a_profile_without_a_grant_is_an_error_that_names_it() {
-        let fault = choose(Method::GET, "/v2/profiles/300", None, None).unwrap_err();
+        let fault = choose(&Method::GET, "/v2/profiles/300", None, None).unwrap_err();
         assert!(matches!(&fault, Fault::NoGrantForProfile(profile) if profile.as_str() == "300"));
         let document = String::from_utf8(fault.document().to_vec()).unwrap();
         assert!(document.contains("login --profile 300"), "{document}");
@@ -223,7 +223,7 @@ mod tests {
 
     #[test]
     fn words_behind_profiles_are_not_ids() {
-        let chosen = choose(Method::POST, "/v2/profiles/personal-profile", None, None).unwrap();
+        let chosen = choose(&Method::POST, "/v2/profiles/personal-profile", None, None).unwrap();
         assert_eq!(chosen, Credential::User(0));
     }
 
@@ -247,7 +247,7 @@ mod tests {
     #[test]
     fn what_only_the_partner_application_may_call_gets_the_client_token() {
         let chosen = choose(
-            Method::GET,
+            &Method::GET,
             "/v3/applications/acme/subscriptions",
             None,
             None,

@@ -348,7 +348,19 @@ impl Fault {
             Self::BadRequest(_) | Self::ShuttingDown | Self::RequestTimeout => {
                 headers.insert(CONNECTION, HeaderValue::from_static("close"));
             }
-            _ => {}
+            Self::WrongHost(_)
+            | Self::ForeignTarget(_)
+            | Self::ForeignOrigin
+            | Self::NotAllowed(_)
+            | Self::NoGrantForProfile(_)
+            | Self::NoGrant
+            | Self::ReauthorisationRequired { .. }
+            | Self::TokenUnavailable { .. }
+            | Self::Dial(_)
+            | Self::ClientCertificateRejected(_)
+            | Self::UpstreamBroken
+            | Self::UpstreamTimeout
+            | Self::Overloaded => {}
         }
         headers
     }

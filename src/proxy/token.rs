@@ -54,11 +54,11 @@ pub(crate) async fn take(
             } => {
                 record.generation = Some(generation).filter(|generation| *generation > 0);
                 return Ok(Pass {
+                    view,
                     lane,
                     credential,
                     authorization,
                     generation,
-                    view,
                 });
             }
             Found::Wait => {}

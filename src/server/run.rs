@@ -21,6 +21,9 @@ use crate::telemetry::meter::Meter;
 use crate::telemetry::metrics::{Metrics, Readings, TokenReading};
 use crate::tokens::{Hooks, KeeperHandle, Outcome, Subject, TokenView, keeper};
 
+/// A worker's thread.
+type Thread = JoinHandle<io::Result<()>>;
+
 /// A proxy whose doors are open. [`Running::stop`] ends it in order; dropping it ends it at once.
 #[derive(Debug)]
 pub struct Running {
@@ -33,7 +36,7 @@ pub struct Running {
     stop_doors: CancellationToken,
     drain: CancellationToken,
     stop_admin: CancellationToken,
-    workers: Vec<JoinHandle<io::Result<()>>>,
+    workers: Vec<Thread>,
     drain_timeout: Duration,
     sinks: Vec<Sink>,
 }
@@ -41,8 +44,8 @@ pub struct Running {
 impl Server {
     /// Opens the doors. On return every door listens and every worker runs.
     ///
-    /// Must be called on a multi-threaded runtime, which becomes the control runtime.
-    pub async fn start(self) -> Result<Running, StartError> {
+    /// Must be called within a multi-threaded runtime, which becomes the control runtime.
+    pub fn start(self) -> Result<Running, StartError> {
         let config = &self.config;
         let doors = config
             .doors
@@ -70,6 +73,7 @@ impl Server {
             doors: names.clone(),
             ..Notes::default()
         }));
+        let limit = Arc::new(Limit::new(config.runtime.max_connections));
         let (reloads, wishes) = mpsc::channel(4);
         let reloader = Reloader::new(&self, Arc::clone(&keepers), Arc::clone(&notes));
         let control = Arc::new_cyclic(|control: &std::sync::Weak<Control>| Control {
@@ -78,7 +82,7 @@ impl Server {
             clock: Arc::clone(&self.clock),
             store: Arc::clone(&self.store),
             switch: self.switch.clone(),
-            metrics: self.metrics(control.clone()),
+            metrics: self.metrics(control.clone(), Arc::clone(&limit)),
             notes,
             reloads,
             on_switch: Box::new(reloader.follow()),
@@ -93,7 +97,6 @@ impl Server {
         tasks.spawn(reloader.run(wishes, config.runtime.reload_interval, stop_doors.clone()));
 
         let (ports, workers) = self.workers(&keepers, &drain)?;
-        let limit = Arc::new(Limit::new(config.runtime.max_connections));
         for (number, bound) in doors.into_iter().enumerate() {
             let accept = listener::accept(
                 bound,
@@ -191,7 +194,7 @@ impl Server {
         &self,
         keepers: &Arc<[KeeperHandle]>,
         drain: &CancellationToken,
-    ) -> Result<(Vec<WorkerPort>, Vec<JoinHandle<io::Result<()>>>), StartError> {
+    ) -> Result<(Vec<WorkerPort>, Vec<Thread>), StartError> {
         let shared = Shared {
             published: self.published.clone(),
             clock: Arc::clone(&self.clock),
@@ -220,12 +223,12 @@ impl Server {
         Ok((ports, threads))
     }
 
-    fn metrics(&self, control: std::sync::Weak<Control>) -> Metrics {
+    fn metrics(&self, control: std::sync::Weak<Control>, limit: Arc<Limit>) -> Metrics {
         let log = self.log.clone();
         let read = move || {
             control
                 .upgrade()
-                .map(|control| readings(&control, &log))
+                .map(|control| readings(&control, &log, &limit))
                 .unwrap_or_default()
         };
         Metrics::new(
@@ -237,7 +240,7 @@ impl Server {
     }
 }
 
-fn readings(control: &Control, log: &Sink) -> Readings {
+fn readings(control: &Control, log: &Sink, limit: &Limit) -> Readings {
     let token = |handle: &KeeperHandle| {
         let status = handle.status();
         TokenReading {
@@ -267,6 +270,7 @@ fn readings(control: &Control, log: &Sink) -> Readings {
         tokens: control.keepers.iter().map(token).collect(),
         reloads: notes.reloads,
         switches: notes.switches,
+        limit_reached: limit.reached(),
         log_lines_dropped: log.dropped(),
     }
 }

@@ -96,6 +96,7 @@ impl SwitchStore {
         durable::append(&path, &line).map_err(|source| SwitchError::Write { path, source })
     }
 
+    #[cfg(test)]
     /// The last `most` turns, newest first. Lines that a crash cut short are passed over.
     pub(crate) fn history(&self, most: usize) -> Result<Vec<Entry>, SwitchError> {
         let path = self.dir.join(HISTORY);

@@ -23,6 +23,8 @@ pub(crate) struct Readings {
     pub(crate) tokens: Vec<TokenReading>,
     pub(crate) reloads: [u64; 2],
     pub(crate) switches: u64,
+    /// How often a connection had to wait because `runtime.max_connections` were open.
+    pub(crate) limit_reached: u64,
     pub(crate) log_lines_dropped: u64,
 }
 
@@ -335,6 +337,12 @@ impl Page {
                 "Lane switches.",
                 MetricType::COUNTER,
                 float(readings.switches),
+            ),
+            single(
+                names::DOWNSTREAM_LIMIT,
+                "Connections that waited because runtime.max_connections were open.",
+                MetricType::COUNTER,
+                float(readings.limit_reached),
             ),
             single(
                 names::LINES_DROPPED,

@@ -12,6 +12,7 @@ pub(crate) const CONNECTIONS: &str = "wise_proxy_upstream_connections";
 pub(crate) const DIALS: &str = "wise_proxy_upstream_dials_total";
 pub(crate) const HANDSHAKES: &str = "wise_proxy_upstream_handshakes_total";
 pub(crate) const DOWNSTREAM: &str = "wise_proxy_downstream_connections";
+pub(crate) const DOWNSTREAM_LIMIT: &str = "wise_proxy_downstream_limit_reached_total";
 pub(crate) const LANE: &str = "wise_proxy_lane";
 pub(crate) const TOKEN_AGE: &str = "wise_proxy_token_age_seconds";
 pub(crate) const TOKEN_LEFT: &str = "wise_proxy_token_seconds_left";

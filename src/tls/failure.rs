@@ -142,6 +142,7 @@ impl HandshakeFailure {
         matches!(self, Self::ClientCertificateRejected(_))
     }
 
+    #[cfg(test)]
     /// The alert that was received, if one was kept.
     pub(crate) fn alert(self) -> Option<Alert> {
         match self {

@@ -24,7 +24,7 @@ pub(crate) use client::client_config;
 pub(crate) use csr::{KeyType, Request, Subject};
 pub(crate) use failure::HandshakeFailure;
 pub(crate) use identity::{Finding, Identity, Severity};
-pub(crate) use install::{Installed, Target, install};
+pub(crate) use install::{Target, install};
 pub(crate) use pem::{Expected, Found};
 pub(crate) use roots::RootSet;
 

@@ -4,9 +4,8 @@ use std::sync::Arc;
 
 use rustls::RootCertStore;
 use rustls_pki_types::CertificateDer;
-use x509_parser::prelude::{FromDer as _, X509Name};
 
-use super::{TlsError, chain, files, pem};
+use super::{TlsError, files, pem};
 use crate::config::{Roots, Trust};
 
 /// The certificate authorities we believe to vouch for Wise. Never empty.
@@ -52,22 +51,26 @@ impl RootSet {
         self.store.len()
     }
 
+    #[cfg(test)]
     /// Which base set was asked for.
     pub(crate) fn base(&self) -> Roots {
         self.base
     }
 
+    #[cfg(test)]
     /// How many of them came from `extra_ca`; they are the last ones.
     pub(crate) fn extra(&self) -> usize {
         self.extra
     }
 
+    #[cfg(test)]
     /// The authorities' names.
     pub(crate) fn subjects(&self) -> impl Iterator<Item = String> {
+        use x509_parser::prelude::{FromDer as _, X509Name};
         self.store.subjects().into_iter().map(|subject| {
             X509Name::from_der(subject.as_ref()).map_or_else(
                 |_| "(unreadable name)".to_owned(),
-                |(_, name)| chain::name(&name),
+                |(_, name)| super::chain::name(&name),
             )
         })
     }

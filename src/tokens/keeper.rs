@@ -19,7 +19,7 @@ use crate::tokens::handle::{Ask, KeeperHandle, RefreshError, Renewal};
 use crate::tokens::renewal::{Cause, Unsaved};
 use crate::tokens::schedule::{self, Jitter, Retry};
 use crate::tokens::status::{Facts, Outcome, Stored, Tally};
-use crate::tokens::token::{AccessToken, Lifetime, Moment};
+use crate::tokens::token::{AccessToken, Lifetime};
 use crate::tokens::vault::Vault;
 use crate::tokens::view::{Absence, Hooks, Subject, TokenView};
 

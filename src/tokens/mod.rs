@@ -19,8 +19,8 @@ mod vault;
 mod view;
 
 pub(crate) use enrol::{EnrolError, Enrolled, Enrolment, Proof, describe, enrol};
-pub(crate) use exchange::{ErrorCode, Exchange, ExchangeError, Garbled, GrantRequest};
-pub(crate) use handle::{KeeperHandle, RefreshError, Renewal};
+pub(crate) use exchange::{Exchange, ExchangeError, Garbled, GrantRequest};
+pub(crate) use handle::{KeeperHandle, Renewal};
 pub(crate) use keeper::keeper;
-pub(crate) use status::{KeeperStatus, Outcome, Tally};
+pub(crate) use status::{KeeperStatus, Outcome};
 pub(crate) use view::{Absence, Hooks, Subject, TokenView};

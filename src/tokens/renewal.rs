@@ -323,6 +323,13 @@ impl<E: Exchange> Keeper<E> {
         } else {
             self.retry.failed(now, left, asked, Jitter::random())
         };
+        if outcome == Outcome::AnswerLost
+            && let Some(held) = &mut self.held
+        {
+            // Wise may have carried it out, and then the token in use is dead: ask again, with the
+            // same refresh token, without waiting for the first 401.
+            held.suspect = true;
+        }
         let renewable = self.record.is_some() || matches!(self.subject, Subject::Client);
         if self.held.is_none() && renewable {
             self.absence = if mistaken {

@@ -367,10 +367,9 @@ where
                 return;
             };
             match turn.send(Ok(lease)) {
-                Ok(()) => return,
                 // That request went away; its place goes to the next.
                 Err(Ok(unwanted)) => lease = unwanted,
-                Err(Err(_)) => return,
+                Ok(()) | Err(Err(_)) => return,
             }
         }
     }

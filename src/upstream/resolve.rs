@@ -13,8 +13,11 @@ use tokio::time::Instant;
 #[derive(Debug)]
 pub(crate) struct Resolver {
     ttl: Duration,
-    known: Mutex<HashMap<String, (Arc<[IpAddr]>, Instant)>>,
+    known: Mutex<HashMap<String, Answer>>,
 }
+
+/// Addresses, and when they were looked up.
+type Answer = (Arc<[IpAddr]>, Instant);
 
 impl Resolver {
     pub(crate) fn new(ttl: Duration) -> Self {

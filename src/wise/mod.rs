@@ -12,4 +12,4 @@ pub(crate) mod wire;
 
 pub use lane::{Lane, LaneSet, ParseLaneError};
 pub use profile::{ParseProfileError, ProfileId};
-pub use routes::CredentialKind;
+pub(crate) use routes::CredentialKind;

@@ -11,7 +11,7 @@ use http::Method;
 
 /// Who a request speaks as.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
-pub enum CredentialKind {
+pub(crate) enum CredentialKind {
     /// The personal token of an account holder.
     Personal,
     /// An OAuth access token that acts for one profile.
@@ -22,10 +22,10 @@ pub enum CredentialKind {
 
 impl CredentialKind {
     /// Every kind.
-    pub const ALL: [Self; 3] = [Self::Personal, Self::User, Self::Client];
+    pub(crate) const ALL: [Self; 3] = [Self::Personal, Self::User, Self::Client];
 
     /// The name used in logs and metrics.
-    pub const fn name(self) -> &'static str {
+    pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Personal => "personal",
             Self::User => "user",
@@ -34,7 +34,7 @@ impl CredentialKind {
     }
 
     /// Position in [`CredentialKind::ALL`], for tables kept by kind.
-    pub const fn index(self) -> usize {
+    pub(crate) const fn index(self) -> usize {
         match self {
             Self::Personal => 0,
             Self::User => 1,

@@ -164,6 +164,7 @@ async fn a_code_logs_in_and_says_who_and_for_which_profile() {
     exit 0
     grant main is stored, by way of lane oauth-mtls: Ada Example (user 9889627), acting for Example Trading Ltd (profile 30000000, BUSINESS)
     ");
+    assert!(!said(&site, &output).contains(&code), "the code was shown");
     let again = said(&site, &site.cli(&args).await);
     insta::assert_snapshot!(again, @"
     exit 1
@@ -552,6 +553,81 @@ async fn a_certificate_that_is_none_changes_nothing() {
     ");
     assert_eq!(std::fs::read(site.path("client.pem")).unwrap(), before);
     assert!(!site.path("k").exists(), "a refused CSR must leave no key");
+}
+
+#[tokio::test]
+async fn a_certificate_for_another_client_is_warned_of_and_an_expired_one_refused() {
+    let wise = wise().await;
+    let site = logged_out(&wise).await;
+    let csr = [
+        "csr",
+        "--organisation",
+        "Acme",
+        "--key-type",
+        "p-384",
+        "--key",
+        "k",
+        "--out",
+        "r",
+    ];
+    let output = site.cli(&csr).await;
+    assert!(
+        output.status.success() && output.stdout.is_empty(),
+        "{output:?}"
+    );
+    let csr = std::fs::read_to_string(site.path("r")).unwrap();
+
+    wise.change_faults(|faults| faults.hub.common_name = Some("somebody".into()));
+    std::fs::write(
+        site.path("other.pem"),
+        wise.sign_csr("other", &csr).unwrap(),
+    )
+    .unwrap();
+    let text = said(
+        &site,
+        &site
+            .cli(&["cert", "install", "other.pem", "--key", "k"])
+            .await,
+    );
+    let warning =
+        "exit 0\nwarning: the client certificate is for `somebody`, not for the client id";
+    assert!(text.starts_with(warning), "{text}");
+    let text = said(&site, &site.cli(&["cert", "show"]).await);
+    assert!(
+        text.contains("common name  somebody, NOT the client id acme\n"),
+        "{text}"
+    );
+    assert!(text.contains("key          P-384\n"), "{text}");
+
+    wise.change_faults(|faults| faults.hub.certificate_lifetime = 0);
+    std::fs::write(site.path("old.pem"), wise.sign_csr("old", &csr).unwrap()).unwrap();
+    let before = std::fs::read(site.path("client.pem")).unwrap();
+    let text = said(&site, &site.cli(&["cert", "install", "old.pem"]).await);
+    insta::assert_snapshot!(text, @"
+    exit 1
+    error: the client certificate expired less than a day ago
+    hint: make a CSR with `csr` and have Wise issue a new one
+    ");
+    assert_eq!(std::fs::read(site.path("client.pem")).unwrap(), before);
+    std::fs::copy(site.path("old.pem"), site.path("client.pem")).unwrap();
+    let output = site.cli(&["cert", "show", "--json"]).await;
+    assert_eq!(
+        output.status.code(),
+        Some(1),
+        "a check in a script must fail"
+    );
+    let shown: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(shown["days_left"], -1);
+
+    // A key that others may read is no key; what the certificate says is shown all the same.
+    let loose = std::fs::Permissions::from_mode(0o644);
+    std::fs::set_permissions(site.path("client.key"), loose).unwrap();
+    let text = said(&site, &site.cli(&["cert", "show"]).await);
+    assert!(text.contains("key          P-384\n"), "{text}");
+    assert!(
+        text.contains("hint: run `chmod 600 DIR/client.key`"),
+        "{text}"
+    );
 }
 
 #[tokio::test]

@@ -7,14 +7,19 @@
     reason = "a test's helpers fail the test, and spawn what ends with it"
 )]
 
+#![allow(unreachable_pub, reason = "a binary of tests has no other crate to reach")]
+
 mod architecture;
 mod cli_commands;
+mod custody;
 mod demo;
 mod failures;
 mod house;
+mod lanes;
 mod leaks;
 mod load;
 mod main_job;
+mod readme;
 mod transport;
 mod upstream_failures;
 mod wire;

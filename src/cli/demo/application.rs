@@ -1,14 +1,20 @@
 //! The old application: it writes plain HTTP/1.1 into a TCP socket and knows of nothing else.
 
+use std::io;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
+use tokio::time::timeout;
 
 /// What it has always sent as its credential. The door asks for none, so any text will do.
 pub(super) const HABIT: &str = "what-the-application-always-sent";
+
+/// Longer than the proxy lets any request wait for Wise.
+pub(super) const PATIENCE: Duration = Duration::from_secs(90);
 
 /// A request, byte for byte.
 pub(super) struct Request {
@@ -48,11 +54,15 @@ impl Request {
 
     /// Writes these bytes and reads until the door closes the connection.
     pub(super) async fn send(&self) -> anyhow::Result<Answer> {
-        let mut stream = TcpStream::connect(self.door).await?;
-        stream.write_all(self.text.as_bytes()).await?;
-        let mut bytes = Vec::new();
-        stream.read_to_end(&mut bytes).await?;
-        Answer::read(&bytes)
+        let exchange = async {
+            let mut stream = TcpStream::connect(self.door).await?;
+            stream.write_all(self.text.as_bytes()).await?;
+            let mut bytes = Vec::new();
+            stream.read_to_end(&mut bytes).await?;
+            Ok::<_, io::Error>(bytes)
+        };
+        let bytes = timeout(PATIENCE, exchange).await;
+        Answer::read(&bytes.context("the door gave no answer")??)
     }
 }
 

@@ -5,7 +5,6 @@
 
 mod acts;
 mod application;
-mod direct;
 mod page;
 mod seen;
 mod stage;

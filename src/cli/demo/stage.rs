@@ -12,15 +12,13 @@ use anyhow::Context as _;
 use tempfile::TempDir;
 
 use crate::clock::System;
-use crate::config::{FileChoice, Sources, Upstream};
-use crate::credentials::FileStore;
+use crate::config::{FileChoice, Sources, load};
 use crate::secret::Secret;
-use crate::server::{Running, Server};
+use crate::server::{Errand, Running, Server};
 use crate::simulator::{Options, Simulator};
 use crate::telemetry::log::{self, Sink};
 use crate::tls::{self, KeyType, Request, Subject, Target};
 use crate::tokens::{Enrolment, Proof, enrol};
-use crate::upstream::Endpoint;
 
 /// The profile that a person grants access to.
 pub(super) const PROFILE: u64 = 30_000_000;
@@ -48,10 +46,8 @@ pub(super) struct Stage {
     pub(super) door: SocketAddr,
     pub(super) admin: SocketAddr,
     pub(super) socket: PathBuf,
-    pub(super) store: Arc<FileStore>,
-    /// The proxy's own way to Wise in lane oauth-mtls.
-    pub(super) endpoint: Arc<Endpoint>,
-    pub(super) upstream: Upstream,
+    /// The proxy's store, and its way to Wise in lane oauth-mtls, past the proxy.
+    pub(super) errand: Errand,
     /// The usual door, if something else listens there.
     pub(super) taken: Option<SocketAddr>,
 }
@@ -86,9 +82,10 @@ impl Stage {
         let sources = sources(home, &wise, wanted, admin);
         let log = Sink::file(&home.join("proxy.log"))?;
 
-        let login = Server::build(sources.clone(), log.clone())?;
-        log::start(&login.config().log, log.clone(), false)?;
-        let exchange = login.endpoint.as_deref();
+        let config = load(&sources)?.config;
+        log::start(&config.log, log.clone(), false)?;
+        let errand = Errand::prepare(&config)?;
+        let exchange = errand.tokens.as_ref();
         let exchange = exchange.context("the demo's configuration has no OAuth client")?;
         let code = wise.authorise(PROFILE);
         let code = Secret::new(code.context("the simulated account lacks the profile")?);
@@ -96,30 +93,23 @@ impl Stage {
             grant: "main".to_owned(),
             profile: Some(PROFILE.to_string().parse()?),
             client_id: CLIENT_ID.to_owned(),
-            timeout: login.config().tokens.exchange_timeout,
+            timeout: config.tokens.exchange_timeout,
         };
         let proof = Proof::AuthorizationCode { code, redirect_uri };
-        enrol(Arc::clone(&login.store), exchange, &System, who, proof).await?;
+        enrol(Arc::clone(&errand.store), exchange, &System, who, proof).await?;
 
         let server = Server::build(sources, log.clone())?;
-        let socket = server.config().admin.socket.clone();
-        let upstream = server.config().upstream.clone();
-        let store = Arc::clone(&server.store);
-        let mtls = server.outfit.mtls.as_ref();
-        let endpoint = mtls.map(|made| Arc::clone(&made.endpoint));
-        let running = server.start().await?;
+        let running = server.start()?;
         let address = running.door_addresses().first().copied();
         Ok(Self {
             door: address.context("the proxy has no TCP door")?,
             admin: running.admin_address().unwrap_or(admin),
-            endpoint: endpoint.context("the demo's configuration has no certificate")?,
             directory,
             log,
             running,
             wise,
-            socket,
-            store,
-            upstream,
+            socket: config.admin.socket,
+            errand,
             taken: (!free).then_some(DOOR),
         })
     }

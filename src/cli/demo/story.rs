@@ -1,5 +1,8 @@
 //! The story from beginning to end: what stands on the stage, the acts, and an invitation.
 
+use std::io;
+use std::path::Path;
+
 use super::super::failure::Failure;
 use super::super::report;
 use super::acts::{Act, balance_of, balances};
@@ -60,10 +63,7 @@ pub(super) async fn tell(stage: &Stage, page: Page) -> Result<Verdict, Failure> 
 /// What can be tried while the stage is open.
 pub(super) async fn invitation(stage: &Stage, page: Page) -> Result<(), Failure> {
     let door = stage.door;
-    let program = std::env::current_exe().map_or_else(
-        |_| "wise-auth-proxy".to_owned(),
-        |path| path.display().to_string(),
-    );
+    let program = program();
     let socket = format!("--socket {}", stage.socket.display());
     let balance = match balances(stage).await {
         Ok(balances) => balance_of(&balances, "GBP")["id"].to_string(),
@@ -104,6 +104,13 @@ pub(super) async fn invitation(stage: &Stage, page: Page) -> Result<(), Failure>
         &format!("curl http://{}/metrics", stage.admin),
     )?;
     page.command(
+        "kill the token at Wise, then ask again",
+        &format!(
+            "curl {}/revoke -d '{{\"profile\":{PROFILE}}}'",
+            stage.wise.control_url()
+        ),
+    )?;
+    page.command(
         "what Wise has counted",
         &format!("curl {}/counters", stage.wise.control_url()),
     )?;
@@ -111,4 +118,19 @@ pub(super) async fn invitation(stage: &Stage, page: Page) -> Result<(), Failure>
         "what the proxy says",
         &format!("tail -f {}", stage.log_file().display()),
     )
+}
+
+/// This program, as it can be typed here.
+fn program() -> String {
+    let Ok(program) = std::env::current_exe() else {
+        return "wise-auth-proxy".to_owned();
+    };
+    let below = std::env::current_dir().and_then(|here| {
+        let below = program.strip_prefix(here);
+        below.map(Path::to_owned).map_err(io::Error::other)
+    });
+    match below {
+        Ok(below) => format!("./{}", below.display()),
+        Err(_) => program.display().to_string(),
+    }
 }

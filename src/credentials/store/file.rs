@@ -139,6 +139,7 @@ impl FileStore {
         }
     }
 
+    #[cfg(test)]
     /// Names of the grants that have a record, sorted.
     pub(crate) fn list(&self) -> Result<Vec<String>, StoreError> {
         names(&self.shelf.dir)

@@ -7,6 +7,7 @@ mod enrolment;
 mod renewals;
 mod trouble;
 
+use crate::tokens::handle::RefreshError;
 use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -156,11 +157,6 @@ impl Wise {
     /// The header value that works now.
     pub(super) fn bearer(&self) -> String {
         format!("Bearer access-{}", self.minted())
-    }
-
-    /// What a user does on the settings page.
-    pub(super) fn revoke(&self) {
-        self.state.lock().unwrap().good.clear();
     }
 
     fn mint(&self, grant: &GrantRequest) -> Result<TokenAnswer, ExchangeError> {

@@ -5,12 +5,12 @@ use std::cell::Cell;
 use anyhow::Context as _;
 use futures_util::future::join_all;
 use serde_json::json;
+use tokio::time::timeout;
 
-use super::super::application::Request;
-use super::super::direct;
+use super::super::application::{PATIENCE, Request};
 use super::super::stage::{PROFILE, Stage};
 use super::super::verdict::Step;
-use super::{arrivals, ask_admin, blocking};
+use super::{arrivals, ask_admin};
 use crate::simulator::{Credential, Recorded};
 
 /// Connections of the application while the token changes.
@@ -18,6 +18,7 @@ const CALLERS: usize = 8;
 
 pub(super) async fn refresh(stage: &Stage, step: &mut Step) -> anyhow::Result<()> {
     let old = stage
+        .errand
         .store
         .load("main")?
         .context("the store lost the grant")?;
@@ -41,15 +42,14 @@ pub(super) async fn refresh(stage: &Stage, step: &mut Step) -> anyhow::Result<()
         }
     };
     let renewal = async {
-        stage
-            .wise
-            .until(|wise| wise.recorded().len() >= CALLERS)
-            .await;
+        let busy = stage.wise.until(|wise| wise.recorded().len() >= CALLERS);
+        let busy = timeout(PATIENCE, busy).await;
         let answer = ask_admin(stage, |admin| {
             admin.post("/tokens/main/refresh", &json!({}))
-        })
-        .await;
+        });
+        let answer = answer.await;
         renewed.set(true);
+        busy.context("the requests do not arrive at Wise")?;
         answer
     };
     let callers = join_all((0..CALLERS).map(|_| caller()));
@@ -71,9 +71,9 @@ pub(super) async fn refresh(stage: &Stage, step: &mut Step) -> anyhow::Result<()
         with(old.generation, false),
     );
     let exchanges = stage.wise.exchange_count() - exchanges;
-    let (endpoint, upstream) = (stage.endpoint.clone(), stage.upstream.clone());
+    // What somebody would hear who had kept the old token.
     let bearer = old.access_token.bearer()?;
-    let old_token = blocking(move || direct::ask(&endpoint, &upstream, &path, bearer)).await??;
+    let old_token = stage.errand.get(path.parse()?, bearer).await?.status;
 
     let good = statuses.iter().filter(|status| **status == 200).count();
     let lines = [

@@ -1,0 +1,232 @@
+//! What README tells a newcomer to type works as it stands there.
+//!
+//! Every block marked `sh` must parse, and every flag that it gives to our program must exist.
+//! Blocks below `<!-- test -->` are run, in order, in one directory, as a person would. Fixed ports are
+//! replaced: `stays up` starts a program on free ports and learns them from what it says.
+
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+const README: &str = include_str!("../../README.md");
+const PROGRAM: &str = env!("CARGO_BIN_EXE_wise-auth-proxy");
+
+/// A block of commands and what README's source says about testing it.
+#[derive(Debug, Eq, PartialEq)]
+struct Block<'a> {
+    test: Option<&'a str>,
+    commands: String,
+}
+
+fn blocks(text: &str) -> Vec<Block<'_>> {
+    let mut blocks = Vec::new();
+    let (mut test, mut lines) = (None, text.lines());
+    while let Some(line) = lines.next() {
+        let mark = line
+            .strip_prefix("<!-- test")
+            .and_then(|rest| rest.strip_suffix("-->"));
+        if let Some(mark) = mark {
+            test = Some(mark.trim_start_matches(':').trim());
+        } else if line == "```sh" {
+            let commands = lines.by_ref().take_while(|line| *line != "```");
+            let commands = commands.collect::<Vec<_>>().join("\n") + "\n";
+            blocks.push(Block {
+                test: test.take(),
+                commands,
+            });
+        } else {
+            test = None;
+        }
+    }
+    blocks
+}
+
+/// A shell at work in the directory, with our program on its path.
+struct Desk<'a> {
+    directory: &'a Path,
+    /// What earlier blocks exported.
+    exports: String,
+    /// What README says, and what it is here.
+    ports: Vec<(&'static str, String)>,
+    running: Vec<Child>,
+}
+
+impl Desk<'_> {
+    fn shell(&self, commands: &str) -> Command {
+        let mut script = format!("set -eu\n{}{commands}", self.exports);
+        for (said, here) in &self.ports {
+            script = script.replace(said, here);
+        }
+        let programs = Path::new(PROGRAM).parent().unwrap().display().to_string();
+        let path = std::env::var("PATH").unwrap();
+        let mut shell = Command::new("sh");
+        shell
+            .args(["-c", &script])
+            .current_dir(self.directory)
+            .env_clear()
+            .env("PATH", format!("{programs}:{path}"))
+            .env("WISE_PROXY_DOOR", "[{ address = \"127.0.0.1:0\" }]")
+            .env("WISE_PROXY_ADMIN__ADDRESS", "127.0.0.1:0")
+            .stdin(Stdio::null());
+        shell
+    }
+
+    fn run(&mut self, commands: &str) {
+        let output = self.shell(commands).output().unwrap();
+        assert!(
+            output.status.success(),
+            "README's\n{commands}failed: {}{}",
+            String::from_utf8_lossy(&output.stdout),
+            String::from_utf8_lossy(&output.stderr)
+        );
+        let exports = commands.lines().filter(|line| line.starts_with("export "));
+        self.exports.extend(exports.map(|line| format!("{line}\n")));
+    }
+
+    /// Starts the block's last command and waits until it says where it listens.
+    fn start(&mut self, commands: &str) {
+        let (before, last) = commands
+            .trim_end()
+            .rsplit_once('\n')
+            .unwrap_or(("", commands.trim_end()));
+        let free = "--plain 127.0.0.1:0 --mtls 127.0.0.1:0 --control 127.0.0.1:0";
+        let (free, wanted): (_, &[_]) = if last.contains(" simulator") {
+            (free, &[("control API", "127.0.0.1:8445")])
+        } else {
+            ("", &[("serving on", "127.0.0.1:8080")])
+        };
+        let script = format!("{before}\nexec {last} {free} 2>&1");
+        let mut child = self.shell(&script).stdout(Stdio::piped()).spawn().unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap())
+            .lines()
+            .map_while(Result::ok);
+        self.running.push(child);
+        for (words, said) in wanted {
+            let mut heard = Vec::new();
+            let line = lines
+                .by_ref()
+                .inspect(|line| heard.push(line.clone()))
+                .find(|line| line.contains(words));
+            let line = line.unwrap_or_else(|| panic!("{last} did not come up: {heard:#?}"));
+            let at = line.rfind("127.0.0.1:").unwrap();
+            self.ports.push((said, line[at..].trim_end().to_owned()));
+        }
+        // What it goes on to say must not fill the pipe.
+        std::thread::spawn(move || lines.for_each(drop));
+    }
+}
+
+impl Drop for Desk<'_> {
+    fn drop(&mut self) {
+        for child in &mut self.running {
+            let _gone = child.kill();
+            let _gone = child.wait();
+        }
+    }
+}
+
+#[test]
+fn the_readme_works_as_it_is_typed() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut desk = Desk {
+        directory: directory.path(),
+        exports: String::new(),
+        ports: Vec::new(),
+        running: Vec::new(),
+    };
+    let mut tried = 0;
+    for block in blocks(README) {
+        let Some(test) = block.test else { continue };
+        tried += 1;
+        match test {
+            "" => desk.run(&block.commands),
+            "stays up" => desk.start(&block.commands),
+            "demo" => {
+                assert_eq!(block.commands, "cargo run --release -- demo\n");
+                desk.run("wise-auth-proxy demo --once --door 127.0.0.1:0\n");
+            }
+            other => panic!("README asks for a test that does not exist: {other}"),
+        }
+    }
+    assert!(tried >= 7, "README has only {tried} blocks to try");
+}
+
+#[test]
+fn every_block_of_the_readme_is_a_shell_s() {
+    let blocks = blocks(README);
+    assert!(blocks.len() >= 9, "{blocks:?}");
+    for block in blocks {
+        let mut shell = Command::new("sh")
+            .arg("-n")
+            .stdin(Stdio::piped())
+            .spawn()
+            .unwrap();
+        shell
+            .stdin
+            .take()
+            .unwrap()
+            .write_all(block.commands.as_bytes())
+            .unwrap();
+        assert!(shell.wait().unwrap().success(), "{}", block.commands);
+    }
+}
+
+#[test]
+fn every_flag_in_the_readme_exists() {
+    let mut seen = 0;
+    for block in blocks(README) {
+        for line in block.commands.lines() {
+            let Some(typed) = line.strip_prefix("wise-auth-proxy ") else {
+                continue;
+            };
+            let words: Vec<_> = typed.split_whitespace().collect();
+            let command: Vec<_> = words
+                .iter()
+                .take(2)
+                .take_while(|word| word.chars().all(|c| c.is_ascii_lowercase()))
+                .collect();
+            let mut program = Command::new(PROGRAM);
+            // `switch personal` is a command and its argument.
+            let nested = ["config", "cert", "token"].contains(command[0]);
+            program.args(command.iter().take(if nested { 2 } else { 1 }));
+            let help = program.arg("--help").output().unwrap();
+            assert!(help.status.success(), "there is no `{typed}`");
+            let help = String::from_utf8(help.stdout).unwrap();
+            for flag in words.iter().filter(|word| word.starts_with("--")) {
+                assert!(
+                    help.contains(&format!("{flag} ")),
+                    "`{typed}`: there is no {flag}"
+                );
+            }
+            seen += 1;
+        }
+    }
+    assert!(seen > 8, "README has only {seen} commands of ours");
+}
+
+#[test]
+fn files_that_the_readme_links_to_are_there() {
+    let links = README
+        .split("](")
+        .skip(1)
+        .filter_map(|rest| rest.split(')').next());
+    let files: Vec<_> = links.filter(|link| !link.contains("://")).collect();
+    assert!(files.len() > 5, "{files:?}");
+    for file in files {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(file);
+        assert!(path.exists(), "README links to {file}");
+    }
+}
+
+#[test]
+fn a_mark_belongs_to_the_block_right_below_it() {
+    let text = "<!-- test: stays up -->\n```sh\na\nb\n```\n<!-- test -->\nwords\n```sh\nc\n```\n```text\nd\n```\n";
+    let block = |test, commands: &str| Block {
+        test,
+        commands: commands.to_owned(),
+    };
+    assert_eq!(
+        blocks(text),
+        [block(Some("stays up"), "a\nb\n"), block(None, "c\n")]
+    );
+}
