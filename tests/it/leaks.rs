@@ -61,7 +61,7 @@ impl Parrot {
         Self { url, state }
     }
 
-    fn next_tokens(&self, status: u16, body: impl ToString) {
+    fn next_tokens(&self, status: u16, body: &impl ToString) {
         self.state
             .tokens
             .lock()
@@ -69,7 +69,7 @@ impl Parrot {
             .push_back((status, body.to_string()));
     }
 
-    fn next_call(&self, status: u16, body: impl ToString) {
+    fn next_call(&self, status: u16, body: &impl ToString) {
         self.state
             .calls
             .lock()
@@ -224,8 +224,7 @@ fn needles(site: &Site) -> Vec<Vec<u8>> {
         let whole = text.len() / 3 * 3;
         needles.push(STANDARD.encode(&text[..whole]).into());
         needles.push(URL_SAFE_NO_PAD.encode(&text[..whole]).into());
-        let hex: String = text.bytes().map(|byte| format!("{byte:02x}")).collect();
-        needles.push(hex.into());
+        needles.push(hex(text).into());
     }
     let key = std::fs::read_to_string(site.path("client.key")).unwrap();
     let lines = key.lines().filter(|line| !line.starts_with("-----"));
@@ -234,6 +233,12 @@ fn needles(site: &Site) -> Vec<Vec<u8>> {
     needles.extend(lines.skip(1).map(|line| line.as_bytes().to_vec()));
     needles.push(STANDARD.decode(body).unwrap()[36..60].to_vec());
     needles
+}
+
+fn hex(text: &str) -> String {
+    let digit = |nibble: u8| char::from_digit(nibble.into(), 16).unwrap();
+    let digits = |byte: u8| [digit(byte >> 4), digit(byte & 15)];
+    text.bytes().flat_map(digits).collect()
 }
 
 /// Runs a command that a test hands an environment of its own.
@@ -301,7 +306,7 @@ async fn the_whole_story_shows_nothing(format: &str) {
     heard.answer("an answer", &ask("/v1/me").await);
     parrot.next_call(
         401,
-        json!({"error": "invalid_token", "error_description": "Invalid token"}),
+        &json!({"error": "invalid_token", "error_description": "Invalid token"}),
     );
     assert_eq!(ask("/v1/me").await.status, 200, "renewed and sent again");
     heard.answer("an answer without a grant", &ask("/v2/profiles/999").await);
@@ -341,7 +346,7 @@ async fn the_whole_story_shows_nothing(format: &str) {
     for end in [false, true] {
         if end {
             let body = json!({"error": "invalid_grant", "error_description": "planted-refresh-1"});
-            parrot.next_tokens(400, body);
+            parrot.next_tokens(400, &body);
             heard.output(
                 "the last refresh",
                 &house.cli(&["token", "refresh", "main"]).await,

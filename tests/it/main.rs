@@ -6,8 +6,10 @@
     clippy::disallowed_methods,
     reason = "a test's helpers fail the test, and spawn what ends with it"
 )]
-
-#![allow(unreachable_pub, reason = "a binary of tests has no other crate to reach")]
+#![allow(
+    unreachable_pub,
+    reason = "a binary of tests has no other crate to reach"
+)]
 
 mod architecture;
 mod cli_commands;

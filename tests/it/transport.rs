@@ -82,7 +82,7 @@ fn get(path: &str) -> Request<Bytes> {
 
 /// What `bytes/{n}` sends.
 fn pattern(length: usize) -> Vec<u8> {
-    (0..length).map(|at| (at % 251) as u8).collect()
+    (0..251u8).cycle().take(length).collect()
 }
 
 fn hex_digest(bytes: &[u8]) -> String {
