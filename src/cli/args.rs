@@ -256,6 +256,7 @@ pub(crate) struct LoginArgs {
     /// A code that was got before; `-` reads it from standard input. Good once, with the redirect
     /// address it was made for
     #[arg(long, value_name = "CODE", requires = "redirect_uri")]
+    #[arg(allow_hyphen_values = true)] // A code may begin with a hyphen.
     #[arg(conflicts_with_all = ["registration_code", "registration_code_file"])]
     pub(crate) code: Option<String>,
 

@@ -449,3 +449,31 @@ pub(crate) fn of_send(tls: Option<HandshakeFailure>) -> Fault {
         Some(_) | None => Fault::UpstreamBroken,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What end-to-end tests cannot bring about without asking somebody's name server.
+    #[test]
+    fn a_name_that_does_not_resolve_says_what_to_check() {
+        let fault = Fault::Dial(DialError::Dns {
+            host: "api.wise.test".into(),
+        });
+        let headers = fault.headers();
+        let document: serde_json::Value = serde_json::from_slice(&fault.document()).unwrap();
+        assert_eq!(fault.status(), 502);
+        assert_eq!(
+            headers["proxy-status"],
+            "wise-auth-proxy; error=dns_error; details=\"upstream-unreachable\""
+        );
+        assert_eq!(
+            document["type"],
+            "urn:wise-auth-proxy:problem:upstream-unreachable"
+        );
+        assert_eq!(
+            document["hint"],
+            "check the host name in [wise] and the machine's DNS"
+        );
+    }
+}

@@ -10,7 +10,9 @@ use http::HeaderMap;
 use http::HeaderValue;
 use http::Response;
 use http::StatusCode;
+use http::header::CONTENT_LENGTH;
 use http::header::CONTENT_TYPE;
+use http_body::Body as _;
 use http_body::Frame;
 use http_body_util::BodyExt as _;
 use http_body_util::Full;
@@ -96,6 +98,19 @@ pub(super) fn scripted(
     reply
         .headers_mut()
         .insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    reply
+}
+
+/// The answer to a HEAD: the length, and nothing of that length. hyper sees to it in HTTP/1.1 only.
+pub(super) fn without_body(mut reply: Reply) -> Reply {
+    let length = reply.body().size_hint().exact();
+    if let Some(length) = length
+        && !reply.headers().contains_key(CONTENT_LENGTH)
+    {
+        let length = HeaderValue::from(length);
+        reply.headers_mut().insert(CONTENT_LENGTH, length);
+    }
+    *reply.body_mut() = Full::new(Bytes::new()).boxed_unsync();
     reply
 }
 

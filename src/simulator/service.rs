@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use http::HeaderMap;
 use http::HeaderValue;
+use http::Method;
 use http::Request;
 use http::StatusCode;
 use http::Version;
@@ -78,6 +79,9 @@ pub(super) async fn answer(
         reply = work => reply,
     };
     stamp(&mut reply, &head.headers);
+    if head.method == Method::HEAD {
+        reply = reply::without_body(reply);
+    }
     if sequence > 0 {
         shared.recorder.answered(sequence, reply.status().as_u16());
         shared.happened.notify_waiters();

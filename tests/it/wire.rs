@@ -97,6 +97,32 @@ impl Wire {
         &self.seen
     }
 
+    /// Waits until the other side has read everything that was sent.
+    pub async fn taken(&self) {
+        let ours = format!(":{:04X} ", self.stream.local_addr().unwrap().port());
+        let theirs = format!(":{:04X} ", self.stream.peer_addr().unwrap().port());
+        let unread = || {
+            let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
+            let row = table.lines().find(|row| {
+                let mut ends = row.split_whitespace().skip(1).map(|end| format!("{end} "));
+                ends.next().is_some_and(|end| end.ends_with(&theirs))
+                    && ends.next().is_some_and(|end| end.ends_with(&ours))
+            });
+            let queues = row
+                .expect("it is connected")
+                .split_whitespace()
+                .nth(4)
+                .unwrap();
+            !queues.ends_with(":00000000")
+        };
+        let reading = async {
+            while unread() {
+                tokio::task::yield_now().await;
+            }
+        };
+        timeout(PATIENCE, reading).await.expect("it is read");
+    }
+
     async fn more(&mut self) -> bool {
         let reading = self.stream.read_buf(&mut self.seen);
         let read = timeout(PATIENCE, reading)
