@@ -145,7 +145,8 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 async fn house_on(wise: &Simulator) -> House {
-    let mut plan = House::on(wise);
+    // A busy machine may take longer for an exchange than the default lets requests wait.
+    let mut plan = House::on(wise).set("tokens.wait", "20s");
     for (index, profile) in PROFILES.into_iter().enumerate() {
         plan = plan.grant(&format!("grant{index}"), profile);
     }
