@@ -226,7 +226,7 @@ impl<E: Exchange> Keeper<E> {
             "Wise no longer accepts the refresh token"
         };
         let reason = format!(
-            "{cause} (invalid_grant, status {status}); run: wise-auth-proxy login --grant {}",
+            "{cause} (invalid_grant, status {status}); run `wise-auth-proxy login` for grant `{}`",
             self.subject.name()
         );
         tracing::error!(grant = self.subject.name(), "{reason}");

@@ -273,6 +273,50 @@ async fn a_store_that_stays_broken_does_not_stop_the_service_and_is_caught_up_la
 }
 
 #[tokio::test(start_paused = true)]
+async fn while_a_new_refresh_token_is_unsaved_no_other_process_spends_the_old_one() {
+    let (mut house, one) = House::serving(Rotate::Always).await;
+    let mut two = house.start();
+    two.until_live(1).await;
+    // The way back cannot be made, which shows only after the exchange.
+    let obstacle = house.state().join("main.previous").join("x");
+    fs::create_dir_all(&obstacle).unwrap();
+
+    assert_eq!(one.handle.refresh().await, Ok(2));
+    assert!(one.handle.status().unsaved);
+    assert_eq!(one.authorization().unwrap(), house.wise.bearer());
+    assert_eq!(
+        house.on_disk().unwrap().generation,
+        1,
+        "the old record is intact"
+    );
+    assert_eq!(two.handle.refused(1).await, Renewal::NotRenewed);
+    assert_eq!(
+        house.wise.refused(),
+        0,
+        "a strict server would end the grant"
+    );
+
+    fs::remove_dir_all(house.state().join("main.previous")).unwrap();
+    two.until_live(2).await;
+    assert_eq!(two.authorization().unwrap(), house.wise.bearer());
+    assert!(!one.handle.status().unsaved);
+    assert_eq!(one.handle.status().refreshes.of(Outcome::StoreFailed), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stop_makes_a_last_try_to_save() {
+    let (house, proxy) = House::serving(Rotate::Always).await;
+    fs::create_dir_all(house.state().join("main.previous").join("x")).unwrap();
+    proxy.handle.refresh().await.unwrap();
+    assert_eq!(house.on_disk().unwrap().generation, 1);
+
+    fs::remove_dir_all(house.state().join("main.previous")).unwrap();
+    proxy.handle.stop().await;
+
+    assert_eq!(house.on_disk().unwrap().generation, 2);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_corrupt_store_is_reported_left_alone_and_healed_by_a_login() {
     let (mut house, proxy) = House::serving(Rotate::Always).await;
     proxy.handle.stop().await;
