@@ -12,6 +12,7 @@
     clippy::disallowed_methods,
     clippy::cast_precision_loss,
     missing_docs,
+    unreachable_pub,
     reason = "a benchmark fails loudly and prints its table"
 )]
 
@@ -115,19 +116,19 @@ async fn traffic(wise: &Simulator, site: &Site) {
         let cpu_us = cpu * 1e6 / through.len() as f64;
         direct.sort();
         through.sort();
-        let us = |all: &[Duration], share: f64| {
-            all[((all.len() - 1) as f64 * share) as usize].as_secs_f64() * 1e6
+        let us = |all: &[Duration], percent: usize| {
+            all[(all.len() - 1) * percent / 100].as_secs_f64() * 1e6
         };
         let rate = |all: &[Duration]| all.len() as f64 / (ROUND.as_secs_f64() * ROUNDS as f64);
         println!(
             "| {connections} connections | {:.0} | {:.0} | {:.0} | {:.0} | {:.0} | {:.0} | {:.0} | {cpu_us:.0} |",
-            us(&direct, 0.5),
-            us(&direct, 0.99),
+            us(&direct, 50),
+            us(&direct, 99),
             rate(&direct),
-            us(&through, 0.5),
-            us(&through, 0.99),
+            us(&through, 50),
+            us(&through, 99),
             rate(&through),
-            us(&through, 0.5) - us(&direct, 0.5),
+            us(&through, 50) - us(&direct, 50),
         );
     }
     println!(

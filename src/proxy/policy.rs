@@ -30,7 +30,7 @@ const HOP_BY_HOP: [HeaderName; 8] = [
 /// Fields of a request that are ours to set or to read, never to forward.
 const OURS: [HeaderName; 4] = [AUTHORIZATION, PROXY_AUTHORIZATION, HOST, X_WISE_PROFILE];
 
-/// What [`request`] puts in; made once.
+/// What [`request()`] puts in; made once.
 #[derive(Debug)]
 pub(crate) struct Stamps {
     /// For requests that came over HTTP/1 and HTTP/2 (RFC 9110 §7.6.3: the version received).

@@ -1,6 +1,6 @@
 //! Tokens and their lives: when one is renewed, by whom, and what a request may use meanwhile.
 //!
-//! A grant's tokens have one owner, its [`keeper`]. Others read what it publishes and ask. This
+//! A grant's tokens have one owner, its [`keeper()`]. Others read what it publishes and ask. This
 //! room never opens a socket: it says what it wants through [`Exchange`], so that the token
 //! endpoint may itself need the very certificate and lane that hang on a token.
 

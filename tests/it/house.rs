@@ -62,7 +62,7 @@ pub struct Plan<'a> {
     log_in: bool,
 }
 
-impl<'a> Plan<'a> {
+impl Plan<'_> {
     /// Adds a grant; without any there is one, `main`, for [`PROFILE`].
     pub fn grant(mut self, name: &str, profile: u64) -> Self {
         self.grants.push((name.into(), profile));
@@ -185,9 +185,10 @@ roots = "only-extra"
         }
         for (index, (name, profile)) in self.grants.iter().enumerate() {
             let default = index == 0;
-            config.push_str(&format!(
-                "[[grant]]\nname = \"{name}\"\nprofile = {profile}\ndefault = {default}\n"
-            ));
+            config.extend([
+                "[[grant]]\n",
+                &format!("name = \"{name}\"\nprofile = {profile}\ndefault = {default}\n"),
+            ]);
         }
         config + &self.toml
     }
@@ -382,7 +383,7 @@ impl House {
         match tokio::time::timeout(PATIENCE, open).await {
             Ok(Ok(_)) => {}
             Ok(Err(_)) => panic!("the proxy ended: {}", self.log()),
-            Err(_) => panic!("the proxy does not open its doors: {}", self.log()),
+            Err(slow) => panic!("the proxy does not open its doors, {slow}: {}", self.log()),
         }
         let log = self.log();
         let after = |word: &str| {
