@@ -73,7 +73,9 @@ async fn an_application_still_sending_reads_the_refusal() {
         );
         stream.write_all(head.as_bytes()).unwrap();
         // A simple client writes its whole body before it looks for an answer.
-        stream.write_all(&vec![b'x'; size]).expect("the connection stays open for the body");
+        stream
+            .write_all(&vec![b'x'; size])
+            .expect("the connection stays open for the body");
         let mut start = [0; 12];
         stream.read_exact(&mut start).unwrap();
         String::from_utf8(start.to_vec()).unwrap()
