@@ -157,13 +157,18 @@ where
 
     /// A connection that is ready for a request.
     ///
-    /// Cancel safe: a connection handed to a dropped future goes to the next in line.
+    /// Cancel safe: a stream handed to a dropped future goes to the next in line; an HTTP/1.1
+    /// connection closes, and the line gets another.
     pub(crate) async fn acquire(&self) -> Result<Lease<B>, AcquireError> {
         if let Some(lease) = self.ready() {
             return Ok(lease);
         }
         let turn = {
             let mut state = self.0.state.borrow_mut();
+            if state.line.len() >= self.0.limits.waiting {
+                // Those who left do not count.
+                state.line.retain(|turn| !turn.is_closed());
+            }
             if state.line.len() >= self.0.limits.waiting {
                 return Err(AcquireError::Overloaded);
             }
@@ -198,11 +203,13 @@ where
     }
 
     /// Takes the pool out of service: idle connections close now, the others after their request.
+    /// Who already waits in line is still served.
     pub(crate) fn retire(&self) {
         let mut state = self.0.state.borrow_mut();
         state.retired = true;
         state.idle.clear();
-        state.shared.clear();
+        drop(state);
+        self.0.serve_streams();
     }
 
     /// A connection that can take a request this very moment.
@@ -319,17 +326,15 @@ where
             }));
             let mut state = inner.state.borrow_mut();
             state.http2 = Some(true);
-            if !state.retired {
-                let (streams, since) = (Cell::new(0), Cell::new(born));
-                state.shared.push(Rc::new(Shared {
-                    sender,
-                    verdict,
-                    born,
-                    streams,
-                    allowed,
-                    since,
-                }));
-            }
+            let (streams, since) = (Cell::new(0), Cell::new(born));
+            state.shared.push(Rc::new(Shared {
+                sender,
+                verdict,
+                born,
+                streams,
+                allowed,
+                since,
+            }));
             Ok(None)
         } else {
             let (sender, connection) = http1::Builder::new()
@@ -410,7 +415,7 @@ impl<B> Inner<B> {
         }))))
     }
 
-    /// Gives free HTTP/2 streams to the line.
+    /// Gives free HTTP/2 streams to the line. Out of service, the connections end with it.
     fn serve_streams(self: &Rc<Self>) {
         loop {
             let mut state = self.state.borrow_mut();
@@ -418,6 +423,9 @@ impl<B> Inner<B> {
                 state.line.pop_front();
             }
             if state.line.is_empty() {
+                if state.retired {
+                    state.shared.clear();
+                }
                 return;
             }
             let Some(lease) = self.stream(&mut state) else {
@@ -583,5 +591,94 @@ where
         tokio::task::spawn_local(async move {
             future.await;
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::net::IpAddr;
+
+    use http_body_util::Empty;
+    use hyper::service::service_fn;
+    use tokio::net::TcpListener;
+
+    use super::*;
+    use crate::config::{HttpVersion, Origin};
+
+    fn upstream(http: HttpVersion) -> Upstream {
+        let long = Duration::from_secs(60);
+        Upstream {
+            http,
+            resolve: BTreeMap::new(),
+            via: None,
+            connect_timeout: long,
+            answer_timeout: long,
+            body_idle_timeout: long,
+            max_connections: 4,
+            max_waiting: 4,
+            idle_timeout: long,
+            max_age: long,
+            dns_ttl: long,
+            replay_limit: 0,
+            replay_budget: 0,
+        }
+    }
+
+    async fn pool(http: HttpVersion) -> (Pool<Empty<Bytes>>, TcpListener) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let origin = Origin {
+            host: IpAddr::to_string(&address.ip()),
+            port: address.port(),
+            tls: false,
+        };
+        let upstream = upstream(http);
+        let endpoint = Endpoint::new(&origin, None, &upstream, None).unwrap();
+        let pool = Pool::new(Arc::new(endpoint), &upstream, Arc::default());
+        (pool, listener)
+    }
+
+    fn request(pool: &Pool<Empty<Bytes>>) -> Request<Empty<Bytes>> {
+        let uri = format!("http://{}/", pool.endpoint().authority);
+        Request::get(uri).body(Empty::new()).unwrap()
+    }
+
+    /// Answers everything on one connection, as HTTP/1.1 or HTTP/2, until it ends.
+    async fn answer(listener: &TcpListener, http: HttpVersion) {
+        let (tcp, _) = listener.accept().await.unwrap();
+        let service = service_fn(async |_| {
+            Ok::<_, std::convert::Infallible>(Response::new(Empty::<Bytes>::new()))
+        });
+        let io = TokioIo::new(tcp);
+        let ended = if http == HttpVersion::Http2 {
+            let server = hyper::server::conn::http2::Builder::new(Local);
+            server.serve_connection(io, service).await
+        } else {
+            let server = hyper::server::conn::http1::Builder::new();
+            server.serve_connection(io, service).await
+        };
+        ended.unwrap();
+    }
+
+    #[tokio::test(flavor = "local")]
+    async fn a_pool_out_of_service_serves_who_waits_and_then_lets_go() {
+        for http in [HttpVersion::Http1, HttpVersion::Http2] {
+            let (pool, listener) = pool(http).await;
+            let wise = tokio::task::spawn_local(async move { answer(&listener, http).await });
+            // Waits in line, for nothing has been dialled.
+            let waiting = pool.clone();
+            let mut acquiring = std::pin::pin!(waiting.acquire());
+            assert!(futures_util::poll!(acquiring.as_mut()).is_pending());
+
+            pool.retire();
+
+            let mut lease = acquiring.await.unwrap();
+            let answer = lease.send(request(&pool)).await.unwrap();
+            assert_eq!(answer.status(), 200, "{http:?}");
+            drop(answer);
+            lease.finish();
+            wise.await.unwrap();
+        }
     }
 }
