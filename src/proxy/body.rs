@@ -79,6 +79,8 @@ pub(crate) struct Source {
     moved: Cell<Instant>,
     waits_for_application: Cell<bool>,
     ended: Cell<bool>,
+    /// Who waits for the body now; woken when superseded, to let go of its connection.
+    reader: RefCell<Option<Waker>>,
 }
 
 #[derive(Debug, Default)]
@@ -118,6 +120,7 @@ impl Source {
             moved: Cell::new(Instant::now()),
             waits_for_application: Cell::new(false),
             ended: Cell::new(false),
+            reader: RefCell::default(),
         })
     }
 
@@ -138,6 +141,9 @@ impl Source {
             std::mem::take(&mut kept.pieces)
         };
         self.attempt.set(attempt);
+        if let Some(reader) = self.reader.take() {
+            reader.wake();
+        }
         Some(Upload(Some(Streamed {
             source: Rc::clone(self),
             attempt,
@@ -220,6 +226,8 @@ impl Source {
         self.waits_for_application.set(polled.is_pending());
         if polled.is_ready() {
             self.moved.set(Instant::now());
+        } else {
+            *self.reader.borrow_mut() = Some(cx.waker().clone());
         }
         polled.map(|frame| match frame {
             Some(Ok(frame)) => {
@@ -353,8 +361,11 @@ impl Body for Upload {
 pub(crate) struct Download {
     incoming: Incoming,
     longest_silence: Duration,
-    /// Armed only once the body has made us wait.
+    /// Made only once the body has made us wait.
     alarm: Option<Pin<Box<Sleep>>>,
+    /// The alarm is set. An application that pauses is not a Wise that stalls, so it is set anew
+    /// whenever a wait begins.
+    waits: bool,
 }
 
 impl Download {
@@ -363,6 +374,7 @@ impl Download {
             incoming,
             longest_silence,
             alarm: None,
+            waits: false,
         }
     }
 
@@ -380,9 +392,7 @@ impl Download {
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         match Pin::new(&mut self.incoming).poll_frame(cx) {
             Poll::Ready(frame) => {
-                if let Some(alarm) = &mut self.alarm {
-                    alarm.as_mut().reset(Instant::now() + self.longest_silence);
-                }
+                self.waits = false;
                 Poll::Ready(frame.map(|frame| frame.map_err(BodyError::Wise)))
             }
             Poll::Pending => {
@@ -390,9 +400,57 @@ impl Download {
                 let alarm = self
                     .alarm
                     .get_or_insert_with(|| Box::pin(tokio::time::sleep(silence)));
+                if !self.waits {
+                    self.waits = true;
+                    alarm.as_mut().reset(Instant::now() + silence);
+                }
                 std::task::ready!(alarm.as_mut().poll(cx));
                 Poll::Ready(Some(Err(BodyError::WiseStalled)))
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::Empty;
+    use hyper_util::rt::TokioIo;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    use super::*;
+
+    const SILENCE: Duration = Duration::from_secs(60);
+
+    #[tokio::test(start_paused = true)]
+    async fn only_silence_while_we_wait_for_wise_counts_as_a_stall() {
+        let (ours, mut wise) = tokio::io::duplex(4096);
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(ours))
+            .await
+            .unwrap();
+        tokio::spawn(connection);
+        let speak = async {
+            wise.read_u8().await.unwrap(); // The request is here.
+            let head = b"HTTP/1.1 200 OK\r\ncontent-length: 15\r\n\r\nfirst";
+            wise.write_all(head).await.unwrap();
+        };
+        let asking = sender.send_request(http::Request::new(Empty::<Bytes>::new()));
+        let (answer, ()) = tokio::join!(asking, speak);
+        let mut download = Download::new(answer.unwrap().into_body(), SILENCE);
+        let mut next = async || std::future::poll_fn(|cx| download.poll_frame(cx)).await;
+        assert_eq!(next().await.unwrap().unwrap().into_data().unwrap(), "first");
+
+        // The second piece makes us wait, so the alarm is there.
+        let speak = async {
+            tokio::time::sleep(SILENCE / 2).await;
+            wise.write_all(b"other").await.unwrap();
+        };
+        let (second, ()) = tokio::join!(next(), speak);
+        assert_eq!(second.unwrap().unwrap().into_data().unwrap(), "other");
+
+        // The application pauses for long; Wise has the rest at hand when it reads on.
+        tokio::time::advance(SILENCE * 3).await;
+        let speak = async { wise.write_all(b"third").await.unwrap() };
+        let (third, ()) = tokio::join!(next(), speak);
+        assert_eq!(third.unwrap().unwrap().into_data().unwrap(), "third");
     }
 }

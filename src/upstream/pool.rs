@@ -157,13 +157,18 @@ where
 
     /// A connection that is ready for a request.
     ///
-    /// Cancel safe: a connection handed to a dropped future goes to the next in line.
+    /// Cancel safe: a stream handed to a dropped future goes to the next in line; an HTTP/1.1
+    /// connection closes, and the line gets another.
     pub(crate) async fn acquire(&self) -> Result<Lease<B>, AcquireError> {
         if let Some(lease) = self.ready() {
             return Ok(lease);
         }
         let turn = {
             let mut state = self.0.state.borrow_mut();
+            if state.line.len() >= self.0.limits.waiting {
+                // Those who left do not count.
+                state.line.retain(|turn| !turn.is_closed());
+            }
             if state.line.len() >= self.0.limits.waiting {
                 return Err(AcquireError::Overloaded);
             }
@@ -198,11 +203,13 @@ where
     }
 
     /// Takes the pool out of service: idle connections close now, the others after their request.
+    /// Who already waits in line is still served.
     pub(crate) fn retire(&self) {
         let mut state = self.0.state.borrow_mut();
         state.retired = true;
         state.idle.clear();
-        state.shared.clear();
+        drop(state);
+        self.0.serve_streams();
     }
 
     /// A connection that can take a request this very moment.
@@ -270,14 +277,7 @@ where
         inner.state.borrow_mut().dialling -= 1;
         match joined {
             Ok(Some(lease)) => self.offer(lease),
-            Ok(None) => {
-                inner.serve_streams();
-                // Out of service meanwhile: who was in line has been served, nobody else will be.
-                let mut state = inner.state.borrow_mut();
-                if state.retired {
-                    state.shared.clear();
-                }
-            }
+            Ok(None) => inner.serve_streams(),
             Err(error) => {
                 inner.meter.dials_failed.add(1);
                 self.fail(&error);
@@ -415,7 +415,7 @@ impl<B> Inner<B> {
         }))))
     }
 
-    /// Gives free HTTP/2 streams to the line.
+    /// Gives free HTTP/2 streams to the line. Out of service, the connections end with it.
     fn serve_streams(self: &Rc<Self>) {
         loop {
             let mut state = self.state.borrow_mut();
@@ -423,6 +423,9 @@ impl<B> Inner<B> {
                 state.line.pop_front();
             }
             if state.line.is_empty() {
+                if state.retired {
+                    state.shared.clear();
+                }
                 return;
             }
             let Some(lease) = self.stream(&mut state) else {
