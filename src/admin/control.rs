@@ -45,8 +45,8 @@ pub(crate) struct Control {
     pub(crate) reloads: mpsc::Sender<ReloadAsk>,
     /// Called with each new lane: the token endpoint follows the lane's host.
     pub(crate) on_switch: Box<dyn Fn(Lane) + Send + Sync>,
-    /// One turn of the switch at a time.
-    pub(crate) turning: tokio::sync::Mutex<()>,
+    /// One turn of the switch at a time, and no reload meanwhile.
+    pub(crate) turning: Arc<tokio::sync::Mutex<()>>,
     pub(crate) environment: Environment,
     pub(crate) started: SystemTime,
 }
@@ -116,25 +116,37 @@ impl Control {
     ///
     /// The turn is remembered on disk first. If the disk refuses, it happens all the same, with a
     /// warning: the way back must not hang on a full disk.
-    pub(crate) async fn switch(&self, to: Lane, by: &str, reason: &str) -> Result<Turned, Refused> {
-        let _one_at_a_time = self.turning.lock().await;
-        let from = {
-            let snapshot = self.published.load();
-            if snapshot.ways[to.index()].is_none() {
-                let reason =
-                    "the configuration forbids it or lacks what it needs; see switch.allow";
-                return Err(Refused::LaneUnavailable { lane: to, reason });
-            }
-            snapshot.lane
+    ///
+    /// Cancel safe: a turn that has begun is made whole although whoever asked has left.
+    pub(crate) async fn switch(
+        self: Arc<Self>,
+        to: Lane,
+        by: &str,
+        reason: &str,
+    ) -> Result<Turned, Refused> {
+        let one_at_a_time = Arc::clone(&self.turning).lock_owned().await;
+        let (by, reason) = (by.to_owned(), reason.to_owned());
+        let turn = move || {
+            let turned = self.turn(to, &by, &reason);
+            drop(one_at_a_time);
+            turned
         };
+        tokio::task::spawn_blocking(turn)
+            .await
+            .unwrap_or(Err(Refused::Stopping))
+    }
+
+    /// One turn, from the look at the lane to the last note. Blocks on the disk.
+    fn turn(&self, to: Lane, by: &str, reason: &str) -> Result<Turned, Refused> {
+        let snapshot = self.published.load();
+        if snapshot.ways[to.index()].is_none() {
+            let reason = "the configuration forbids it or lacks what it needs; see switch.allow";
+            return Err(Refused::LaneUnavailable { lane: to, reason });
+        }
+        let from = snapshot.lane;
         let entry = Entry::now(self.clock.as_ref(), by, from, to, reason);
-        let (store, line) = (self.switch.clone(), entry.clone());
-        let recorded = tokio::task::spawn_blocking(move || store.record(&line)).await;
-        let warning = match recorded {
-            Ok(Ok(())) => None,
-            Ok(Err(error)) => Some(error.to_string()),
-            Err(_) => return Err(Refused::Stopping),
-        };
+        let recorded = self.switch.record(&entry);
+        let warning = recorded.err().map(|error| error.to_string());
         self.published.update(|snapshot| snapshot.lane = to);
         (self.on_switch)(to);
         {

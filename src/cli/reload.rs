@@ -1,6 +1,6 @@
 //! `reload`: the running proxy reads everything again, all or nothing.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::admin_client::AdminClient;
 use super::args::{AdminArgs, Global};
@@ -12,7 +12,24 @@ pub(crate) fn run(global: &Global, args: &AdminArgs) -> Result<(), Failure> {
     if args.json {
         report::json(&answer)
     } else {
-        report::say("reloaded");
+        let list = |key: &str| {
+            let names = answer[key].as_array().into_iter().flatten();
+            names
+                .filter_map(Value::as_str)
+                .collect::<Vec<_>>()
+                .join(", ")
+        };
+        let (changed, waiting) = (list("changed"), list("needs_restart"));
+        report::say(&if changed.is_empty() {
+            "reloaded".to_owned()
+        } else {
+            format!("reloaded; in use anew: {changed}")
+        });
+        if !waiting.is_empty() {
+            report::say(&format!(
+                "changed, but not in use before a restart: {waiting}"
+            ));
+        }
         Ok(())
     }
 }

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use http::header::{HOST, ORIGIN};
+use http::header::{HOST, ORIGIN, TRANSFER_ENCODING};
 use http::uri::PathAndQuery;
 use http::{HeaderMap, Method, Uri, Version, request};
 
@@ -53,11 +53,12 @@ impl Rules {
         Self { names, addresses }
     }
 
-    /// Checks method, host and origin, and hands out the target.
+    /// Checks framing, method, host and origin, and hands out the target.
     ///
     /// Origin-form and absolute-form are accepted (RFC 9112 §3.2.1, §3.2.2); in absolute-form the
     /// target's authority counts and `Host` is ignored, as the RFC wants.
     pub(crate) fn admit(&self, head: &request::Parts) -> Result<Target, Fault> {
+        check_framing(&head.headers)?;
         if head.method == Method::CONNECT {
             return Err(Fault::NotAllowed("CONNECT is not offered at this door"));
         }
@@ -114,6 +115,26 @@ impl Rules {
         } else {
             Ok(())
         }
+    }
+}
+
+/// `chunked`, once, is the only transfer coding that we undo. Another would be lost on the way, and
+/// a list is what two servers may read differently (RFC 9112 §6.1). A length beside it never gets
+/// here: hyper drops it and closes the connection after the answer (§6.3).
+fn check_framing(headers: &HeaderMap) -> Result<(), Fault> {
+    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
+    let chunked = codings.next().is_none_or(|coding| {
+        coding
+            .as_bytes()
+            .trim_ascii()
+            .eq_ignore_ascii_case(b"chunked")
+    });
+    if chunked && codings.next().is_none() {
+        Ok(())
+    } else {
+        Err(Fault::BadRequest(
+            "the transfer coding is not exactly `chunked`",
+        ))
     }
 }
 
@@ -281,6 +302,31 @@ mod tests {
             );
         }
         assert!(ask("/v1/me", Some("localhost"), Some("http://localhost:8080")).is_ok());
+    }
+
+    #[test]
+    fn only_chunked_and_only_once_is_a_transfer_coding() {
+        let ask = |codings: &[&str]| {
+            let mut request = http::Request::builder().header(HOST, "localhost");
+            for coding in codings {
+                request = request.header(TRANSFER_ENCODING, *coding);
+            }
+            rules().admit(&request.body(()).unwrap().into_parts().0)
+        };
+        for codings in [&[][..], &["chunked"], &["Chunked"]] {
+            assert!(ask(codings).is_ok(), "{codings:?}");
+        }
+        for codings in [
+            &["gzip, chunked"][..],
+            &["chunked, chunked"],
+            &["identity", "chunked"],
+            &["chunked", "chunked"],
+            &["chunked;x=1"],
+            &[""],
+        ] {
+            let fault = ask(codings).unwrap_err();
+            assert_eq!(fault.kind().name(), "bad-request", "{codings:?}");
+        }
     }
 
     #[test]

@@ -70,6 +70,9 @@ pub enum OutfitError {
     /// A host cannot be used.
     #[error("{0}")]
     Endpoint(String),
+    /// A door's grant is none of those that the proxy was started with.
+    #[error("door.grant: the grant `{0}` is not in use yet; restart the proxy to use it")]
+    DoorGrant(String),
 }
 
 impl From<TlsError> for OutfitError {
@@ -165,10 +168,12 @@ impl Outfit {
         let doors = config.doors.iter().map(|door| {
             let key = read_secret("door.key", door.key.as_ref())?;
             digest.secret(key.as_ref());
-            let grant = door
-                .grant
-                .as_deref()
-                .and_then(|name| directory.position(name));
+            let grant = door.grant.as_deref().map(|name| {
+                // Going on without would be going on as the default grant.
+                let position = directory.position(name);
+                position.ok_or_else(|| OutfitError::DoorGrant(name.to_owned()))
+            });
+            let grant = grant.transpose()?;
             Ok::<_, OutfitError>(Door::new(door, &config.hosts, key, grant))
         });
         let doors: Arc<[Door]> = doors.collect::<Result<_, _>>()?;

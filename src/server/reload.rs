@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::admin::{Notes, ReloadAsk, ReloadNote, Reloaded};
 use crate::clock::Clock;
-use crate::config::{self, Config, Lane, Sources};
+use crate::config::{self, Config, DoorAddress, Lane, Sources};
 use crate::proxy::{Directory, Published};
 use crate::server::build::Server;
 use crate::server::outfit::{self, Digest, Outfit};
@@ -29,6 +29,8 @@ pub(crate) struct Reloader {
     notes: Arc<Mutex<Notes>>,
     /// The configuration at the start: what can only change with a restart is compared with it.
     first: Config,
+    /// Held by a turn of the switch: the lane in use must not change while it is looked at.
+    turning: Arc<tokio::sync::Mutex<()>>,
     /// Also read at a switch, to aim the token endpoint at the new lane's host.
     current: Arc<Mutex<Current>>,
     path: Option<PathBuf>,
@@ -47,6 +49,7 @@ impl Reloader {
         server: &Server,
         keepers: Arc<[KeeperHandle]>,
         notes: Arc<Mutex<Notes>>,
+        turning: Arc<tokio::sync::Mutex<()>>,
     ) -> Self {
         let current = Current {
             config: server.config.clone(),
@@ -60,6 +63,7 @@ impl Reloader {
             keepers,
             notes,
             first: server.config.clone(),
+            turning,
             current: Arc::new(Mutex::new(current)),
             path: server.path.clone(),
             seen: outfit::files(&server.config, server.path.as_deref()),
@@ -145,8 +149,11 @@ impl Reloader {
             }
             Err(_) => Err("the reload was interrupted".to_owned()),
         };
+        let turning = Arc::clone(&self.turning);
+        let held = turning.lock().await;
         let outcome =
             outcome.and_then(|(config, outfit)| self.publish(config, &old_config, outfit, &before));
+        drop(held);
         if outcome.is_ok() {
             for keeper in self.keepers.iter() {
                 // What was refused before may be right now.
@@ -169,21 +176,29 @@ impl Reloader {
     ) -> Result<Reloaded, String> {
         let lane = self.published.load().lane;
         if outfit.ways[lane.index()].is_none() {
-            let error =
-                format!("the lane in use, `{lane}`, would be gone; switch to another first");
-            self.note(Some(error.clone()), &[]);
-            tracing::error!("reload failed, everything stays as it was: {error}");
-            return Err(error);
+            return Err(format!(
+                "the lane in use, `{lane}`, would be gone; switch to another first"
+            ));
+        }
+        if client_id(&config) != client_id(&self.first) {
+            // The new client's exchanges with the old client's grants would end those.
+            return Err(
+                "oauth.client_id is another, and the grants in use belong to the one \
+                 before; restart the proxy to use it"
+                    .to_owned(),
+            );
         }
         let outfit = Arc::new(outfit);
         let needs_restart = needs_restart(&self.first, &config);
         let changed = changed(old, &config, before, &outfit);
         let upstream = Arc::new(config.upstream.clone());
+        // In another order the rules of one door would come to another.
+        let same_doors = addresses(&self.first).eq(addresses(&config));
         self.published.update(|snapshot| {
             snapshot.ways.clone_from(&outfit.ways);
             snapshot.personal.clone_from(&outfit.personal);
-            // The number of doors is fixed at the start; their rules are not.
-            if outfit.doors.len() == snapshot.doors.len() {
+            // The doors are fixed at the start; their rules are not.
+            if same_doors {
                 snapshot.doors = Arc::clone(&outfit.doors);
             }
             snapshot.upstream = Arc::clone(&upstream);
@@ -308,18 +323,19 @@ fn changed(old: &Config, new: &Config, before: &Outfit, outfit: &Outfit) -> Vec<
     names
 }
 
+fn addresses(config: &Config) -> impl Iterator<Item = &DoorAddress> {
+    config.doors.iter().map(|door| &door.address)
+}
+
+fn client_id(config: &Config) -> Option<&str> {
+    config.oauth.as_ref().map(|oauth| oauth.client_id.as_str())
+}
+
 /// Sections that are read at the start only.
 fn needs_restart(first: &Config, new: &Config) -> Vec<String> {
-    let addresses = |c: &Config| {
-        format!(
-            "{:?}",
-            c.doors.iter().map(|d| &d.address).collect::<Vec<_>>()
-        )
-    };
-    let client = |c: &Config| format!("{:?}", c.oauth.as_ref().map(|oauth| &oauth.client_id));
-    let rows: [(&str, String, String); 8] = [
+    let addresses = |c: &Config| format!("{:?}", addresses(c).collect::<Vec<_>>());
+    let rows: [(&str, String, String); 7] = [
         ("door", addresses(first), addresses(new)),
-        ("oauth.client_id", client(first), client(new)),
         (
             "grant",
             format!("{:?}", first.grants),

@@ -82,7 +82,9 @@ impl Server {
         }));
         let limit = Arc::new(Limit::new(config.runtime.max_connections));
         let (reloads, wishes) = mpsc::channel(4);
-        let reloader = Reloader::new(&self, Arc::clone(&keepers), Arc::clone(&notes));
+        let turning = Arc::default();
+        let (held, told) = (Arc::clone(&turning), Arc::clone(&notes));
+        let reloader = Reloader::new(&self, Arc::clone(&keepers), told, held);
         let control = Arc::new_cyclic(|control: &std::sync::Weak<Control>| Control {
             published: self.published.clone(),
             keepers: Arc::clone(&keepers),
@@ -93,7 +95,7 @@ impl Server {
             notes,
             reloads,
             on_switch: Box::new(reloader.follow()),
-            turning: tokio::sync::Mutex::default(),
+            turning,
             environment: config.environment,
             started: self.clock.wall(),
         });

@@ -101,3 +101,70 @@ async fn a_replaced_certificate_is_used_without_a_word() {
         bare(status["certificate"]["serial"].as_str().unwrap())
     );
 }
+
+/// Rewrites a house's configuration and asks for a reload.
+async fn reload_with(house: &House, change: impl Fn(&str) -> String) -> std::process::Output {
+    let before = std::fs::read_to_string(&house.site.config).unwrap();
+    let after = change(&before);
+    assert_ne!(before, after, "the change must change something");
+    std::fs::write(&house.site.config, after).unwrap();
+    house.cli(&["reload"]).await
+}
+
+#[tokio::test]
+async fn a_reload_never_takes_a_door_or_a_grant_to_another_account() {
+    let wise = house::wise().await;
+    let house = House::on(&wise).start().await;
+    for (change, key) in [
+        (
+            ["client_id = \"acme\"", "client_id = \"other\""],
+            "oauth.client_id",
+        ),
+        // The new grant is not in use before a restart: its door must not go as the default.
+        (
+            [
+                "address = \"127.0.0.1:0\"\n[switch]",
+                "address = \"127.0.0.1:0\"\ngrant = \"branch\"\n[[grant]]\nname = \"branch\"\n\
+                 profile = 30000001\n[switch]",
+            ],
+            "door.grant",
+        ),
+    ] {
+        let [old, new] = change;
+        let output = reload_with(&house, |text| text.replacen(old, new, 1)).await;
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        assert!(said.contains(key) && said.contains("restart"), "{said}");
+        let undone = reload_with(&house, |text| text.replacen(new, old, 1)).await;
+        assert!(undone.status.success(), "{undone:?}");
+    }
+    assert_eq!(house.get("/v1/me").await.status, 200);
+    let refreshed = house.cli(&["token", "refresh", "main"]).await;
+    assert!(refreshed.status.success(), "the grant lives: {refreshed:?}");
+}
+
+#[tokio::test]
+async fn doors_in_another_order_keep_their_own_rules_until_a_restart() {
+    let wise = house::wise().await;
+    let second = "[[door]]\naddress = \"unix:app.sock\"\nread_only = true\n";
+    let house = House::on(&wise).toml(second).start().await;
+
+    let output = reload_with(&house, |text| {
+        let (head, rest) = text.split_once("[[door]]").unwrap();
+        format!("{head}{second}[[door]]{}", rest.replace(second, ""))
+    });
+    let output = output.await;
+
+    assert!(output.status.success(), "{output:?}");
+    let said = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+    assert!(
+        said.contains("door"),
+        "it says that a restart is needed: {said}"
+    );
+    let quote =
+        serde_json::json!({ "sourceCurrency": "GBP", "targetCurrency": "EUR", "sourceAmount": 1 });
+    let answer = house
+        .request(house::post("/v3/profiles/30000000/quotes", &quote))
+        .await;
+    assert_eq!(answer.status, 200, "{:?}", answer.body);
+}
