@@ -419,7 +419,7 @@ mod tests {
 
     use super::*;
 
-    const SILENCE: Duration = Duration::from_secs(60);
+    const SILENCE: Duration = Duration::from_mins(1);
 
     #[tokio::test(start_paused = true)]
     async fn only_silence_while_we_wait_for_wise_counts_as_a_stall() {
@@ -427,7 +427,8 @@ mod tests {
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(ours))
             .await
             .unwrap();
-        tokio::spawn(connection);
+        let tasks = tokio_util::task::TaskTracker::new();
+        tasks.spawn(connection);
         let speak = async {
             wise.read_u8().await.unwrap(); // The request is here.
             let head = b"HTTP/1.1 200 OK\r\ncontent-length: 15\r\n\r\nfirst";
