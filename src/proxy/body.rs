@@ -427,7 +427,7 @@ mod tests {
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(ours))
             .await
             .unwrap();
-        let mut tasks = tokio::task::JoinSet::new();
+        let tasks = tokio_util::task::TaskTracker::new();
         tasks.spawn(connection);
         let speak = async {
             wise.read_u8().await.unwrap(); // The request is here.

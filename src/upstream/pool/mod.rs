@@ -4,19 +4,21 @@
 //! a connection; a connection that comes free and one that was just dialled serve the line alike,
 //! so a slow handshake never holds a request that a free connection could carry.
 
+mod lease;
+#[cfg(test)]
+mod tests;
+
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::error::Error as StdError;
 use std::pin::Pin;
-use std::rc::{Rc, Weak};
+use std::rc::Rc;
 use std::sync::Arc;
-use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::Request;
 use http_body::Body;
-use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::sync::oneshot;
@@ -29,6 +31,9 @@ use crate::upstream::dial::{DialError, Dialled, dial};
 use crate::upstream::endpoint::Endpoint;
 use crate::upstream::io::{Attentive, Verdict};
 use crate::upstream::resolve::Resolver;
+
+pub(crate) use self::lease::Lease;
+use self::lease::{Kind, Stream, Whole};
 
 /// Streams that one HTTP/2 connection carries before another is dialled, whatever Wise allows.
 const STREAMS: usize = 100;
@@ -236,12 +241,12 @@ where
     }
 
     fn lease1(&self, sender: http1::SendRequest<B>, verdict: Verdict, born: Instant) -> Lease<B> {
-        Lease(Some(Kind::Http1(Whole {
+        Lease::of(Kind::Http1(Whole {
             sender,
             verdict,
             born,
             pool: Rc::downgrade(&self.0),
-        })))
+        }))
     }
 
     /// Dials as long as somebody waits for whom nobody dials yet.
@@ -409,10 +414,10 @@ impl<B> Inner<B> {
             .filter(free)
             .min_by_key(|shared| shared.streams.get())?;
         shared.streams.set(shared.streams.get() + 1);
-        Some(Lease(Some(Kind::Http2(Stream {
+        Some(Lease::of(Kind::Http2(Stream {
             shared: Rc::clone(shared),
             pool: Rc::downgrade(self),
-        }))))
+        })))
     }
 
     /// Gives free HTTP/2 streams to the line. Out of service, the connections end with it.
@@ -440,145 +445,6 @@ impl<B> Inner<B> {
     }
 }
 
-/// The right to send one request.
-///
-/// Dropped before the answer was read to its end, an HTTP/1.1 connection closes: what is left on
-/// it belongs to nobody.
-pub(crate) struct Lease<B>(Option<Kind<B>>);
-
-enum Kind<B> {
-    Http1(Whole<B>),
-    Http2(Stream<B>),
-}
-
-struct Whole<B> {
-    sender: http1::SendRequest<B>,
-    verdict: Verdict,
-    born: Instant,
-    pool: Weak<Inner<B>>,
-}
-
-struct Stream<B> {
-    shared: Rc<Shared<B>>,
-    pool: Weak<Inner<B>>,
-}
-
-impl<B> std::fmt::Debug for Lease<B> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Lease").finish_non_exhaustive()
-    }
-}
-
-impl<B> Lease<B>
-where
-    B: Body<Data = Bytes> + Unpin + 'static,
-    B::Error: Into<Box<dyn StdError + Send + Sync>>,
-{
-    /// Whether requests must carry scheme and authority instead of `Host`.
-    pub(crate) fn is_http2(&self) -> bool {
-        matches!(self.0, Some(Kind::Http2(_)))
-    }
-
-    /// Sends the request and waits for the answer's head.
-    ///
-    /// Errors: `unsent` holds the request if nothing of it has left.
-    /// Cancel safe: dropping the future closes an HTTP/1.1 connection and resets an HTTP/2 stream.
-    pub(crate) async fn send(
-        &mut self,
-        request: Request<B>,
-    ) -> Result<Response<Incoming>, SendError<B>> {
-        let outcome = match &mut self.0 {
-            Some(Kind::Http1(whole)) => whole.sender.try_send_request(request).await,
-            Some(Kind::Http2(stream)) => {
-                stream.shared.sender.clone().try_send_request(request).await
-            }
-            None => unreachable!("a lease is emptied only by finish, which consumes it"),
-        };
-        outcome.map_err(|mut refused| SendError {
-            unsent: refused.take_message(),
-            tls: self.tls_failure(),
-            error: refused.into_error(),
-        })
-    }
-
-    fn tls_failure(&self) -> Option<HandshakeFailure> {
-        match &self.0 {
-            Some(Kind::Http1(whole)) => whole.verdict.tls(),
-            Some(Kind::Http2(stream)) => stream.shared.verdict.tls(),
-            None => None,
-        }
-    }
-
-    /// The answer was read to its end: the connection may serve the next request.
-    pub(crate) fn finish(mut self) {
-        let Some(Kind::Http1(whole)) = self.0.take_if(|kind| matches!(kind, Kind::Http1(_))) else {
-            return; // HTTP/2: dropping the stream is all there is to do.
-        };
-        let Some(pool) = whole.pool.upgrade().map(Pool) else {
-            return;
-        };
-        if whole.verdict.is_unwritable() {
-            return; // The answer was its last word.
-        }
-        let mut lease = Self(Some(Kind::Http1(whole)));
-        if lease.is_ready() {
-            pool.offer(lease);
-            return;
-        }
-        // The request's body is still leaving, or the connection has not been polled since.
-        tokio::task::spawn_local(async move {
-            if lease.until_ready().await {
-                pool.offer(lease);
-            }
-        });
-    }
-
-    fn is_ready(&self) -> bool {
-        match &self.0 {
-            Some(Kind::Http1(whole)) => whole.sender.is_ready(),
-            Some(Kind::Http2(_)) | None => false,
-        }
-    }
-
-    async fn until_ready(&mut self) -> bool {
-        std::future::poll_fn(|cx| match &mut self.0 {
-            Some(Kind::Http1(whole)) => whole.sender.poll_ready(cx).map(|ready| ready.is_ok()),
-            Some(Kind::Http2(_)) | None => Poll::Ready(false),
-        })
-        .await
-    }
-
-    /// Puts an HTTP/1.1 connection on the shelf, unless the pool is out of service.
-    fn shelve(mut self) {
-        let Some(Kind::Http1(whole)) = self.0.take() else {
-            return;
-        };
-        let Some(pool) = whole.pool.upgrade() else {
-            return;
-        };
-        let mut state = pool.state.borrow_mut();
-        if !state.retired {
-            let since = Instant::now();
-            state.idle.push(Idle {
-                sender: whole.sender,
-                verdict: whole.verdict,
-                born: whole.born,
-                since,
-            });
-        }
-    }
-}
-
-impl<B> Drop for Stream<B> {
-    fn drop(&mut self) {
-        self.shared.streams.set(self.shared.streams.get() - 1);
-        self.shared.since.set(Instant::now());
-        if let Some(pool) = self.pool.upgrade() {
-            pool.serve_streams();
-        }
-    }
-}
-
 /// Runs what hyper spawns on the worker's own thread.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Local;
@@ -591,133 +457,5 @@ where
         tokio::task::spawn_local(async move {
             future.await;
         });
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::convert::Infallible;
-
-    use http_body_util::Empty;
-    use hyper::service::service_fn;
-    use tokio::net::TcpListener;
-    use tokio::task::LocalSet;
-
-    use super::*;
-    use crate::config::{HttpVersion, Origin};
-
-    const PATIENCE: Duration = Duration::from_secs(20);
-
-    fn settings(http: HttpVersion) -> Upstream {
-        Upstream {
-            http,
-            resolve: std::collections::BTreeMap::default(),
-            via: None,
-            connect_timeout: Duration::from_secs(5),
-            answer_timeout: PATIENCE,
-            body_idle_timeout: PATIENCE,
-            max_connections: 2,
-            max_waiting: 100,
-            idle_timeout: PATIENCE,
-            max_age: PATIENCE,
-            dns_ttl: PATIENCE,
-            replay_limit: 0,
-            replay_budget: 0,
-        }
-    }
-
-    /// A pool towards a server that answers 204 to everything.
-    async fn pool(http: HttpVersion) -> Pool<Empty<Bytes>> {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let port = listener.local_addr().unwrap().port();
-        tokio::task::spawn_local(async move {
-            loop {
-                let (stream, _) = listener.accept().await.unwrap();
-                let service = service_fn(async |_| {
-                    Ok::<_, Infallible>(
-                        Response::builder()
-                            .status(204)
-                            .body(Empty::<Bytes>::new())
-                            .unwrap(),
-                    )
-                });
-                let io = TokioIo::new(stream);
-                tokio::task::spawn_local(async move {
-                    hyper_util::server::conn::auto::Builder::new(Local)
-                        .serve_connection(io, service)
-                        .await
-                });
-            }
-        });
-        let origin = Origin {
-            host: "127.0.0.1".into(),
-            port,
-            tls: false,
-        };
-        let settings = settings(http);
-        let endpoint = Endpoint::new(&origin, None, &settings, None).unwrap();
-        Pool::new(Arc::new(endpoint), &settings, Arc::new(Meter::new(0, 0)))
-    }
-
-    async fn call(pool: &Pool<Empty<Bytes>>) -> http::StatusCode {
-        let mut lease = pool.acquire().await.unwrap();
-        let port = pool.endpoint().origin.port;
-        let request = Request::get(format!("http://127.0.0.1:{port}/")).header("host", "x");
-        let answer = lease
-            .send(request.body(Empty::new()).unwrap())
-            .await
-            .unwrap();
-        lease.finish();
-        answer.status()
-    }
-
-    async fn locally(test: impl Future<Output = ()>) {
-        tokio::time::timeout(PATIENCE, LocalSet::new().run_until(test))
-            .await
-            .unwrap();
-    }
-
-    #[tokio::test]
-    async fn who_waits_in_a_pool_that_is_retired_is_served_all_the_same() {
-        for http in [HttpVersion::Http1, HttpVersion::Http2] {
-            locally(async {
-                let pool = pool(http).await;
-                let calls = (0..50).map(|_| call(&pool));
-                let calls = futures_util::future::join_all(calls);
-                // All are in line for the first dial when the pool goes out of service.
-                let mut calls = std::pin::pin!(calls);
-                assert!(futures_util::poll!(calls.as_mut()).is_pending());
-                pool.retire();
-                assert!(calls.await.iter().all(|status| *status == 204), "{http:?}");
-            })
-            .await;
-        }
-    }
-
-    #[tokio::test]
-    async fn a_hundred_callers_share_two_connections() {
-        for http in [HttpVersion::Http1, HttpVersion::Http2] {
-            locally(async {
-                let pool = pool(http).await;
-                let calls = futures_util::future::join_all((0..100).map(|_| call(&pool)));
-                assert!(calls.await.iter().all(|status| *status == 204), "{http:?}");
-                assert!(pool.0.state.borrow().open <= 2, "{http:?}");
-            })
-            .await;
-        }
-    }
-
-    #[tokio::test]
-    async fn a_caller_that_leaves_the_line_leaves_its_connection_to_the_next() {
-        locally(async {
-            let pool = pool(HttpVersion::Http1).await;
-            {
-                let mut gone = std::pin::pin!(pool.acquire());
-                assert!(futures_util::poll!(gone.as_mut()).is_pending());
-            }
-            assert_eq!(call(&pool).await, 204);
-            assert_eq!(pool.0.state.borrow().open, 1);
-        })
-        .await;
     }
 }

@@ -1,0 +1,159 @@
+use std::error::Error as StdError;
+use std::rc::{Rc, Weak};
+use std::task::Poll;
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body::Body;
+use hyper::body::Incoming;
+use hyper::client::conn::http1;
+use tokio::time::Instant;
+
+use super::{Idle, Inner, Pool, SendError, Shared};
+use crate::tls::HandshakeFailure;
+use crate::upstream::io::Verdict;
+
+/// The right to send one request.
+///
+/// Dropped before the answer was read to its end, an HTTP/1.1 connection closes: what is left on
+/// it belongs to nobody.
+pub(crate) struct Lease<B>(Option<Kind<B>>);
+
+pub(super) enum Kind<B> {
+    Http1(Whole<B>),
+    Http2(Stream<B>),
+}
+
+pub(super) struct Whole<B> {
+    pub(super) sender: http1::SendRequest<B>,
+    pub(super) verdict: Verdict,
+    pub(super) born: Instant,
+    pub(super) pool: Weak<Inner<B>>,
+}
+
+pub(super) struct Stream<B> {
+    pub(super) shared: Rc<Shared<B>>,
+    pub(super) pool: Weak<Inner<B>>,
+}
+
+impl<B> std::fmt::Debug for Lease<B> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Lease").finish_non_exhaustive()
+    }
+}
+
+impl<B> Lease<B> {
+    pub(super) fn of(kind: Kind<B>) -> Self {
+        Self(Some(kind))
+    }
+}
+
+impl<B> Lease<B>
+where
+    B: Body<Data = Bytes> + Unpin + 'static,
+    B::Error: Into<Box<dyn StdError + Send + Sync>>,
+{
+    /// Whether requests must carry scheme and authority instead of `Host`.
+    pub(crate) fn is_http2(&self) -> bool {
+        matches!(self.0, Some(Kind::Http2(_)))
+    }
+
+    /// Sends the request and waits for the answer's head.
+    ///
+    /// Errors: `unsent` holds the request if nothing of it has left.
+    /// Cancel safe: dropping the future closes an HTTP/1.1 connection and resets an HTTP/2 stream.
+    pub(crate) async fn send(
+        &mut self,
+        request: Request<B>,
+    ) -> Result<Response<Incoming>, SendError<B>> {
+        let outcome = match &mut self.0 {
+            Some(Kind::Http1(whole)) => whole.sender.try_send_request(request).await,
+            Some(Kind::Http2(stream)) => {
+                stream.shared.sender.clone().try_send_request(request).await
+            }
+            None => unreachable!("a lease is emptied only by finish, which consumes it"),
+        };
+        outcome.map_err(|mut refused| SendError {
+            unsent: refused.take_message(),
+            tls: self.tls_failure(),
+            error: refused.into_error(),
+        })
+    }
+
+    fn tls_failure(&self) -> Option<HandshakeFailure> {
+        match &self.0 {
+            Some(Kind::Http1(whole)) => whole.verdict.tls(),
+            Some(Kind::Http2(stream)) => stream.shared.verdict.tls(),
+            None => None,
+        }
+    }
+
+    /// The answer was read to its end: the connection may serve the next request.
+    pub(crate) fn finish(mut self) {
+        let Some(Kind::Http1(whole)) = self.0.take_if(|kind| matches!(kind, Kind::Http1(_))) else {
+            return; // HTTP/2: dropping the stream is all there is to do.
+        };
+        let Some(pool) = whole.pool.upgrade().map(Pool) else {
+            return;
+        };
+        if whole.verdict.is_unwritable() {
+            return; // The answer was its last word.
+        }
+        let mut lease = Self::of(Kind::Http1(whole));
+        if lease.is_ready() {
+            pool.offer(lease);
+            return;
+        }
+        // The request's body is still leaving, or the connection has not been polled since.
+        tokio::task::spawn_local(async move {
+            if lease.until_ready().await {
+                pool.offer(lease);
+            }
+        });
+    }
+
+    fn is_ready(&self) -> bool {
+        match &self.0 {
+            Some(Kind::Http1(whole)) => whole.sender.is_ready(),
+            Some(Kind::Http2(_)) | None => false,
+        }
+    }
+
+    async fn until_ready(&mut self) -> bool {
+        std::future::poll_fn(|cx| match &mut self.0 {
+            Some(Kind::Http1(whole)) => whole.sender.poll_ready(cx).map(|ready| ready.is_ok()),
+            Some(Kind::Http2(_)) | None => Poll::Ready(false),
+        })
+        .await
+    }
+
+    /// Puts an HTTP/1.1 connection on the shelf, unless the pool is out of service.
+    pub(super) fn shelve(mut self) {
+        let Some(Kind::Http1(whole)) = self.0.take() else {
+            return;
+        };
+        let Some(pool) = whole.pool.upgrade() else {
+            return;
+        };
+        let mut state = pool.state.borrow_mut();
+        if !state.retired {
+            let since = Instant::now();
+            state.idle.push(Idle {
+                sender: whole.sender,
+                verdict: whole.verdict,
+                born: whole.born,
+                since,
+            });
+        }
+    }
+}
+
+impl<B> Drop for Stream<B> {
+    fn drop(&mut self) {
+        self.shared.streams.set(self.shared.streams.get() - 1);
+        self.shared.since.set(Instant::now());
+        if let Some(pool) = self.pool.upgrade() {
+            pool.serve_streams();
+        }
+    }
+}
