@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::header::{EXPECT, HOST};
+use http::header::{CONTENT_LENGTH, EXPECT, HOST, TRANSFER_ENCODING};
 use http::{HeaderValue, Request, Response, StatusCode, Uri, Version, request, uri};
 use hyper::body::Incoming;
 use tokio::time::Instant;
@@ -21,7 +21,7 @@ use crate::proxy::target::Target;
 use crate::proxy::token::Pass;
 use crate::proxy::worker::Worker;
 use crate::telemetry::meter::Meter;
-use crate::upstream::{Endpoint, Lease, SendError};
+use crate::upstream::{DialError, Endpoint, Lease, SendError};
 
 /// Wise's word to go on is awaited for this long, then the body leaves anyway (RFC 9110 §10.1.1).
 const CONTINUE_WAIT: Duration = Duration::from_secs(1);
@@ -144,6 +144,16 @@ pub(crate) async fn send(
                     None => Upload::empty(),
                 };
             }
+            Err(SendError {
+                unsent: Some(_),
+                tls: None,
+                ..
+            }) => {
+                // Each connection was dead before a byte left: nothing was carried out.
+                let host = pool.endpoint().origin.host.clone();
+                let kind = std::io::ErrorKind::ConnectionReset;
+                return Err(Fault::Dial(DialError::Unreachable { host, kind }));
+            }
             Err(SendError { error, tls, .. }) => {
                 tracing::debug!(%error, "a request got no answer");
                 return Err(fault::of_send(tls));
@@ -175,6 +185,10 @@ fn prepare(
         *request.version_mut() = Version::HTTP_2;
     } else {
         headers.insert(HOST, endpoint.host.clone());
+        // Said outright, or hyper takes a GET without a length for one without a body.
+        if outgoing.source.is_some() && !headers.contains_key(CONTENT_LENGTH) {
+            headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+        }
     }
     // Scheme and authority come together or not at all, and the path is there: this cannot fail.
     *request.uri_mut() = Uri::from_parts(parts).unwrap_or_default();

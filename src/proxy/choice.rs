@@ -54,11 +54,15 @@ impl Directory {
     }
 
     /// The directory with one more profile; `None` where there is nothing new in it.
+    ///
+    /// For grants whose profile the configuration leaves open: a login for another profile takes
+    /// the place of the one before.
     pub(crate) fn learn(&self, index: usize, profile: ProfileId) -> Option<Self> {
         if self.by_profile.contains_key(&profile) {
             return None;
         }
         let mut learned = self.clone();
+        learned.by_profile.retain(|_, of| *of != index);
         learned.by_profile.insert(profile, index);
         learned.any = None;
         Some(learned)
@@ -219,6 +223,33 @@ mod tests {
         assert!(matches!(&fault, Fault::NoGrantForProfile(profile) if profile.as_str() == "300"));
         let document = String::from_utf8(fault.document().to_vec()).unwrap();
         assert!(document.contains("login --profile 300"), "{document}");
+    }
+
+    #[test]
+    fn a_login_for_another_profile_takes_the_place_of_the_one_before() {
+        let open = Grant {
+            name: "main".into(),
+            profile: None,
+            default: true,
+        };
+        let choose = |directory: &Directory, path: &str| {
+            let (target, headers) = (target_of(path), HeaderMap::new());
+            directory.choose(Lane::OAuth, &Method::GET, &target, &headers, None)
+        };
+        let fresh = Directory::new(&[open]);
+        assert!(
+            choose(&fresh, "/v2/profiles/1").is_ok(),
+            "it stands for any"
+        );
+        let first = fresh.learn(0, "1".parse().unwrap()).unwrap();
+        assert!(choose(&first, "/v2/profiles/1").is_ok());
+        let second = first.learn(0, "2".parse().unwrap()).unwrap();
+        assert!(choose(&second, "/v2/profiles/2").is_ok());
+        assert!(
+            choose(&second, "/v2/profiles/1").is_err(),
+            "another account now"
+        );
+        assert!(second.learn(0, "2".parse().unwrap()).is_none());
     }
 
     #[test]

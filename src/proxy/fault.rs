@@ -225,7 +225,9 @@ impl Fault {
             Self::CallerUnknown => {
                 "send the door's key as `Authorization: Bearer` or in `Proxy-Authorization`".into()
             }
-            Self::NotAllowed(_) => "use a door that allows it".into(),
+            Self::NotAllowed(_) => {
+                "send it through a door that allows it, or around this proxy".into()
+            }
             Self::NoGrantForProfile(profile) => {
                 format!("authorise it: `wise-auth-proxy login --profile {profile}`")
             }
@@ -287,7 +289,7 @@ impl Fault {
             Self::Dial(error) => match error {
                 DialError::Dns { .. } => "dns_error",
                 DialError::Refused { .. } => "connection_refused",
-                DialError::Unreachable { .. } => "destination_ip_unroutable",
+                DialError::Unreachable { kind, .. } => unreachable_by(*kind),
                 DialError::Timeout { .. } => "connection_timeout",
                 DialError::Via { .. } | DialError::ViaBroken { .. } => "destination_unavailable",
                 DialError::Tls { failure, .. } => failure.proxy_status(),
@@ -300,6 +302,7 @@ impl Fault {
         }
     }
 
+    /// What the application's call is about, in a few words.
     fn title(&self) -> &'static str {
         match self.kind() {
             Kind::BadRequest => "The request is malformed",
@@ -386,6 +389,21 @@ fn document(kind: Kind, status: StatusCode, title: &str, detail: &str, hint: &st
         "hint": hint,
     });
     Bytes::from(document.to_string())
+}
+
+/// RFC 9209's word for a connection that did not come about.
+fn unreachable_by(kind: std::io::ErrorKind) -> &'static str {
+    use std::io::ErrorKind;
+    #[allow(
+        clippy::wildcard_enum_match_arm,
+        reason = "the list is the standard library's and grows"
+    )]
+    match kind {
+        ErrorKind::HostUnreachable | ErrorKind::NetworkUnreachable => "destination_ip_unroutable",
+        ErrorKind::ConnectionReset | ErrorKind::ConnectionAborted => "connection_terminated",
+        ErrorKind::TimedOut => "connection_timeout",
+        _ => "destination_unavailable",
+    }
 }
 
 /// The whole answer to a request so malformed that it never became one; `status` is hyper's.

@@ -68,8 +68,10 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Refusing<T> {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        if self.pending.is_some() || (bufs.len() == 1 && bare_refusal(&bufs[0]).is_some()) {
-            return self.poll_write(cx, &bufs[0]);
+        if let [first, rest @ ..] = bufs
+            && (self.pending.is_some() || rest.is_empty() && bare_refusal(first).is_some())
+        {
+            return self.poll_write(cx, first);
         }
         Pin::new(&mut self.io).poll_write_vectored(cx, bufs)
     }
@@ -106,9 +108,7 @@ fn bare_refusal(bytes: &[u8]) -> Option<u16> {
     let mut lines = text.trim_end_matches("\r\n").split("\r\n");
     let status = lines.next()?.get(9..12)?.parse().ok()?;
     let bare = lines.all(|line| {
-        let name = line.split(':').next().unwrap_or_default();
-        matches!(name, "connection" | "content-length" | "date")
-            && !line.starts_with("content-length: 1")
+        matches!(line, "connection: close" | "content-length: 0") || line.starts_with("date: ")
     });
     let closes = text.contains("\r\nconnection: close\r\n");
     (bare && closes).then_some(status)

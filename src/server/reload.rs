@@ -237,7 +237,6 @@ impl Reloader {
 
     /// A login may have told the profile that the configuration leaves open.
     fn learn_profiles(&self) {
-        let directory = Arc::clone(&self.published.load().directory);
         let open = self
             .first
             .grants
@@ -252,7 +251,8 @@ impl Reloader {
             let Some(profile) = told.and_then(|profile| profile.parse().ok()) else {
                 continue;
             };
-            if let Some(directory) = Directory::learn(&directory, index, profile) {
+            let known = Arc::clone(&self.published.load().directory);
+            if let Some(directory) = known.learn(index, profile) {
                 let directory = Arc::new(directory);
                 self.published
                     .update(|snapshot| snapshot.directory = Arc::clone(&directory));
@@ -334,8 +334,13 @@ fn client_id(config: &Config) -> Option<&str> {
 /// Sections that are read at the start only.
 fn needs_restart(first: &Config, new: &Config) -> Vec<String> {
     let addresses = |c: &Config| format!("{:?}", addresses(c).collect::<Vec<_>>());
-    let rows: [(&str, String, String); 7] = [
+    let rows: [(&str, String, String); 8] = [
         ("door", addresses(first), addresses(new)),
+        (
+            "upstream.replay_budget",
+            first.upstream.replay_budget.to_string(),
+            new.upstream.replay_budget.to_string(),
+        ),
         (
             "grant",
             format!("{:?}", first.grants),

@@ -101,6 +101,8 @@ impl Server {
         });
 
         let stop_doors = CancellationToken::new();
+        // A start that fails half-way takes the tasks that it has begun down again.
+        let unfinished = stop_doors.clone().drop_guard();
         let drain = CancellationToken::new();
         let stop_admin = CancellationToken::new();
         tasks.spawn(reloader.run(wishes, config.runtime.reload_interval, stop_doors.clone()));
@@ -142,6 +144,7 @@ impl Server {
         }
         let lane = self.published.load().lane;
         tracing::info!(%lane, doors = names.join(" "), environment = %config.environment, "serving");
+        unfinished.disarm();
         Ok(Running {
             doors: names,
             door_addresses,

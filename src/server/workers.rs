@@ -73,8 +73,15 @@ async fn work(plan: Plan) {
         }
     }
     connections.close();
-    let patience = tokio::time::timeout(runtime.drain_timeout, connections.wait());
-    if patience.await.is_err() {
+    let drained = tokio::time::timeout(runtime.drain_timeout, connections.wait());
+    let mut drained = std::pin::pin!(drained);
+    let in_time = loop {
+        tokio::select! {
+            drained = drained.as_mut() => break drained.is_ok(),
+            _ = tick.tick() => worker.tick(),
+        }
+    };
+    if !in_time {
         let open = connections.len();
         tracing::warn!(
             open,

@@ -17,6 +17,9 @@ use crate::upstream::via;
 /// The next address is tried when the one before has not answered for this long (RFC 8305 §5).
 const STAGGER: Duration = Duration::from_millis(300);
 
+/// What a dial does first, as its error says it.
+const CONNECTING: &str = "connecting";
+
 /// A fresh connection to Wise.
 #[derive(Debug)]
 pub(crate) struct Dialled {
@@ -60,7 +63,7 @@ pub(crate) async fn dial(
     limit: Duration,
 ) -> Result<Dialled, DialError> {
     let host = &endpoint.origin.host;
-    let mut phase = "connecting";
+    let mut phase = CONNECTING;
     let dialling = async {
         let tcp = match &endpoint.via {
             Some(via) => through(via, endpoint, resolver).await?,
@@ -71,6 +74,11 @@ pub(crate) async fn dial(
     };
     let outcome = tokio::time::timeout(limit, dialling).await;
     outcome.unwrap_or_else(|_| {
+        if phase == CONNECTING {
+            // The addresses may be those of yesterday.
+            let via = endpoint.via.as_ref();
+            resolver.forget(via.map_or(host, |via| &via.origin.host));
+        }
         Err(DialError::Timeout {
             host: host.clone(),
             phase,

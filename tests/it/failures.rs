@@ -298,7 +298,7 @@ async fn it_is_no_open_proxy() {
         status: 403,
         kind: "not-allowed",
         error: "http_request_denied",
-        hint: "use a door that allows it",
+        hint: "send it through a door that allows it, or around this proxy",
         fields: &[],
     };
     let trace = house
@@ -376,7 +376,7 @@ async fn a_read_only_door_lets_nothing_change() {
         status: 403,
         kind: "not-allowed",
         error: "http_request_denied",
-        hint: "use a door that allows it",
+        hint: "send it through a door that allows it, or around this proxy",
         fields: &[],
     };
     for method in ["POST", "PUT", "PATCH", "DELETE"] {

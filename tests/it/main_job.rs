@@ -83,3 +83,21 @@ async fn an_application_still_sending_reads_the_refusal() {
 
     assert_eq!(seen.await.unwrap(), "HTTP/1.1 503");
 }
+
+#[tokio::test]
+async fn the_body_of_a_get_leaves_whole_however_it_is_framed() {
+    for http in ["1.1", "2"] {
+        let wise = house::wise().await;
+        let plan = House::on(&wise).lane("personal").logged_out();
+        let house = plan.set("upstream.http", http).start().await;
+        for framed in [
+            "content-length: 5\r\n\r\nhello",
+            "transfer-encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
+        ] {
+            let mut wire = crate::wire::Wire::to(house.door).await;
+            let head = "GET /v1/simulator/echo HTTP/1.1\r\nhost: localhost\r\n";
+            wire.send(format!("{head}{framed}")).await;
+            assert_eq!(wire.answer().await.json()["bytes"], 5, "{http} {framed:?}");
+        }
+    }
+}
