@@ -114,24 +114,17 @@ fn token_of(
         {
             Ok(Found::Wait)
         }
-        TokenView::Live {
-            authorization,
-            generation,
-            ends,
-            ..
-        } => {
-            if worker.shared.clock.boot() >= *ends {
-                return Err(unavailable(
-                    view,
-                    credential,
-                    "it has ended and no new one came",
-                ));
-            }
-            Ok(Found::Pass {
+        live @ TokenView::Live { .. } => match live.usable(worker.shared.clock.boot()) {
+            Some((authorization, generation)) => Ok(Found::Pass {
                 authorization: authorization.clone(),
-                generation: *generation,
-            })
-        }
+                generation,
+            }),
+            None => Err(unavailable(
+                view,
+                credential,
+                "it has ended and no new one came",
+            )),
+        },
         TokenView::Absent {
             reason: Absence::NotFetched,
             ..

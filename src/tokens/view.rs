@@ -60,6 +60,21 @@ pub(crate) enum TokenView {
 }
 
 impl TokenView {
+    /// The header value and generation of a living token, until its end and never beyond.
+    ///
+    /// `now` is the boot clock's.
+    pub(crate) fn usable(&self, now: Duration) -> Option<(&HeaderValue, u64)> {
+        match self {
+            Self::Live {
+                authorization,
+                generation,
+                ends,
+                ..
+            } if now < *ends => Some((authorization, *generation)),
+            Self::Live { .. } | Self::Absent { .. } | Self::Dead { .. } => None,
+        }
+    }
+
     /// The same view with another copy of the header value, where it has one.
     pub(crate) fn map_authorization(&self, copy: impl FnOnce(&HeaderValue) -> HeaderValue) -> Self {
         let mut view = self.clone();
@@ -127,5 +142,30 @@ impl fmt::Display for Absence {
             }
             Self::Expired => "the last token has ended and no new one came; it is tried again",
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_is_used_to_its_last_moment_and_never_beyond() {
+        let ends = Duration::from_hours(12);
+        let live = TokenView::Live {
+            authorization: HeaderValue::from_static("Bearer x"),
+            generation: 7,
+            ends,
+            renewing: false,
+        };
+        let before = ends - Duration::from_nanos(1);
+        assert_eq!(
+            live.usable(before).map(|(_, generation)| generation),
+            Some(7)
+        );
+        assert!(
+            live.usable(ends).is_none(),
+            "a reader must not need the keeper to be told"
+        );
     }
 }
