@@ -158,7 +158,7 @@ mod tests {
             ends,
             renewing: false,
         };
-        let before = ends - Duration::from_nanos(1);
+        let before = ends.saturating_sub(Duration::from_nanos(1));
         assert_eq!(
             live.usable(before).map(|(_, generation)| generation),
             Some(7)
