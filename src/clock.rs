@@ -27,15 +27,30 @@ impl Clock for System {
         reason = "the one place that reads the wall clock"
     )]
     fn wall(&self) -> SystemTime {
-        SystemTime::now()
+        skewed(SystemTime::now(), "wall")
     }
 
     fn boot(&self) -> Duration {
         let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
         let seconds = u64::try_from(now.tv_sec).unwrap_or_default();
         let nanos = u32::try_from(now.tv_nsec).unwrap_or_default();
-        Duration::new(seconds, nanos)
+        skewed(Duration::new(seconds, nanos), "boot")
     }
+}
+
+#[cfg(not(feature = "failpoints"))]
+fn skewed<T>(now: T, _: &str) -> T {
+    now
+}
+
+/// A clock that a test has moved.
+#[cfg(feature = "failpoints")]
+fn skewed<T>(now: T, clock: &str) -> T
+where
+    T: std::ops::Add<Duration, Output = T> + std::ops::Sub<Duration, Output = T>,
+{
+    let (forward, back) = crate::failpoint::skew(clock);
+    now + forward - back
 }
 
 /// A clock that stands still until a test moves it.

@@ -9,14 +9,16 @@ use std::path::Path;
 
 use tempfile::NamedTempFile;
 
+use crate::failpoint::{self, Point};
+
 /// Puts `bytes` in the place of whatever is at `path`, readable by the owner alone.
 ///
 /// On return the new content survives a power cut. On an error, and after a crash at any moment
 /// before the return, `path` is as it was or wholly new.
 pub(crate) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    staged(path, bytes)?
-        .persist(path)
-        .map_err(|failed| failed.error)?;
+    let staged = staged(path, bytes)?;
+    failpoint::reach(Point::DurableRename)?;
+    staged.persist(path).map_err(|failed| failed.error)?;
     sync_parent(path)
 }
 
@@ -35,6 +37,7 @@ pub(crate) fn create_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
 ///
 /// A last line that a crash cut short is closed first, so that it cannot swallow this one.
 pub(crate) fn append(path: &Path, line: &[u8]) -> io::Result<()> {
+    failpoint::reach(Point::DurableAppend)?;
     let mut options = OpenOptions::new();
     options.read(true).append(true).mode(0o600);
     let (mut file, made) = match options.open(path) {
@@ -57,6 +60,7 @@ pub(crate) fn append(path: &Path, line: &[u8]) -> io::Result<()> {
     text.push(b'\n');
     // One write: lines of two writers do not interleave in a file opened for appending.
     file.write_all(&text)?;
+    failpoint::reach(Point::DurableSync)?;
     file.sync_data()?;
     if made {
         sync_parent(path)?;
@@ -71,11 +75,13 @@ pub(crate) fn sync_parent(path: &Path) -> io::Result<()> {
 
 /// Whether `size` bytes could be written beside `path` just now; leaves nothing behind.
 pub(crate) fn probe(path: &Path, size: usize) -> io::Result<()> {
+    failpoint::reach(Point::DurableWrite)?;
     temporary(path)?.write_all(&vec![0; size])
 }
 
 /// Makes what was renamed, linked or removed in `dir` durable.
 pub(crate) fn sync_dir(dir: &Path) -> io::Result<()> {
+    failpoint::reach(Point::DurableSyncDir)?;
     File::open(dir)?.sync_all()
 }
 
@@ -88,8 +94,10 @@ pub(crate) fn is_left_over(name: &str, target: &str) -> bool {
 
 /// A synced temporary file beside `path` that holds `bytes`; removed when dropped.
 pub(crate) fn staged(path: &Path, bytes: &[u8]) -> io::Result<NamedTempFile> {
+    failpoint::reach(Point::DurableWrite)?;
     let mut file = temporary(path)?;
     file.write_all(bytes)?;
+    failpoint::reach(Point::DurableSync)?;
     file.as_file().sync_all()?;
     Ok(file)
 }

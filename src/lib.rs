@@ -9,6 +9,7 @@
 // floor 0
 mod clock;
 mod durable;
+mod failpoint;
 mod secret;
 mod wise;
 // floor 1

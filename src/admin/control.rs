@@ -10,6 +10,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::clock::Clock;
 use crate::config::Environment;
 use crate::credentials::FileStore;
+use crate::failpoint::{self, Point};
 use crate::proxy::Published;
 use crate::switch::{Entry, SwitchStore};
 use crate::telemetry::metrics::Metrics;
@@ -145,10 +146,13 @@ impl Control {
         }
         let from = snapshot.lane;
         let entry = Entry::now(self.clock.as_ref(), by, from, to, reason);
+        failpoint::pass(Point::SwitchBegun);
         let recorded = self.switch.record(&entry);
+        failpoint::pass(Point::SwitchRecorded);
         let warning = recorded.err().map(|error| error.to_string());
         self.published.update(|snapshot| snapshot.lane = to);
         (self.on_switch)(to);
+        failpoint::pass(Point::SwitchTurned);
         {
             let mut notes = self.notes();
             notes.switch = Some(entry.clone());

@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use crate::admin::{Notes, ReloadAsk, ReloadNote, Reloaded};
 use crate::clock::Clock;
 use crate::config::{self, Config, DoorAddress, Lane, Sources};
+use crate::failpoint::{self, Point};
 use crate::proxy::{Directory, Published};
 use crate::server::build::Server;
 use crate::server::outfit::{self, Digest, Outfit};
@@ -149,6 +150,7 @@ impl Reloader {
             }
             Err(_) => Err("the reload was interrupted".to_owned()),
         };
+        failpoint::pass(Point::ReloadRead);
         let turning = Arc::clone(&self.turning);
         let held = turning.lock().await;
         let outcome =
@@ -204,6 +206,7 @@ impl Reloader {
             snapshot.upstream = Arc::clone(&upstream);
         });
         aim(self.endpoint.as_deref(), &config, &outfit, lane);
+        failpoint::pass(Point::ReloadPublished);
         self.notes
             .lock()
             .unwrap_or_else(PoisonError::into_inner)

@@ -8,6 +8,7 @@ use time::format_description::well_known::Rfc3339;
 
 use crate::clock::Clock;
 use crate::durable;
+use crate::failpoint::{self, Point};
 use crate::wise::Lane;
 
 /// The setting, as JSON.
@@ -92,6 +93,7 @@ impl SwitchStore {
         // The types hold nothing that JSON cannot.
         let line = serde_json::to_vec(entry).unwrap_or_default();
         durable::replace(&path, &line).map_err(|source| SwitchError::Write { path, source })?;
+        failpoint::pass(Point::SwitchSet);
         let path = self.dir.join(HISTORY);
         durable::append(&path, &line).map_err(|source| SwitchError::Write { path, source })
     }

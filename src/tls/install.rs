@@ -3,6 +3,7 @@ use std::path::Path;
 use super::identity::{Finding, Identity, Severity};
 use super::{TlsError, files};
 use crate::clock::Clock;
+use crate::failpoint::{self, Point};
 
 /// Where the proxy reads its identity from.
 #[derive(Clone, Copy, Debug)]
@@ -49,6 +50,7 @@ pub(crate) fn install(
     if key != target.key {
         files::Staged::write(target.key, &key_pem, 0o600)?.publish()?;
     }
+    failpoint::pass(Point::PairHalf);
     certificate.publish()?;
     Ok(Installed { identity, findings })
 }

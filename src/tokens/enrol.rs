@@ -9,6 +9,7 @@ use tokio::time;
 
 use crate::clock::Clock;
 use crate::credentials::{FileStore, Record, StoreError, User};
+use crate::failpoint::{self, Point};
 use crate::secret::Secret;
 use crate::tokens::exchange::{Exchange, ExchangeError, Garbled, GrantRequest};
 use crate::tokens::token::{Moment, UserTokens};
@@ -100,6 +101,7 @@ pub(crate) async fn enrol<E: Exchange>(
                 who.timeout.as_secs_f32()
             )))
         })?;
+    failpoint::pass(Point::LoginAnswered);
     let tokens = UserTokens::first(&answer, asked).map_err(unusable)?;
     let generation = old.as_ref().map_or(0, |old| old.generation) + 1;
     let record = Record {
@@ -122,6 +124,7 @@ pub(crate) async fn enrol<E: Exchange>(
             None => return Err(EnrolError::NotStored(error)),
         }
     }
+    failpoint::pass(Point::LoginSaved);
     Ok(Enrolled {
         authorization: tokens.access.authorization().clone(),
         generation,

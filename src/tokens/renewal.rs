@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::time;
 
 use crate::credentials::{Record, StoreError};
+use crate::failpoint::{self, Point};
 use crate::tokens::exchange::{ErrorCode, Exchange, ExchangeError, Garbled, GrantRequest};
 use crate::tokens::keeper::Keeper;
 use crate::tokens::schedule::Jitter;
@@ -58,6 +59,7 @@ impl<E: Exchange> Keeper<E> {
                 .is_some_and(|(_, outcome, _)| *outcome == Outcome::Unreachable);
         self.renewing = !(unreachable && self.is_live());
         self.publish();
+        failpoint::pass(Point::RenewalBegun);
         if self.renewing && self.is_live() && cause != Cause::Forced {
             self.quiet().await;
         }
@@ -75,6 +77,7 @@ impl<E: Exchange> Keeper<E> {
             self.tally.count(outcome);
         }
         self.publish();
+        failpoint::pass(Point::RenewalPublished);
         outcome
     }
 
@@ -131,6 +134,7 @@ impl<E: Exchange> Keeper<E> {
         };
         let pressed = self.is_pressed(cause);
         let hold = self.hold(&vault, pressed).await?;
+        failpoint::pass(Point::RenewalLocked);
         if let Some(hold) = &hold {
             match hold.load().await {
                 Ok(found) => {
@@ -163,11 +167,13 @@ impl<E: Exchange> Keeper<E> {
             }
             Err(error) => return Err(error.into()),
         };
+        failpoint::pass(Point::RenewalAnswered);
         let serial = self.serial + 1;
         let next = tokens.succeed(&own, serial.max(own.generation + 1));
         // Sealed before seen. If the store does not take it, the old token is dead all the same:
         // holding the new one back would be an outage and make nothing safer.
         self.unsaved = self.keep(&vault, hold, &next).await;
+        failpoint::pass(Point::RenewalSaved);
         self.install(tokens.access, tokens.life, serial, Some(next));
         Ok(Outcome::Renewed)
     }

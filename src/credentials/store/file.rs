@@ -11,6 +11,7 @@ use crate::credentials::record::{Record, Unread};
 use crate::credentials::seal::{self, Unopened};
 use crate::credentials::store::{StoreError, failed};
 use crate::durable;
+use crate::failpoint::{self, Point};
 use crate::secret::Secret;
 
 /// A directory of sealed records, shared by the processes of one machine.
@@ -185,12 +186,15 @@ impl Locked {
             .map_err(|_| StoreError::NoRandomness)?;
         let present = self.load()?;
         let staged = durable::staged(&path, &sealed).map_err(|error| failed(&path, error))?;
+        failpoint::pass(Point::StoreStaged);
         if present.is_some() {
             self.keep_previous(&path)?;
         }
+        failpoint::reach(Point::StoreKept).map_err(|error| failed(&path, error))?;
         staged
             .persist(&path)
             .map_err(|error| failed(&path, error.error))?;
+        failpoint::pass(Point::StoreNamed);
         durable::sync_dir(&self.shelf.dir).map_err(|error| failed(&self.shelf.dir, error))
     }
 
