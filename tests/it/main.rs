@@ -21,6 +21,7 @@ mod lanes;
 mod leaks;
 mod load;
 mod main_job;
+mod promises;
 mod readme;
 mod transport;
 mod upstream_failures;
