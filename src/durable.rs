@@ -2,7 +2,7 @@
 //!
 //! Everything here blocks; asynchronous callers go through `spawn_blocking`.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
@@ -92,8 +92,34 @@ pub(crate) fn is_left_over(name: &str, target: &str) -> bool {
         .is_some_and(|rest| rest.starts_with('.') && rest.ends_with(STAGED))
 }
 
+/// Writes and syncs a file under a passing name of the caller's, readable by the owner alone. The
+/// caller sees to it that nobody else writes there; a file left there before is replaced.
+///
+/// On an error there is nothing at `path`.
+pub(crate) fn stage(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    failpoint::reach(Point::DurableWrite)?;
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)?;
+    let written = file.write_all(bytes).and_then(|()| {
+        failpoint::reach(Point::DurableSync)?;
+        file.sync_all()
+    });
+    if written.is_err() {
+        // Bytes that may not be on the disk must not be taken for a file that is.
+        let _ = fs::remove_file(path);
+    }
+    written
+}
+
 /// A synced temporary file beside `path` that holds `bytes`; removed when dropped.
-pub(crate) fn staged(path: &Path, bytes: &[u8]) -> io::Result<NamedTempFile> {
+fn staged(path: &Path, bytes: &[u8]) -> io::Result<NamedTempFile> {
     failpoint::reach(Point::DurableWrite)?;
     let mut file = temporary(path)?;
     file.write_all(bytes)?;
@@ -125,7 +151,6 @@ const STAGED: &str = ".tmp";
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
     use std::os::unix::fs::PermissionsExt as _;
 
     use super::*;
@@ -162,6 +187,20 @@ mod tests {
 
         assert!(path.is_dir());
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_staged_file_replaces_what_was_left_and_follows_no_link() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, other) = (dir.path().join("state.next"), dir.path().join("other"));
+        fs::write(&other, "kept").unwrap();
+        std::os::unix::fs::symlink(&other, &path).unwrap();
+
+        stage(&path, b"new").unwrap();
+
+        assert_eq!(fs::read(&path).unwrap(), b"new");
+        assert_eq!(mode(&path), 0o600);
+        assert_eq!(fs::read(&other).unwrap(), b"kept");
     }
 
     #[test]

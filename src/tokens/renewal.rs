@@ -142,7 +142,7 @@ impl<E: Exchange> Keeper<E> {
                         return Ok(Outcome::Adopted);
                     }
                 }
-                Err(error) if !pressed => return Err(error.into()),
+                Err(error) if !pressed || error.is_foreign() => return Err(error.into()),
                 Err(_) => {}
             }
             // With time in hand, better to keep the old token than to hold the next refresh token
