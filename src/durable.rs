@@ -6,6 +6,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
+use std::time::Duration;
 
 use tempfile::NamedTempFile;
 
@@ -16,6 +17,7 @@ use crate::failpoint::{self, Point};
 /// On return the new content survives a power cut. On an error, and after a crash at any moment
 /// before the return, `path` is as it was or wholly new.
 pub(crate) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    sweep(path);
     let staged = staged(path, bytes)?;
     failpoint::reach(Point::DurableRename)?;
     staged.persist(path).map_err(|failed| failed.error)?;
@@ -27,6 +29,7 @@ pub(crate) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
 /// The file appears whole, so that of two processes that race one wins and the other reads what
 /// the first wrote.
 pub(crate) fn create_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    sweep(path);
     staged(path, bytes)?
         .persist_noclobber(path)
         .map_err(|failed| failed.error)?;
@@ -118,6 +121,29 @@ pub(crate) fn stage(path: &Path, bytes: &[u8]) -> io::Result<()> {
     written
 }
 
+/// Removes what writers of `path` left that were killed. No living one needs so long for a file.
+/// Best effort: it is only untidy.
+fn sweep(path: &Path) {
+    let Some(target) = path.file_name().and_then(|name| name.to_str()) else {
+        return;
+    };
+    for entry in fs::read_dir(parent(path)).into_iter().flatten().flatten() {
+        let is_ours = entry
+            .file_name()
+            .to_str()
+            .is_some_and(|name| is_left_over(name, target));
+        let is_old = || {
+            let written = entry.metadata().and_then(|data| data.modified()).ok();
+            written
+                .and_then(|written| written.elapsed().ok())
+                .is_some_and(|age| age > LEFT_OVER)
+        };
+        if is_ours && is_old() {
+            let _ = fs::remove_file(entry.path());
+        }
+    }
+}
+
 /// A synced temporary file beside `path` that holds `bytes`; removed when dropped.
 fn staged(path: &Path, bytes: &[u8]) -> io::Result<NamedTempFile> {
     failpoint::reach(Point::DurableWrite)?;
@@ -148,6 +174,8 @@ fn parent(path: &Path) -> &Path {
 }
 
 const STAGED: &str = ".tmp";
+/// After which a temporary file has outlived its writer.
+const LEFT_OVER: Duration = Duration::from_mins(1);
 
 #[cfg(test)]
 mod tests {
@@ -175,6 +203,24 @@ mod tests {
             1,
             "no temporary file may stay"
         );
+    }
+
+    #[test]
+    fn what_a_killed_writer_left_is_swept_once_no_living_one_can_need_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("state");
+        let (old, young) = (".state.abc123.tmp", ".state.def456.tmp");
+        for name in [old, young] {
+            fs::write(dir.path().join(name), "half").unwrap();
+        }
+        let long_ago = std::time::UNIX_EPOCH + Duration::from_hours(1);
+        let file = File::options().write(true).open(dir.path().join(old));
+        file.unwrap().set_modified(long_ago).unwrap();
+
+        replace(&path, b"new").unwrap();
+
+        assert!(!dir.path().join(old).exists());
+        assert!(dir.path().join(young).exists(), "its writer may be at it");
     }
 
     #[test]
