@@ -16,6 +16,7 @@
 //! ```
 //!
 //! A point that is reached while the file holds the line `trace = PATH` appends its name to PATH.
+//! With `timed = PATH` it appends its name and the microseconds of the monotonic clock as well.
 
 /// A place in the program's life at which a crash or a failing disk must lose nothing.
 ///
@@ -186,7 +187,14 @@ mod on {
             return Ok(());
         };
         let times = REACHED[point as usize].fetch_add(1, Ordering::Relaxed) + 1;
-        trace(&script, point);
+        if let Some(path) = value(&script, "trace") {
+            note(path, point.name());
+        }
+        if let Some(path) = value(&script, "timed") {
+            let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+            let micros = now.tv_sec * 1_000_000 + now.tv_nsec / 1_000;
+            note(path, &format!("{} {micros}", point.name()));
+        }
         while value(&script, point.name()) == Some("pause") {
             std::thread::sleep(Duration::from_millis(2));
             script = self::script().unwrap_or_default();
@@ -229,16 +237,13 @@ mod on {
         }
     }
 
-    fn trace(script: &str, point: Point) {
-        let Some(path) = value(script, "trace") else {
-            return;
-        };
+    fn note(path: &str, line: &str) {
         let file = std::fs::OpenOptions::new()
             .create(true)
             .append(true)
             .open(path);
         if let Ok(mut file) = file {
-            let _ = writeln!(file, "{}", point.name());
+            let _ = file.write_all(format!("{line}\n").as_bytes());
         }
     }
 }

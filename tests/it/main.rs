@@ -13,9 +13,12 @@
 
 mod architecture;
 mod cli_commands;
+#[cfg(feature = "failpoints")]
+mod crash;
 mod custody;
 mod demo;
 mod failures;
+mod fleet;
 mod house;
 mod lanes;
 mod leaks;
