@@ -236,6 +236,11 @@ impl Site {
 
     /// Makes a key, has the hub sign it under `name`, and puts both in place, certificate last.
     pub fn certificate(&self, wise: &Simulator, name: &str) {
+        self.pair(wise, name, "client");
+    }
+
+    /// Makes a key, has the hub sign it under `name`, and writes `<stem>.key` and `<stem>.pem`.
+    pub fn pair(&self, wise: &Simulator, name: &str, stem: &str) {
         let key = rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).unwrap();
         let mut params = rcgen::CertificateParams::default();
         params
@@ -243,8 +248,8 @@ impl Site {
             .push(rcgen::DnType::OrganizationName, "Acme Ltd");
         let csr = params.serialize_request(&key).unwrap().pem().unwrap();
         let leaf = wise.sign_csr(name, &csr).unwrap();
-        self.secret("client.key", &key.serialize_pem());
-        std::fs::write(self.path("client.pem"), leaf).unwrap();
+        self.secret(&format!("{stem}.key"), &key.serialize_pem());
+        std::fs::write(self.path(&format!("{stem}.pem")), leaf).unwrap();
     }
 
     /// What a person does once per grant: authorise in the browser, hand over the code.

@@ -109,17 +109,20 @@ enum Fate {
     Lost,
 }
 
-/// Kills, and what became of the grant, by what was done and where it died.
+/// Kills and what became of the grant: all, alive, lost as no client could help, lost.
+type Count = [usize; 4];
+
+/// The kills by where they fell, and by how Wise rotates.
 #[derive(Default)]
-struct Toll(BTreeMap<(String, String), [usize; 4]>);
+struct Toll(BTreeMap<String, [Count; MODES.len()]>);
 
 impl Toll {
     /// `unavoidable`: no client could have kept the grant.
     fn count(&mut self, mode: Rotation, place: &str, fate: Fate, unavoidable: bool) {
-        let row = self.0.entry((place.to_owned(), format!("{mode:?}")));
-        let row = row.or_default();
-        row[0] += 1;
-        row[match (fate, unavoidable) {
+        let column = MODES.iter().position(|known| *known == mode).unwrap();
+        let count = &mut self.0.entry(place.to_owned()).or_default()[column];
+        count[0] += 1;
+        count[match (fate, unavoidable) {
             (Fate::Alive, _) => 1,
             (Fate::Lost, true) => 2,
             (Fate::Lost, false) => 3,
@@ -129,27 +132,32 @@ impl Toll {
     fn add(&mut self, other: Self) {
         for (place, counts) in other.0 {
             let row = self.0.entry(place).or_default();
-            for (sum, more) in row.iter_mut().zip(counts) {
+            for (sum, more) in row.as_flattened_mut().iter_mut().zip(counts.as_flattened()) {
                 *sum += more;
             }
         }
     }
 
-    fn total(&self) -> [usize; 4] {
-        self.0.values().fold([0; 4], |sum, row| {
-            std::array::from_fn(|column| sum[column] + row[column])
+    fn total(&self) -> Count {
+        let all = self.0.values().flatten();
+        all.fold([0; 4], |sum, count| {
+            std::array::from_fn(|column| sum[column] + count[column])
         })
     }
 
     /// Prints the table; nothing that could have been kept may have been lost.
     fn told(&self) {
-        println!("| where it died | rotation | kills | alive | lost, unavoidably | lost |");
-        println!("|---|---|---|---|---|---|");
-        for ((place, mode), [kills, alive, unavoidable, lost]) in &self.0 {
-            println!("| {place} | {mode} | {kills} | {alive} | {unavoidable} | {lost} |");
+        println!("kills = alive + lost as no client could help + lost");
+        println!("| where it died | always | grace | never |");
+        println!("|---|---|---|---|");
+        for (place, row) in &self.0 {
+            let cells = row.map(|[kills, alive, unavoidable, lost]| {
+                format!("{kills} = {alive} + {unavoidable} + {lost}")
+            });
+            println!("| {place} | {} |", cells.join(" | "));
         }
         let [kills, alive, unavoidable, lost] = self.total();
-        println!("| all | | {kills} | {alive} | {unavoidable} | {lost} |");
+        println!("in all {kills} = {alive} + {unavoidable} + {lost}");
         assert_eq!(lost, 0, "grants were lost that could have been kept");
     }
 }
@@ -167,13 +175,10 @@ async fn kill(house: &House) {
 /// Whether a restarted proxy has its grant: a request carries the newest token, a renewal works,
 /// and so does the request after it. If not, it has to say so, and a login has to bring it back.
 async fn fate(wise: &Simulator, house: &House) -> Fate {
-    let newest = wise.generation(PROFILE);
-    if let Some(served) = served(wise, house).await {
+    if is_served(wise, house).await {
         let renewed = house.operate(post("/tokens/main/refresh", &json!({}))).await;
         if renewed.status == 200 {
-            assert!(Some(served) >= newest, "{served}, not {newest:?}");
-            let (served, newest) = (self::served(wise, house).await, wise.generation(PROFILE));
-            assert_eq!(served, newest, "{}", house.log());
+            assert!(is_served(wise, house).await, "{}", house.log());
             assert_eq!(house.admin("/readyz").await.status, 200);
             return Fate::Alive;
         }
@@ -181,16 +186,16 @@ async fn fate(wise: &Simulator, house: &House) -> Fate {
     loss_is_told(house).await;
     house.site.log_in(wise, "main", PROFILE).await;
     house.status_until(|status| status["ready"] == true).await;
-    let (served, newest) = (served(wise, house).await, wise.generation(PROFILE));
-    assert_eq!(served, newest, "{}", house.log());
+    assert!(is_served(wise, house).await, "{}", house.log());
     Fate::Lost
 }
 
-/// The generation of the living token that a request is answered with.
-async fn served(wise: &Simulator, house: &House) -> Option<u64> {
-    wise.clear();
-    if house.get(PATH).await.status != 200 {
-        return None;
+/// Whether a request is answered, and then with the newest token that there is.
+async fn is_served(wise: &Simulator, house: &House) -> bool {
+    let newest = wise.generation(PROFILE);
+    let answer = house.get(PATH).await;
+    if answer.status != 200 {
+        return false;
     }
     let arrived = wise.recorded();
     let last = arrived.iter().rfind(|seen| seen.target == PATH).unwrap();
@@ -199,9 +204,10 @@ async fn served(wise: &Simulator, house: &House) -> Option<u64> {
             generation,
             live: true,
             ..
-        } => Some(generation),
+        } => assert!(Some(generation) >= newest, "{generation} of {newest:?}"),
         _ => panic!("{last:?}"),
     }
+    true
 }
 
 /// A lost grant is told wherever an operator looks, with the command that brings it back.
@@ -270,6 +276,12 @@ fn age_left_overs(site: &Site) {
         let hours_ago = SystemTime::UNIX_EPOCH + Duration::from_hours(1);
         file.unwrap().set_modified(hours_ago).unwrap();
     }
+}
+
+/// From 0 to below `end`.
+fn random(end: u64) -> u64 {
+    let (_, low) = uuid::Uuid::new_v4().as_u64_pair();
+    low % end
 }
 
 fn names(directory: &Path) -> Vec<String> {
