@@ -10,7 +10,7 @@
 //! store-kept = kill @3       ... the third time it gets there
 //! durable-sync = EIO         the operation behind the point fails so, without being tried
 //! durable-write = ENOSPC @2
-//! durable-sync = pause       stands still while the line is there
+//! durable-sync = pause       stands still while the line is there; @ works here too
 //! wall = -86400              the wall clock is so many seconds off
 //! boot = 86400               and the clock that counts since the boot
 //! ```
@@ -195,18 +195,21 @@ mod on {
             let micros = now.tv_sec * 1_000_000 + now.tv_nsec / 1_000;
             note(path, &format!("{} {micros}", point.name()));
         }
-        while value(&script, point.name()) == Some("pause") {
+        let action = loop {
+            let Some(text) = value(&script, point.name()) else {
+                return Ok(());
+            };
+            let (action, at) = text.split_once('@').unwrap_or((text, ""));
+            if at.trim().parse().is_ok_and(|at: u32| at != times) {
+                return Ok(());
+            }
+            if action.trim() != "pause" {
+                break action.trim().to_owned();
+            }
             std::thread::sleep(Duration::from_millis(2));
             script = self::script().unwrap_or_default();
-        }
-        let Some(text) = value(&script, point.name()) else {
-            return Ok(());
         };
-        let (action, at) = text.split_once('@').unwrap_or((text, ""));
-        if at.trim().parse().is_ok_and(|at: u32| at != times) {
-            return Ok(());
-        }
-        match action.trim() {
+        match action.as_str() {
             "kill" => loop {
                 let _ = kill_process(getpid(), Signal::KILL);
             },

@@ -18,7 +18,6 @@ mod crash;
 mod custody;
 mod demo;
 mod failures;
-mod fleet;
 mod house;
 mod lanes;
 mod leaks;

@@ -7,6 +7,7 @@
 //!
 //! `WISE_TEST_KILLS=1000` makes so many of them in all. Each test prints its table.
 
+mod fleet;
 mod order;
 mod points;
 mod random;
@@ -79,8 +80,26 @@ impl Script {
 
     /// Kills the program when it gets to `point` for the `nth` time from now.
     fn kill_at(&self, point: &str, nth: usize) {
-        let been = self.trace().iter().filter(|been| *been == point).count();
-        self.say(&format!("{point} = kill @{}", been + nth));
+        self.say(&format!("{point} = kill @{}", self.been(point) + nth));
+    }
+
+    /// Has the program stand still when it gets to `point` for the `nth` time from now.
+    fn pause_at(&self, point: &str, nth: usize) {
+        self.say(&format!("{point} = pause @{}", self.been(point) + nth));
+    }
+
+    /// How often the program has been at `point`.
+    fn been(&self, point: &str) -> usize {
+        self.trace().iter().filter(|been| *been == point).count()
+    }
+
+    /// Waits until the program has been at `point` so many times.
+    async fn reached(&self, point: &str, times: usize) {
+        let end = tokio::time::Instant::now() + house::PATIENCE;
+        while self.been(point) < times {
+            assert!(tokio::time::Instant::now() < end, "{point} is not reached");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
     }
 
     /// The points that were reached, in order.
@@ -176,7 +195,9 @@ async fn kill(house: &House) {
 /// and so does the request after it. If not, it has to say so, and a login has to bring it back.
 async fn fate(wise: &Simulator, house: &House) -> Fate {
     if is_served(wise, house).await {
-        let renewed = house.operate(post("/tokens/main/refresh", &json!({}))).await;
+        let renewed = house
+            .operate(post("/tokens/main/refresh", &json!({})))
+            .await;
         if renewed.status == 200 {
             assert!(is_served(wise, house).await, "{}", house.log());
             assert_eq!(house.admin("/readyz").await.status, 200);
@@ -221,7 +242,10 @@ async fn loss_is_told(house: &House) {
     let ready = house.admin("/readyz").await;
     let text = String::from_utf8_lossy(&ready.body).into_owned();
     assert_eq!(ready.status, 503, "{text}");
-    assert!(text.contains("grant main") && text.contains(login), "{text}");
+    assert!(
+        text.contains("grant main") && text.contains(login),
+        "{text}"
+    );
     house.logs(login).await;
     let shown = house.cli(&["status"]).await;
     let text = String::from_utf8_lossy(&shown.stdout).into_owned();

@@ -85,11 +85,7 @@ async fn track(mode: Rotation, lifetime: u32, rounds: usize, answers: Arc<Atomic
 }
 
 /// Asks without a pause until the proxy dies. While it lives every answer is a good one.
-async fn ask(
-    door: std::net::SocketAddr,
-    request: fn() -> Request<Bytes>,
-    answers: Arc<AtomicU64>,
-) {
+async fn ask(door: std::net::SocketAddr, request: fn() -> Request<Bytes>, answers: Arc<AtomicU64>) {
     let Ok(mut connection) = Connection::try_to(door).await else {
         return;
     };

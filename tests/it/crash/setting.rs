@@ -285,6 +285,9 @@ fn audited(site: &Site, settings: &mut HashSet<String>) {
     for line in log.lines() {
         let parsed: Value = serde_json::from_str(line).unwrap();
         assert!(parsed["to"].is_string(), "{line}");
-        assert!(settings.contains(line), "a line without its setting: {line}");
+        assert!(
+            settings.contains(line),
+            "a line without its setting: {line}"
+        );
     }
 }
