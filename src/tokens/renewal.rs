@@ -125,6 +125,18 @@ impl<E: Exchange> Keeper<E> {
         self.publish();
     }
 
+    /// Waits until no other process is in the middle of an exchange, and takes what it has stored.
+    pub(super) async fn await_others(&mut self) {
+        let Some(vault) = self.vault.clone() else {
+            return;
+        };
+        if let Ok(Some(hold)) = self.hold(&vault, false).await
+            && let Ok(found) = hold.load().await
+        {
+            self.take_in(found);
+        }
+    }
+
     async fn renew_user(&mut self, cause: Cause) -> Result<Outcome, Failure> {
         let Some(vault) = self.vault.clone() else {
             return Err(Failure::plain(

@@ -159,7 +159,8 @@ async fn pair(mode: Rotation, lasting: Duration) -> (Rotation, usize, usize, Dur
         Arc::new(Member::start(&wise, &first, &seen).await),
         Arc::new(Member::start(&wise, &first, &seen).await),
     ];
-    let (end, mut known, mut slowest) = (Instant::now() + lasting, 0, Duration::ZERO);
+    let (mut known, _) = caught_up(&members, 0).await.expect("both are there");
+    let (end, mut slowest) = (Instant::now() + lasting, Duration::ZERO);
     while Instant::now() < end {
         let before = wise.exchange_count();
         let next = wise.until(|wise| wise.exchange_count() > before);
@@ -341,7 +342,8 @@ impl Fleet {
     /// After each exchange: how long it takes until everybody has the newest token. Where somebody
     /// came or went meanwhile, it may have taken the newest token along, and nothing is said.
     async fn watch(&self) -> Vec<Duration> {
-        let (mut lags, mut known) = (Vec::new(), 0);
+        // The login's.
+        let (mut lags, mut known) = (Vec::new(), 1);
         while !self.over.load(Ordering::Relaxed) {
             let (before, changes) = (
                 self.wise.exchange_count(),
