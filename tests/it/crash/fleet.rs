@@ -193,7 +193,7 @@ async fn pair(mode: Rotation, lasting: Duration) -> (Rotation, usize, usize, Dur
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ten_processes_that_come_and_go_at_random_make_one_exchange_a_generation() {
-    let lasting = lasting(5);
+    let lasting = lasting(3);
     for mode in MODES {
         Fleet::new(mode).await.sail(lasting).await;
     }
