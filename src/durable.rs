@@ -2,10 +2,11 @@
 //!
 //! Everything here blocks; asynchronous callers go through `spawn_blocking`.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
+use std::time::Duration;
 
 use tempfile::NamedTempFile;
 
@@ -16,6 +17,7 @@ use crate::failpoint::{self, Point};
 /// On return the new content survives a power cut. On an error, and after a crash at any moment
 /// before the return, `path` is as it was or wholly new.
 pub(crate) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    sweep(path);
     let staged = staged(path, bytes)?;
     failpoint::reach(Point::DurableRename)?;
     staged.persist(path).map_err(|failed| failed.error)?;
@@ -27,6 +29,7 @@ pub(crate) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
 /// The file appears whole, so that of two processes that race one wins and the other reads what
 /// the first wrote.
 pub(crate) fn create_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    sweep(path);
     staged(path, bytes)?
         .persist_noclobber(path)
         .map_err(|failed| failed.error)?;
@@ -92,8 +95,57 @@ pub(crate) fn is_left_over(name: &str, target: &str) -> bool {
         .is_some_and(|rest| rest.starts_with('.') && rest.ends_with(STAGED))
 }
 
+/// Writes and syncs a file under a passing name of the caller's, readable by the owner alone. The
+/// caller sees to it that nobody else writes there; a file left there before is replaced.
+///
+/// On an error there is nothing at `path`.
+pub(crate) fn stage(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    failpoint::reach(Point::DurableWrite)?;
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)?;
+    let written = file.write_all(bytes).and_then(|()| {
+        failpoint::reach(Point::DurableSync)?;
+        file.sync_all()
+    });
+    if written.is_err() {
+        // Bytes that may not be on the disk must not be taken for a file that is.
+        let _ = fs::remove_file(path);
+    }
+    written
+}
+
+/// Removes what writers of `path` left that were killed. No living one needs so long for a file.
+/// Best effort: it is only untidy.
+fn sweep(path: &Path) {
+    let Some(target) = path.file_name().and_then(|name| name.to_str()) else {
+        return;
+    };
+    for entry in fs::read_dir(parent(path)).into_iter().flatten().flatten() {
+        let is_ours = entry
+            .file_name()
+            .to_str()
+            .is_some_and(|name| is_left_over(name, target));
+        let is_old = || {
+            let written = entry.metadata().and_then(|data| data.modified()).ok();
+            written
+                .and_then(|written| written.elapsed().ok())
+                .is_some_and(|age| age > LEFT_OVER)
+        };
+        if is_ours && is_old() {
+            let _ = fs::remove_file(entry.path());
+        }
+    }
+}
+
 /// A synced temporary file beside `path` that holds `bytes`; removed when dropped.
-pub(crate) fn staged(path: &Path, bytes: &[u8]) -> io::Result<NamedTempFile> {
+fn staged(path: &Path, bytes: &[u8]) -> io::Result<NamedTempFile> {
     failpoint::reach(Point::DurableWrite)?;
     let mut file = temporary(path)?;
     file.write_all(bytes)?;
@@ -122,10 +174,11 @@ fn parent(path: &Path) -> &Path {
 }
 
 const STAGED: &str = ".tmp";
+/// After which a temporary file has outlived its writer.
+const LEFT_OVER: Duration = Duration::from_mins(1);
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
     use std::os::unix::fs::PermissionsExt as _;
 
     use super::*;
@@ -153,6 +206,24 @@ mod tests {
     }
 
     #[test]
+    fn what_a_killed_writer_left_is_swept_once_no_living_one_can_need_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("state");
+        let (old, young) = (".state.abc123.tmp", ".state.def456.tmp");
+        for name in [old, young] {
+            fs::write(dir.path().join(name), "half").unwrap();
+        }
+        let long_ago = std::time::UNIX_EPOCH + Duration::from_hours(1);
+        let file = File::options().write(true).open(dir.path().join(old));
+        file.unwrap().set_modified(long_ago).unwrap();
+
+        replace(&path, b"new").unwrap();
+
+        assert!(!dir.path().join(old).exists());
+        assert!(dir.path().join(young).exists(), "its writer may be at it");
+    }
+
+    #[test]
     fn a_failed_replace_leaves_the_old_content_and_nothing_else() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("state");
@@ -162,6 +233,20 @@ mod tests {
 
         assert!(path.is_dir());
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_staged_file_replaces_what_was_left_and_follows_no_link() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, other) = (dir.path().join("state.next"), dir.path().join("other"));
+        fs::write(&other, "kept").unwrap();
+        std::os::unix::fs::symlink(&other, &path).unwrap();
+
+        stage(&path, b"new").unwrap();
+
+        assert_eq!(fs::read(&path).unwrap(), b"new");
+        assert_eq!(mode(&path), 0o600);
+        assert_eq!(fs::read(&other).unwrap(), b"kept");
     }
 
     #[test]

@@ -10,12 +10,13 @@
 //! store-kept = kill @3       ... the third time it gets there
 //! durable-sync = EIO         the operation behind the point fails so, without being tried
 //! durable-write = ENOSPC @2
-//! durable-sync = pause       stands still while the line is there
+//! durable-sync = pause       stands still while the line is there; @ works here too
 //! wall = -86400              the wall clock is so many seconds off
 //! boot = 86400               and the clock that counts since the boot
 //! ```
 //!
 //! A point that is reached while the file holds the line `trace = PATH` appends its name to PATH.
+//! With `timed = PATH` it appends its name and the microseconds of the monotonic clock as well.
 
 /// A place in the program's life at which a crash or a failing disk must lose nothing.
 ///
@@ -186,19 +187,29 @@ mod on {
             return Ok(());
         };
         let times = REACHED[point as usize].fetch_add(1, Ordering::Relaxed) + 1;
-        trace(&script, point);
-        while value(&script, point.name()) == Some("pause") {
+        if let Some(path) = value(&script, "trace") {
+            note(path, point.name());
+        }
+        if let Some(path) = value(&script, "timed") {
+            let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+            let micros = now.tv_sec * 1_000_000 + now.tv_nsec / 1_000;
+            note(path, &format!("{} {micros}", point.name()));
+        }
+        let action = loop {
+            let Some(text) = value(&script, point.name()) else {
+                return Ok(());
+            };
+            let (action, at) = text.split_once('@').unwrap_or((text, ""));
+            if at.trim().parse().is_ok_and(|at: u32| at != times) {
+                return Ok(());
+            }
+            if action.trim() != "pause" {
+                break action.trim().to_owned();
+            }
             std::thread::sleep(Duration::from_millis(2));
             script = self::script().unwrap_or_default();
-        }
-        let Some(text) = value(&script, point.name()) else {
-            return Ok(());
         };
-        let (action, at) = text.split_once('@').unwrap_or((text, ""));
-        if at.trim().parse().is_ok_and(|at: u32| at != times) {
-            return Ok(());
-        }
-        match action.trim() {
+        match action.as_str() {
             "kill" => loop {
                 let _ = kill_process(getpid(), Signal::KILL);
             },
@@ -229,16 +240,13 @@ mod on {
         }
     }
 
-    fn trace(script: &str, point: Point) {
-        let Some(path) = value(script, "trace") else {
-            return;
-        };
+    fn note(path: &str, line: &str) {
         let file = std::fs::OpenOptions::new()
             .create(true)
             .append(true)
             .open(path);
         if let Ok(mut file) = file {
-            let _ = writeln!(file, "{}", point.name());
+            let _ = file.write_all(format!("{line}\n").as_bytes());
         }
     }
 }

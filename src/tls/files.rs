@@ -1,7 +1,7 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
 
@@ -87,45 +87,48 @@ pub(super) fn create(path: &Path, bytes: &[u8], mode: u32) -> Result<(), TlsErro
     sync_directory(path).map_err(failed)
 }
 
-/// A file written whole beside its place, synced, and not yet seen under its name.
-pub(super) struct Staged<'a> {
-    file: tempfile::NamedTempFile,
-    path: &'a Path,
+/// Where the content to come of the file at `path` waits. Always the same name: a crash leaves one
+/// such file at most, and what it left can be found.
+pub(super) fn waiting(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".next");
+    name.into()
 }
 
-impl<'a> Staged<'a> {
-    pub(super) fn write(path: &'a Path, bytes: &[u8], mode: u32) -> Result<Self, TlsError> {
-        let stage = || -> io::Result<tempfile::NamedTempFile> {
-            let mut file = tempfile::Builder::new()
-                .prefix(".new-")
-                .permissions(fs::Permissions::from_mode(0o600))
-                .tempfile_in(directory(path))?;
-            file.write_all(bytes)?;
-            file.as_file()
-                .set_permissions(fs::Permissions::from_mode(mode))?;
-            file.as_file().sync_all()?;
-            Ok(file)
-        };
-        match stage() {
-            Ok(file) => Ok(Self { file, path }),
-            Err(source) => Err(TlsError::Write {
-                path: path.to_owned(),
-                source,
-            }),
+/// Writes what is to become the file at `path`, whole and synced, beside its place.
+pub(super) fn stage(path: &Path, bytes: &[u8], mode: u32) -> Result<(), TlsError> {
+    let waiting = waiting(path);
+    let write = || -> io::Result<()> {
+        match fs::remove_file(&waiting) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
         }
-    }
+        let mut file = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&waiting)?;
+        file.write_all(bytes)?;
+        file.set_permissions(fs::Permissions::from_mode(mode))?;
+        file.sync_all()
+    };
+    write().map_err(|source| {
+        let _ = fs::remove_file(&waiting);
+        TlsError::Write {
+            path: path.to_owned(),
+            source,
+        }
+    })
+}
 
-    /// Takes the place of the file at the path, in one step.
-    pub(super) fn publish(self) -> Result<(), TlsError> {
-        let Self { file, path } = self;
-        file.persist(path)
-            .map_err(|error| error.error)
-            .and_then(|_| sync_directory(path))
-            .map_err(|source| TlsError::Write {
-                path: path.to_owned(),
-                source,
-            })
-    }
+/// Puts what waits in the place of the file at `path`, in one step.
+pub(super) fn publish(path: &Path) -> Result<(), TlsError> {
+    fs::rename(waiting(path), path)
+        .and_then(|()| sync_directory(path))
+        .map_err(|source| TlsError::Write {
+            path: path.to_owned(),
+            source,
+        })
 }
 
 fn directory(path: &Path) -> &Path {

@@ -26,7 +26,36 @@ impl Identity {
     /// Reads certificate and key and checks that they match. Blocking.
     ///
     /// The file may hold its certificates in any order: the leaf is the one the key belongs to.
+    /// Where an installation came no further than the key, its certificate is still waiting for
+    /// its place, and is used from there.
     pub(crate) fn load(certificate: &Path, key: &Path) -> Result<Self, TlsError> {
+        let placed = Self::load_placed(certificate, key);
+        if !matches!(placed, Err(TlsError::KeyMismatch { .. })) {
+            return placed;
+        }
+        let waiting = files::waiting(certificate);
+        let Ok(found) = Self::load_placed(&waiting, key) else {
+            return placed;
+        };
+        tracing::warn!(
+            "an installation was interrupted: the certificate for {} is not in {} but still in \
+             {}, and is used from there; run `cert install` again to finish it",
+            key.display(),
+            certificate.display(),
+            waiting.display()
+        );
+        Ok(found)
+    }
+
+    /// Whether the pair is one only with the certificate that waits for its place.
+    pub(super) fn is_half_installed(certificate: &Path, key: &Path) -> bool {
+        matches!(
+            Self::load_placed(certificate, key),
+            Err(TlsError::KeyMismatch { .. })
+        ) && Self::load_placed(&files::waiting(certificate), key).is_ok()
+    }
+
+    fn load_placed(certificate: &Path, key: &Path) -> Result<Self, TlsError> {
         let pem = files::read(certificate)?;
         Self::from_pem(&pem, certificate, &files::read_key(key)?, key)
     }

@@ -24,8 +24,9 @@ pub(crate) struct Installed {
 ///
 /// `pem` is what the operator gave, `origin` what to call it in messages, `key` the key it was
 /// made for. When `key` is not the target's key it moves in as well. Nothing is touched before
-/// everything is checked and lies synced beside its place. Two renames are two steps: a reader
-/// between them sees a pair that does not match, and must keep what it had.
+/// everything is checked and lies synced beside its place. Two renames are two steps: whoever reads
+/// between them, or after a crash there, finds the certificate for the new key where it waits (see
+/// [`Identity::load`]).
 pub(crate) fn install(
     pem: &[u8],
     origin: &Path,
@@ -45,12 +46,22 @@ pub(crate) fn install(
             finding: findings.swap_remove(at),
         });
     }
-    let certificate =
-        files::Staged::write(target.certificate, identity.chain_pem().as_bytes(), 0o644)?;
+    finish(target)?;
+    files::stage(target.certificate, identity.chain_pem().as_bytes(), 0o644)?;
     if key != target.key {
-        files::Staged::write(target.key, &key_pem, 0o600)?.publish()?;
+        files::stage(target.key, &key_pem, 0o600)?;
+        files::publish(target.key)?;
     }
     failpoint::pass(Point::PairHalf);
-    certificate.publish()?;
+    files::publish(target.certificate)?;
     Ok(Installed { identity, findings })
+}
+
+/// Makes an installation whole that a crash stopped between the key and its certificate: that one
+/// must not be written over, it is the only one for the key.
+fn finish(target: Target<'_>) -> Result<(), TlsError> {
+    if Identity::is_half_installed(target.certificate, target.key) {
+        files::publish(target.certificate)?;
+    }
+    Ok(())
 }

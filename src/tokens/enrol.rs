@@ -88,7 +88,10 @@ pub(crate) async fn enrol<E: Exchange>(
     let hold = Vault::new(store, who.grant.clone()).lock(LOCK_WAIT).await?;
     let (old, set_aside) = match hold.load().await {
         Ok(old) => (old, None),
-        Err(error) if error.is_unreadable() => (None, Some(hold.set_aside().await?)),
+        Err(error) if error.is_unreadable() => {
+            let moved = hold.set_aside().await?;
+            (hold.load().await?, moved)
+        }
         Err(error) => return Err(error.into()),
     };
     hold.probe().await?;

@@ -196,11 +196,22 @@ impl<E: Exchange> Keeper<E> {
         let too_soon = self
             .last_forced
             .is_some_and(|last| now < last + self.policy.forced_interval);
-        if too_soon || self.retry.binds(now) || !self.is_renewable() {
+        if !self.is_renewable() {
             return Renewal::NotRenewed;
         }
-        self.last_forced = Some(now);
-        self.renew(Cause::Forced).await;
+        if too_soon || self.retry.binds(now) {
+            // Ours to make is no exchange. But the token may be dead because another process is in
+            // the middle of one.
+            self.await_others().await;
+            return if self.serial > seen {
+                Renewal::Newer
+            } else {
+                Renewal::NotRenewed
+            };
+        }
+        if self.renew(Cause::Forced).await != Outcome::Adopted {
+            self.last_forced = Some(now);
+        }
         if self.serial > seen {
             return Renewal::Newer;
         }

@@ -125,6 +125,18 @@ impl<E: Exchange> Keeper<E> {
         self.publish();
     }
 
+    /// Waits until no other process is in the middle of an exchange, and takes what it has stored.
+    pub(super) async fn await_others(&mut self) {
+        let Some(vault) = self.vault.clone() else {
+            return;
+        };
+        if let Ok(Some(hold)) = self.hold(&vault, false).await
+            && let Ok(found) = hold.load().await
+        {
+            self.take_in(found);
+        }
+    }
+
     async fn renew_user(&mut self, cause: Cause) -> Result<Outcome, Failure> {
         let Some(vault) = self.vault.clone() else {
             return Err(Failure::plain(
@@ -142,7 +154,7 @@ impl<E: Exchange> Keeper<E> {
                         return Ok(Outcome::Adopted);
                     }
                 }
-                Err(error) if !pressed => return Err(error.into()),
+                Err(error) if !pressed || error.is_foreign() => return Err(error.into()),
                 Err(_) => {}
             }
             // With time in hand, better to keep the old token than to hold the next refresh token

@@ -78,7 +78,7 @@ impl Hold {
         self.run(move |locked| locked.save(&record)).await
     }
 
-    pub(super) async fn set_aside(&self) -> Result<PathBuf, StoreError> {
+    pub(super) async fn set_aside(&self) -> Result<Option<PathBuf>, StoreError> {
         self.run(Locked::set_aside).await
     }
 

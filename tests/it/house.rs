@@ -131,6 +131,7 @@ impl Plan<'_> {
             }),
             directory,
             settings: self.settings.clone(),
+            failpoints: None,
         };
         if fresh {
             site.secret("client_secret", CLIENT_SECRET);
@@ -208,9 +209,19 @@ pub struct Site {
     /// The admin socket.
     pub socket: PathBuf,
     settings: Vec<(String, String)>,
+    failpoints: Option<PathBuf>,
 }
 
 impl Site {
+    /// The same site, whose programs do at their failpoints what is written in `script`.
+    #[cfg(feature = "failpoints")]
+    pub fn scripted(&self, script: &Path) -> Self {
+        Self {
+            failpoints: Some(script.to_owned()),
+            ..self.clone()
+        }
+    }
+
     pub fn path(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
     }
@@ -225,6 +236,11 @@ impl Site {
 
     /// Makes a key, has the hub sign it under `name`, and puts both in place, certificate last.
     pub fn certificate(&self, wise: &Simulator, name: &str) {
+        self.pair(wise, name, "client");
+    }
+
+    /// Makes a key, has the hub sign it under `name`, and writes `<stem>.key` and `<stem>.pem`.
+    pub fn pair(&self, wise: &Simulator, name: &str, stem: &str) {
         let key = rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).unwrap();
         let mut params = rcgen::CertificateParams::default();
         params
@@ -232,8 +248,8 @@ impl Site {
             .push(rcgen::DnType::OrganizationName, "Acme Ltd");
         let csr = params.serialize_request(&key).unwrap().pem().unwrap();
         let leaf = wise.sign_csr(name, &csr).unwrap();
-        self.secret("client.key", &key.serialize_pem());
-        std::fs::write(self.path("client.pem"), leaf).unwrap();
+        self.secret(&format!("{stem}.key"), &key.serialize_pem());
+        std::fs::write(self.path(&format!("{stem}.pem")), leaf).unwrap();
     }
 
     /// What a person does once per grant: authorise in the browser, hand over the code.
@@ -276,6 +292,9 @@ impl Site {
     fn command(&self) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_wise-auth-proxy"));
         command.env_clear().current_dir(self.directory.path());
+        if let Some(script) = &self.failpoints {
+            command.env("FAILPOINTS", script);
+        }
         command
     }
 
@@ -508,12 +527,18 @@ impl House {
 
     /// Sends a request to the admin socket.
     pub async fn operate(&self, request: Request<Bytes>) -> Answer {
-        let stream = tokio::net::UnixStream::connect(&self.site.socket)
-            .await
-            .unwrap();
-        let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.unwrap();
+        self.try_operate(request).await.unwrap()
+    }
+
+    /// Sends a request to the admin socket of a proxy that may die of it.
+    pub async fn try_operate(
+        &self,
+        request: Request<Bytes>,
+    ) -> Result<Answer, Box<dyn std::error::Error + Send + Sync>> {
+        let stream = tokio::net::UnixStream::connect(&self.site.socket).await?;
+        let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
         tokio::spawn(connection);
-        Connection(sender).request(request).await.unwrap()
+        Ok(Connection(sender).request(request).await?)
     }
 
     pub fn pid(&self) -> u32 {
@@ -537,12 +562,16 @@ impl House {
             .unwrap()
             .take()
             .expect("it is waited for once");
+        // A test that gives up must not leave it running, with a thread that waits for its end.
+        let guard = KillOnDrop(Some(child.id()));
         let waiting = tokio::task::spawn_blocking(move || child.wait());
-        tokio::time::timeout(PATIENCE, waiting)
+        let status = tokio::time::timeout(PATIENCE, waiting)
             .await
             .expect("it ends")
             .unwrap()
-            .unwrap()
+            .unwrap();
+        guard.let_go();
+        status
     }
 
     /// Stops the proxy as systemd does.
@@ -561,15 +590,40 @@ impl Drop for House {
     }
 }
 
+/// Kills a child that nobody holds any more.
+struct KillOnDrop(Option<u32>);
+
+impl KillOnDrop {
+    fn let_go(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for KillOnDrop {
+    fn drop(&mut self) {
+        let pid = self.0.and_then(|pid| i32::try_from(pid).ok());
+        if let Some(pid) = pid.and_then(rustix::process::Pid::from_raw) {
+            let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+        }
+    }
+}
+
 /// A keep-alive connection of an application.
 pub struct Connection(http1::SendRequest<Full<Bytes>>);
 
 impl Connection {
     pub async fn to(address: SocketAddr) -> Self {
-        let stream = TcpStream::connect(address).await.unwrap();
-        let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.unwrap();
+        Self::try_to(address).await.unwrap()
+    }
+
+    /// Connects to a proxy that may be gone.
+    pub async fn try_to(
+        address: SocketAddr,
+    ) -> Result<Self, Box<dyn std::error::Error + Send + Sync>> {
+        let stream = TcpStream::connect(address).await?;
+        let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
         tokio::spawn(connection);
-        Self(sender)
+        Ok(Self(sender))
     }
 
     /// Sends a request and reads the answer to its end.

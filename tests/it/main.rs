@@ -13,6 +13,8 @@
 
 mod architecture;
 mod cli_commands;
+#[cfg(feature = "failpoints")]
+mod crash;
 mod custody;
 mod demo;
 mod failures;

@@ -16,9 +16,13 @@ use crate::secret::Secret;
 
 /// A directory of sealed records, shared by the processes of one machine.
 ///
-/// Per grant: `<name>.grant`, `<name>.previous` (the record before, as a way back) and
-/// `<name>.lock`. The lock is on a file of its own because a lock on a file that is renamed over
-/// guards nothing.
+/// Per grant: `<name>.grant`, `<name>.previous` (the record before, as a way back), `<name>.next`
+/// (the record after, while it has no other name) and `<name>.lock`. The lock is on a file of its
+/// own because a lock on a file that is renamed over guards nothing.
+///
+/// Whoever has the lock and finds a `<name>.next` has outlived its writer. Sealed bytes open only
+/// if they are whole, so one that opens is the newest record there is, and its tokens may be the
+/// only ones that Wise still accepts: it is put in its place. One that a crash cut short goes.
 #[derive(Clone)]
 pub(crate) struct FileStore {
     shelf: Arc<Shelf>,
@@ -34,7 +38,11 @@ impl std::fmt::Debug for FileStore {
 
 /// Tells a changed record from an unchanged one without opening it.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub(crate) struct Stamp(Option<(u64, i64, i64, i64, i64, u64)>);
+pub(crate) struct Stamp {
+    record: Option<(u64, i64, i64, i64, i64, u64)>,
+    /// Whether somebody is writing the next one, or died of it.
+    next: bool,
+}
 
 /// The right to change one grant, until dropped. Held by one process at a time.
 pub(crate) struct Locked {
@@ -88,8 +96,17 @@ impl FileStore {
     }
 
     /// The record of a grant; `None` where there is none.
+    ///
+    /// One that is being written is not seen before it is durable; one whose writer died is put in
+    /// its place first.
     pub(crate) fn load(&self, name: &str) -> Result<Option<Record>, StoreError> {
-        self.shelf.load(checked(name)?)
+        let next = self.shelf.path(checked(name)?, NEXT);
+        if next.exists()
+            && let Ok(locked) = self.lock(name, Duration::ZERO)
+        {
+            return locked.load();
+        }
+        self.shelf.read(name, GRANT)
     }
 
     /// Waits at most `timeout` for the right to change a grant.
@@ -123,21 +140,23 @@ impl FileStore {
         })
     }
 
-    /// Changes whenever the record does; costs one `stat`.
+    /// Changes whenever the record does; costs two `stat`s.
     pub(crate) fn stamp(&self, name: &str) -> Result<Stamp, StoreError> {
         let path = self.shelf.path(checked(name)?, GRANT);
-        match fs::metadata(&path) {
-            Ok(data) => Ok(Stamp(Some((
+        let next = self.shelf.path(name, NEXT).exists();
+        let record = match fs::metadata(&path) {
+            Ok(data) => Some((
                 data.ino(),
                 data.mtime(),
                 data.mtime_nsec(),
                 data.ctime(),
                 data.ctime_nsec(),
                 data.len(),
-            )))),
-            Err(gone) if self.shelf.is_missing(&gone) => Ok(Stamp(None)),
-            Err(error) => Err(failed(&path, error)),
-        }
+            )),
+            Err(gone) if self.shelf.is_missing(&gone) => None,
+            Err(error) => return Err(failed(&path, error)),
+        };
+        Ok(Stamp { record, next })
     }
 
     #[cfg(test)]
@@ -146,13 +165,15 @@ impl FileStore {
         names(&self.shelf.dir)
     }
 
-    /// Forgets a grant: its record and the one before. Waits at most `timeout` for the lock.
+    /// Forgets a grant: its record, the one before and the one after. Waits at most `timeout` for
+    /// the lock.
     ///
     /// Returns whether there was a record.
     pub(crate) fn remove(&self, name: &str, timeout: Duration) -> Result<bool, StoreError> {
         let locked = self.lock(name, timeout)?;
         let mut found = false;
-        for (ending, counts) in [(GRANT, true), (PREVIOUS, false)] {
+        // The next one first: a crash must not leave it alone, to be taken for the newest.
+        for (ending, counts) in [(NEXT, true), (GRANT, true), (PREVIOUS, false)] {
             let path = locked.path(ending);
             match fs::remove_file(&path) {
                 Ok(()) => found |= counts,
@@ -160,42 +181,72 @@ impl FileStore {
                 Err(error) => return Err(failed(&path, error)),
             }
         }
-        durable::sync_dir(&self.shelf.dir).map_err(|error| failed(&self.shelf.dir, error))?;
+        locked.sync()?;
         Ok(found)
     }
 }
 
 impl Locked {
-    /// The record as it is now, under the lock.
+    /// The record as it is now, under the lock: the one that a killed writer left whole, if there
+    /// is such a one, else the one in its place.
     pub(crate) fn load(&self) -> Result<Option<Record>, StoreError> {
-        self.shelf.load(&self.name)
+        let present = self.shelf.read(&self.name, GRANT)?;
+        let next = match self.shelf.read(&self.name, NEXT) {
+            Ok(None) => return Ok(present),
+            Ok(Some(next)) => present
+                .as_ref()
+                .is_none_or(|present| next.supersedes(present))
+                .then_some(next),
+            Err(StoreError::Corrupt { .. }) => None,
+            // Of another version or under another key it may well be the newest. To go on without
+            // it would be to show Wise a refresh token for the second time.
+            Err(error) => return Err(error),
+        };
+        let Some(next) = next else {
+            self.discard_next();
+            return Ok(present);
+        };
+        // A disk that takes no name now has still given us the tokens.
+        match self.put_in_place() {
+            Ok(()) => tracing::info!(
+                grant = self.name,
+                generation = next.generation,
+                "took up tokens that were written whole and had no name yet"
+            ),
+            Err(error) => tracing::debug!(grant = self.name, "in use without a name: {error}"),
+        }
+        Ok(Some(next))
     }
 
     /// Seals the record and makes it durable; the one before stays as `<name>.previous`.
     ///
-    /// - Errors: the store is as it was. A record that cannot be opened is never overwritten.
+    /// - Errors: the record in place is as it was, and one that cannot be opened is never
+    ///   overwritten. A new record that was written whole and could not be named is kept for
+    ///   whoever has the lock next.
     /// - On `Ok` the new record survives a power cut.
     pub(crate) fn save(&self, record: &Record) -> Result<(), StoreError> {
         self.sweep();
         let path = self.path(GRANT);
-        let plain = record.to_plain().map_err(|error| StoreError::Io {
+        let garbled = |source: serde_json::Error| StoreError::Io {
             path: path.clone(),
-            source: error.into(),
-        })?;
+            source: source.into(),
+        };
+        let plain = record.to_plain().map_err(garbled)?;
         let sealed = seal::seal(&self.shelf.key, &self.name, &plain)
             .map_err(|_| StoreError::NoRandomness)?;
-        let present = self.load()?;
-        let staged = durable::staged(&path, &sealed).map_err(|error| failed(&path, error))?;
-        failpoint::pass(Point::StoreStaged);
-        if present.is_some() {
-            self.keep_previous(&path)?;
+        if let Some(present) = self.load()?
+            && *present.to_plain().map_err(garbled)? == *plain
+        {
+            // An earlier try came further than it knew. Again would cost the record before.
+            return if self.path(NEXT).exists() {
+                self.put_in_place()
+            } else {
+                self.sync()
+            };
         }
-        failpoint::reach(Point::StoreKept).map_err(|error| failed(&path, error))?;
-        staged
-            .persist(&path)
-            .map_err(|error| failed(&path, error.error))?;
-        failpoint::pass(Point::StoreNamed);
-        durable::sync_dir(&self.shelf.dir).map_err(|error| failed(&self.shelf.dir, error))
+        durable::stage(&self.path(NEXT), &sealed).map_err(|error| failed(&path, error))?;
+        failpoint::pass(Point::StoreStaged);
+        self.name_next()
     }
 
     /// Whether a record of usual size could be written just now; leaves nothing behind.
@@ -204,18 +255,29 @@ impl Locked {
         durable::probe(&path, USUAL_SIZE).map_err(|error| failed(&path, error))
     }
 
-    /// Moves a record that cannot be opened out of the way, so that a login can write a new one.
+    /// Moves what cannot be opened out of the way, so that a login can write a new record.
     ///
-    /// Returns where it is now. Never overwrites one moved earlier.
-    pub(crate) fn set_aside(&self) -> Result<PathBuf, StoreError> {
-        let from = self.path(GRANT);
+    /// Returns where it is now, if there was such a thing. Never overwrites one moved earlier.
+    pub(crate) fn set_aside(&self) -> Result<Option<PathBuf>, StoreError> {
+        let mut moved = None;
+        for ending in [NEXT, GRANT] {
+            match self.shelf.read(&self.name, ending) {
+                Err(error) if error.is_unreadable() => moved = Some(self.move_aside(ending)?),
+                Err(error) => return Err(error),
+                Ok(_) => {}
+            }
+        }
+        Ok(moved)
+    }
+
+    fn move_aside(&self, ending: &str) -> Result<PathBuf, StoreError> {
+        let from = self.path(ending);
         for number in 1..=u16::MAX {
             let to = self.path(&format!("unreadable-{number}"));
             match fs::hard_link(&from, &to) {
                 Ok(()) => {
                     fs::remove_file(&from).map_err(|error| failed(&from, error))?;
-                    durable::sync_dir(&self.shelf.dir)
-                        .map_err(|error| failed(&self.shelf.dir, error))?;
+                    self.sync()?;
                     return Ok(to);
                 }
                 Err(taken) if taken.kind() == io::ErrorKind::AlreadyExists => {}
@@ -223,6 +285,38 @@ impl Locked {
             }
         }
         Err(failed(&from, io::ErrorKind::AlreadyExists.into()))
+    }
+
+    /// Puts a next record that is whole in its place. Its writer may have died before the sync.
+    fn put_in_place(&self) -> Result<(), StoreError> {
+        let next = self.path(NEXT);
+        File::open(&next)
+            .and_then(|file| file.sync_all())
+            .map_err(|error| failed(&next, error))?;
+        self.name_next()
+    }
+
+    /// Gives the synced next record its name, durably, and the present one the other.
+    fn name_next(&self) -> Result<(), StoreError> {
+        let path = self.path(GRANT);
+        if path.exists() {
+            self.keep_previous(&path)?;
+        }
+        failpoint::reach(Point::StoreKept)
+            .and_then(|()| fs::rename(self.path(NEXT), &path))
+            .map_err(|error| failed(&path, error))?;
+        failpoint::pass(Point::StoreNamed);
+        self.sync()
+    }
+
+    fn sync(&self) -> Result<(), StoreError> {
+        durable::sync_dir(&self.shelf.dir).map_err(|error| failed(&self.shelf.dir, error))
+    }
+
+    /// Removes a next record that is torn or older than the present one. Best effort: it is only
+    /// untidy.
+    fn discard_next(&self) {
+        let _ = fs::remove_file(self.path(NEXT));
     }
 
     /// Gives the present record a second name. It keeps its first until the new one takes it, so
@@ -264,8 +358,8 @@ impl Locked {
 }
 
 impl Shelf {
-    fn load(&self, name: &str) -> Result<Option<Record>, StoreError> {
-        let path = self.path(name, GRANT);
+    fn read(&self, name: &str, ending: &str) -> Result<Option<Record>, StoreError> {
+        let path = self.path(name, ending);
         let mode = match fs::metadata(&path) {
             Ok(data) => data.mode(),
             Err(gone) if self.is_missing(&gone) => return Ok(None),
@@ -314,22 +408,26 @@ fn checked(name: &str) -> Result<&str, StoreError> {
     fits.then_some(name).ok_or(StoreError::BadName)
 }
 
+/// Names of the grants that have a record, sorted.
 fn names(dir: &Path) -> Result<Vec<String>, StoreError> {
     let mut names = Vec::new();
     for entry in fs::read_dir(dir).map_err(|error| failed(dir, error))? {
         let entry = entry.map_err(|error| failed(dir, error))?;
-        if let Some((name, GRANT)) = entry.file_name().to_str().and_then(|n| n.split_once('.'))
+        if let Some((name, GRANT | NEXT)) =
+            entry.file_name().to_str().and_then(|n| n.split_once('.'))
             && checked(name).is_ok()
         {
             names.push(name.to_owned());
         }
     }
     names.sort_unstable();
+    names.dedup();
     Ok(names)
 }
 
 const GRANT: &str = "grant";
 const PREVIOUS: &str = "previous";
+const NEXT: &str = "next";
 const LOCK: &str = "lock";
 /// Between two tries for a lock.
 const PAUSE: Duration = Duration::from_millis(10);
@@ -337,35 +435,35 @@ const PAUSE: Duration = Duration::from_millis(10);
 const USUAL_SIZE: usize = 12 * 1024;
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::os::unix::fs::PermissionsExt as _;
     use std::sync::mpsc;
 
     use super::*;
     use crate::credentials::record::tests::record;
 
-    struct Shop {
+    pub(in crate::credentials::store) struct Shop {
         dir: tempfile::TempDir,
-        store: FileStore,
+        pub(in crate::credentials::store) store: FileStore,
     }
 
     impl Shop {
-        fn new() -> Self {
+        pub(in crate::credentials::store) fn new() -> Self {
             let dir = tempfile::tempdir().unwrap();
             let store = FileStore::open(&dir.path().join("state"), None).unwrap();
             Self { dir, store }
         }
 
-        fn path(&self, name: &str) -> PathBuf {
+        pub(in crate::credentials::store) fn path(&self, name: &str) -> PathBuf {
             self.dir.path().join("state").join(name)
         }
 
-        fn save(&self, generation: u64) {
+        pub(in crate::credentials::store) fn save(&self, generation: u64) {
             let locked = self.store.lock("main", Duration::ZERO).unwrap();
             locked.save(&record(generation)).unwrap();
         }
 
-        fn generation(&self) -> u64 {
+        pub(in crate::credentials::store) fn generation(&self) -> u64 {
             self.store.load("main").unwrap().unwrap().generation
         }
     }
@@ -586,23 +684,18 @@ mod tests {
     }
 
     #[test]
-    fn a_failed_save_leaves_the_old_record_and_no_litter() {
+    fn a_failed_save_leaves_the_old_record_in_place_and_no_litter() {
         let shop = Shop::new();
         shop.save(1);
         let locked = shop.store.lock("main", Duration::ZERO).unwrap();
-        // A directory where the way back belongs: the save fails after the new record is written.
-        fs::create_dir_all(shop.path("main.previous").join("x")).unwrap();
+        // A directory where the new record is written first: nothing can be.
+        fs::create_dir_all(shop.path("main.next").join("x")).unwrap();
         let before = fs::read_dir(shop.path("")).unwrap().count();
 
         assert!(locked.save(&record(2)).is_err());
 
         assert_eq!(shop.generation(), 1);
-        let after: Vec<_> = fs::read_dir(shop.path(""))
-            .unwrap()
-            .map(|entry| entry.unwrap().file_name())
-            .filter(|name| name != "main.passing")
-            .collect();
-        assert_eq!(after.len(), before, "{after:?}");
+        assert_eq!(fs::read_dir(shop.path("")).unwrap().count(), before);
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! Where records rest. Blocking: asynchronous callers go through `spawn_blocking`.
 
+#[cfg(test)]
+mod crashes;
 mod file;
 
 use std::io;
@@ -125,6 +127,12 @@ impl StoreError {
             | Self::Io { .. }
             | Self::NoRandomness => false,
         }
+    }
+
+    /// Somebody with a later version or another key has been at the grant, and may have spent the
+    /// refresh token that we know.
+    pub(crate) fn is_foreign(&self) -> bool {
+        matches!(self, Self::WrongKey { .. } | Self::NewerVersion { .. })
     }
 }
 

@@ -182,11 +182,62 @@ fn a_rotation_replaces_certificate_and_key_together() {
                 .unwrap()
                 .file_name()
                 .to_string_lossy()
-                .starts_with('.'))
+                .ends_with(".next"))
             .count(),
         0,
         "nothing half-written may lie around"
     );
+}
+
+#[test]
+fn a_rotation_that_was_killed_half_way_is_a_pair_and_stays_one() {
+    let bench = Bench::new();
+    bench.authority();
+    let (certificate, key) = bench.issue("live", P256, "acme-client");
+    let (second, second_key) = bench.issue("second", P256, "acme-client");
+    let (third, third_key) = bench.issue("third", P256, "acme-client");
+    // As a kill leaves it: the new key is in its place, the certificate waits.
+    fs::copy(&second, bench.path("live.pem.next")).unwrap();
+    fs::copy(&second_key, &key).unwrap();
+    let fingerprint = |identity: &Identity| identity.certificate().fingerprint.clone();
+    let of =
+        |certificate: &Path, key: &Path| fingerprint(&Identity::load(certificate, key).unwrap());
+
+    assert_eq!(of(&certificate, &key), of(&second, &second_key));
+
+    // The next installation may die as well: before its key is in place the pair is the second.
+    let target = Target {
+        certificate: &certificate,
+        key: &key,
+    };
+    let pem = fs::read(&third).unwrap();
+    fs::create_dir(bench.path("live.key.next")).unwrap();
+    fs::write(bench.path("live.key.next/x"), "").unwrap();
+    assert!(install(&pem, &third, &third_key, target, &System, None).is_err());
+    assert_eq!(of(&certificate, &key), of(&second, &second_key));
+
+    fs::remove_dir_all(bench.path("live.key.next")).unwrap();
+    install(&pem, &third, &third_key, target, &System, None).unwrap();
+    assert_eq!(of(&certificate, &key), of(&third, &third_key));
+    assert!(!bench.path("live.pem.next").exists());
+}
+
+#[test]
+fn a_waiting_certificate_of_another_key_is_not_used() {
+    let bench = Bench::new();
+    bench.authority();
+    let (certificate, _) = bench.issue("live", P256, "acme-client");
+    let (other, other_key) = bench.issue("other", P256, "acme-client");
+    let (stranger, _) = bench.issue("stranger", P256, "acme-client");
+    fs::copy(&stranger, bench.path("live.pem.next")).unwrap();
+
+    let error = Identity::load(&certificate, &other_key).unwrap_err();
+
+    assert!(
+        matches!(&error, TlsError::KeyMismatch { certificate: named, .. } if *named == certificate),
+        "{error}"
+    );
+    assert!(Identity::load(&other, &other_key).is_ok());
 }
 
 #[test]

@@ -45,6 +45,30 @@ async fn two_proxies_that_both_renew_each_second_never_use_a_refresh_token_twice
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_401_in_the_middle_of_another_process_s_exchange_waits_for_its_token() {
+    let (mut house, one) = House::serving(Rotate::Always).await;
+    let mut two = house.start();
+    two.until_live(1).await;
+    // A renewal that was forced just now does not change that: none is made.
+    assert_eq!(two.handle.refused(1).await, Renewal::Newer);
+    *house.wise.latency.lock().unwrap() = secs(4);
+    for generation in 2..6 {
+        time::sleep(secs(1)).await;
+        let middle = async {
+            // Wise has ended the old token; the answer is on its way to the other.
+            time::sleep(secs(3)).await;
+            two.handle.refused(generation).await
+        };
+        let (renewed, waited) = futures_util::future::join(one.handle.refresh(), middle).await;
+        assert_eq!(renewed, Ok(generation + 1));
+        assert_eq!(waited, Renewal::Newer);
+        assert_eq!(two.authorization().unwrap(), house.wise.bearer());
+    }
+    assert_eq!(house.wise.refused(), 0);
+    assert_eq!(house.wise.minted(), 6, "one for each generation");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_lost_answer_is_asked_for_again_with_the_same_refresh_token() {
     for rotate in [Rotate::Grace, Rotate::Never] {
         let (house, mut proxy) = House::serving(rotate).await;
