@@ -276,7 +276,17 @@ impl Site {
     fn command(&self) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_wise-auth-proxy"));
         command.env_clear().current_dir(self.directory.path());
+        // Where there is no such file, nothing happens at any point.
+        command.env("FAILPOINTS", self.path("failpoints"));
         command
+    }
+
+    /// Says what happens at which point, from now on; see `src/failpoint.rs`.
+    #[cfg(feature = "failpoints")]
+    pub fn failpoints(&self, script: &str) {
+        let written = self.path("failpoints.new");
+        std::fs::write(&written, script).unwrap();
+        std::fs::rename(written, self.path("failpoints")).unwrap();
     }
 
     /// Starts the proxy and waits until its doors are open.

@@ -13,8 +13,11 @@
 
 mod architecture;
 mod cli_commands;
+#[cfg(feature = "failpoints")]
+mod clock;
 mod custody;
 mod demo;
+mod disk;
 mod failures;
 mod house;
 mod lanes;
@@ -22,6 +25,8 @@ mod leaks;
 mod load;
 mod main_job;
 mod readme;
+mod token_files;
+mod traffic;
 mod transport;
 mod upstream_failures;
 mod wire;
