@@ -26,12 +26,12 @@ impl Mount {
     }
 
     /// A real disk of a few dozen KiB.
-    fn small(at: &Path) -> Option<Self> {
+    pub fn small(at: &Path) -> Option<Self> {
         let options = ["-t", "tmpfs", "-o", "size=64k,mode=0700", "none"];
         Self::new(&options, at)
     }
 
-    fn again(&self, options: &str) {
+    pub fn again(&self, options: &str) {
         let mut mount = Command::new("mount");
         let done = mount.arg("-o").arg(options).arg(&self.0).status();
         assert!(done.unwrap().success());

@@ -16,6 +16,7 @@ mod cli_commands;
 #[cfg(feature = "failpoints")]
 mod clock;
 mod custody;
+mod damage;
 mod demo;
 mod disk;
 mod failures;
