@@ -137,7 +137,9 @@ impl Plan<'_> {
             site.secret("personal_token", PERSONAL_TOKEN);
             std::fs::write(site.path("ca.pem"), self.wise.ca_pem()).unwrap();
             if self.mtls {
-                site.certificate(self.wise, "house");
+                let first = self.wise.certificates().is_empty();
+                let name = first.then(|| "house".to_owned());
+                site.certificate(self.wise, &name.unwrap_or_else(|| unique("house")));
             }
         }
         std::fs::write(&site.config, self.configuration(&site)).unwrap();
@@ -273,7 +275,7 @@ impl Site {
             .unwrap()
     }
 
-    fn command(&self) -> Command {
+    pub fn command(&self) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_wise-auth-proxy"));
         command.env_clear().current_dir(self.directory.path());
         // Where there is no such file, nothing happens at any point.
