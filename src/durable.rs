@@ -76,10 +76,11 @@ pub(crate) fn sync_parent(path: &Path) -> io::Result<()> {
     sync_dir(parent(path))
 }
 
-/// Whether `size` bytes could be written beside `path` just now; leaves nothing behind.
+/// Whether `size` bytes could be written beside `path` just now and survive a power cut; leaves
+/// nothing behind.
 pub(crate) fn probe(path: &Path, size: usize) -> io::Result<()> {
-    failpoint::reach(Point::DurableWrite)?;
-    temporary(path)?.write_all(&vec![0; size])
+    drop(staged(path, &vec![0; size])?);
+    sync_parent(path)
 }
 
 /// Makes what was renamed, linked or removed in `dir` durable.

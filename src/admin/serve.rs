@@ -1,5 +1,6 @@
 //! The two admin listeners.
 
+use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -27,6 +28,23 @@ pub(crate) enum AdminError {
         path: PathBuf,
         source: ListenerError,
     },
+}
+
+impl AdminError {
+    /// The disk of the unix socket takes no new file.
+    pub(crate) fn is_full_or_read_only(&self) -> bool {
+        let kinds = [
+            io::ErrorKind::ReadOnlyFilesystem,
+            io::ErrorKind::StorageFull,
+        ];
+        match self {
+            Self::Socket {
+                source: ListenerError::Unix { source, .. },
+                ..
+            } => kinds.contains(&source.kind()),
+            Self::Socket { .. } | Self::Tcp { .. } => false,
+        }
+    }
 }
 
 /// The unix socket, 0600.

@@ -180,12 +180,13 @@ Examples:
   wise-auth-proxy status --json | jq .lane")]
     Status(AdminArgs),
 
-    /// Look at, renew or forget the tokens of the running proxy; never shows one
+    /// Look at, renew, move or forget tokens; never shows one
     #[command(after_help = "\
 Examples:
   wise-auth-proxy token show
   wise-auth-proxy token refresh main
-  wise-auth-proxy token forget main")]
+  wise-auth-proxy token forget main
+  wise-auth-proxy token export main --move --out main.grants")]
     Token(TokenArgs),
 
     /// Have the running proxy read configuration, certificate and secrets again, all or nothing
@@ -421,6 +422,96 @@ pub(crate) enum TokenCommand {
         #[command(flatten)]
         admin: AdminArgs,
     },
+    /// Write the tokens of grants into one file, sealed under a passphrase, for another host
+    ///
+    /// A grant lives on one host: two end each other's tokens. --move forgets it here, after the
+    /// file is safe on disk. A crash in between leaves it in both places: run `token forget` here
+    /// before the import there.
+    #[command(after_help = "\
+Examples:
+  wise-auth-proxy token export main --move --out main.grants
+  wise-auth-proxy token export --all --out all.grants --passphrase-file passphrase
+  head -c 24 /dev/urandom | base64 > passphrase")]
+    Export(ExportArgs),
+    /// Take the tokens of grants out of a file of `token export`
+    ///
+    /// All or nothing: the client, the grants and the profiles must be those of this configuration,
+    /// and what the store holds must be older. A running proxy takes them within a second.
+    #[command(after_help = "\
+Examples:
+  wise-auth-proxy token import main.grants
+  wise-auth-proxy token import all.grants --passphrase-file passphrase --json")]
+    Import(ImportArgs),
+    /// Go back to the record before, where the stored one is damaged; that one is kept aside
+    #[command(after_help = "\
+Examples:
+  wise-auth-proxy token restore main")]
+    Restore(RestoreArgs),
+}
+
+#[derive(clap::Args)]
+pub(crate) struct ExportArgs {
+    /// Name of one grant [default: the only one]
+    #[arg(conflicts_with = "all")]
+    pub(crate) grant: Option<String>,
+
+    /// Every grant that has tokens
+    #[arg(long)]
+    pub(crate) all: bool,
+
+    /// Where the file goes, mode 0600; never overwrites one
+    #[arg(long, value_name = "PATH")]
+    pub(crate) out: PathBuf,
+
+    /// Forget the grants here once the file is written
+    #[arg(long = "move")]
+    pub(crate) forget: bool,
+
+    #[command(flatten)]
+    pub(crate) passphrase: PassphraseArgs,
+
+    /// Print what was exported as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(clap::Args)]
+pub(crate) struct ImportArgs {
+    /// The file
+    pub(crate) file: PathBuf,
+
+    /// Overwrite tokens that are as new as the file's, newer, or cannot be opened
+    #[arg(long)]
+    pub(crate) replace: bool,
+
+    #[command(flatten)]
+    pub(crate) passphrase: PassphraseArgs,
+
+    /// Print what was stored as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(clap::Args)]
+pub(crate) struct RestoreArgs {
+    /// Name of the grant
+    pub(crate) grant: String,
+
+    /// Print what was done as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Where the passphrase of an export file comes from; standard input if nothing is said.
+#[derive(clap::Args)]
+pub(crate) struct PassphraseArgs {
+    /// File with the passphrase, that only its owner may read [default: standard input]
+    #[arg(long, value_name = "PATH", conflicts_with = "passphrase_env")]
+    pub(crate) passphrase_file: Option<PathBuf>,
+
+    /// Environment variable that holds the passphrase
+    #[arg(long, value_name = "NAME")]
+    pub(crate) passphrase_env: Option<String>,
 }
 
 #[derive(clap::Args)]

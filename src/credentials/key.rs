@@ -3,7 +3,7 @@ use std::io;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
-use aws_lc_rs::hkdf;
+use aws_lc_rs::{constant_time, hkdf};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use zeroize::Zeroizing;
@@ -30,7 +30,7 @@ impl SealKey {
     /// open them, so none is made.
     pub(crate) fn file(dir: &Path, used: bool) -> Result<Self, StoreError> {
         let path = dir.join(FILE);
-        match Self::read(&path) {
+        match Self::read(dir) {
             Err(StoreError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {}
             done => return done,
         }
@@ -41,9 +41,14 @@ impl SealKey {
         let text = Zeroizing::new(STANDARD.encode(*fresh.0) + "\n");
         match durable::create_new(&path, text.as_bytes()) {
             Ok(()) => Ok(fresh),
-            Err(raced) if raced.kind() == io::ErrorKind::AlreadyExists => Self::read(&path),
+            Err(raced) if raced.kind() == io::ErrorKind::AlreadyExists => Self::read(dir),
             Err(error) => Err(failed(&path, error)),
         }
+    }
+
+    /// Whether both are the same key.
+    pub(super) fn is(&self, other: &Self) -> bool {
+        constant_time::verify_slices_are_equal(self.0.as_slice(), other.0.as_slice()).is_ok()
     }
 
     /// The pseudo-random key for one salt (RFC 5869 §2.2).
@@ -57,19 +62,21 @@ impl SealKey {
         Ok(Self(key))
     }
 
-    fn read(path: &Path) -> Result<Self, StoreError> {
-        let mode = fs::metadata(path)
-            .map_err(|error| failed(path, error))?
+    /// The key file of a store that has one.
+    pub(super) fn read(dir: &Path) -> Result<Self, StoreError> {
+        let path = dir.join(FILE);
+        let mode = fs::metadata(&path)
+            .map_err(|error| failed(&path, error))?
             .permissions()
             .mode();
         if mode & 0o077 != 0 {
             return Err(StoreError::Loose {
-                path: path.into(),
+                path,
                 mode: mode & 0o777,
                 tight: 0o600,
             });
         }
-        let text = Zeroizing::new(fs::read_to_string(path).map_err(|error| failed(path, error))?);
+        let text = Zeroizing::new(fs::read_to_string(&path).map_err(|error| failed(&path, error))?);
         Self::parse(&text).ok_or_else(|| StoreError::BadKey {
             place: path.display().to_string(),
         })

@@ -4,9 +4,11 @@
 //! none), never talks to the network, and never overwrites a record that it cannot open.
 
 mod key;
+mod parcel;
 mod record;
 mod seal;
 mod store;
 
+pub(crate) use parcel::{pack, unpack};
 pub(crate) use record::{Record, User};
-pub(crate) use store::{FileStore, Locked, Stamp, StoreError};
+pub(crate) use store::{FileStore, Locked, Restored, Stamp, StoreError};

@@ -64,7 +64,7 @@ pub(crate) async fn take(
             Found::Wait => {}
             Found::Ask(keeper) => {
                 let keeper = worker.shared.keepers[keeper].clone();
-                tokio::task::spawn_local(async move { keeper.wake_client().await });
+                tokio::task::spawn_local(async move { keeper.wake().await });
             }
         }
         let patience = patience.get_or_insert_with(|| {
@@ -85,7 +85,7 @@ enum Found {
     },
     /// A renewal is running.
     Wait,
-    /// Nobody has asked this keeper for a token yet.
+    /// This keeper does not know that a token is needed.
     Ask(usize),
 }
 
@@ -119,6 +119,8 @@ fn token_of(
                 authorization: authorization.clone(),
                 generation,
             }),
+            // It ended while the machine slept: its keeper hears of it first from us.
+            None if patient => Ok(Found::Ask(slot)),
             None => Err(unavailable(
                 view,
                 credential,

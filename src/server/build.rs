@@ -12,6 +12,7 @@ use crate::config::{
 use crate::credentials::{FileStore, StoreError};
 use crate::listener::ListenerError;
 use crate::proxy::{Directory, Kind, Published, Snapshot};
+use crate::secret::Secret;
 use crate::server::outfit::{Outfit, OutfitError};
 use crate::switch::{Entry, SwitchError, SwitchStore};
 use crate::telemetry::log::Sink;
@@ -98,7 +99,15 @@ impl Server {
     pub(crate) fn build(sources: Sources, log: Sink) -> Result<Self, StartError> {
         let Loaded { config, path, .. } = config::load(&sources).map_err(Box::new)?;
         let clock: Arc<dyn Clock> = Arc::new(System);
-        let store = Arc::new(open_store(&config)?);
+        let store = Arc::new(FileStore::at(&config.store.path, seal_key(&config)?));
+        match store.check() {
+            // Whoever may write there may also have turned the switch.
+            Err(error @ StoreError::Loose { .. }) if error.concerns(&config.store.path) => {
+                return Err(error.into());
+            }
+            // The keepers say what is wrong and look again; the personal lane needs no store.
+            Err(_) | Ok(()) => {}
+        }
         let directory = Directory::new(&with_known_profiles(&config.grants, &store));
 
         let outfit = Outfit::read(&config, &directory, None)?;
@@ -161,19 +170,20 @@ impl Server {
     }
 }
 
-/// The store that the configuration names, with its seal key.
+/// The store that the configuration names, for a command that is for nothing without it.
 pub(crate) fn open_store(config: &Config) -> Result<FileStore, StartError> {
-    let seal_key = config
-        .store
-        .seal_key
-        .as_ref()
-        .map(SecretSource::read)
-        .transpose();
-    let seal_key = seal_key.map_err(|source| OutfitError::Secret {
+    let key = seal_key(config)?;
+    Ok(FileStore::open(&config.store.path, key.as_ref())?)
+}
+
+/// The seal key, if it is in a place of its own.
+fn seal_key(config: &Config) -> Result<Option<Secret>, OutfitError> {
+    let source = config.store.seal_key.as_ref();
+    let read = source.map(SecretSource::read).transpose();
+    read.map_err(|source| OutfitError::Secret {
         key: "store.seal_key",
         source,
-    })?;
-    Ok(FileStore::open(&config.store.path, seal_key.as_ref())?)
+    })
 }
 
 /// The lane that a proxy takes at its start: the recorded one, or the configured one.

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -10,7 +11,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::admin::{self, Control, Notes};
+use crate::admin::{self, AdminError, Control, Notes};
 use crate::listener::{self, Bound, Limit, WorkerPort};
 use crate::proxy::{Kind, Shared};
 use crate::server::build::{Server, StartError};
@@ -56,7 +57,7 @@ impl Server {
             .iter()
             .map(|door| listener::bind(&door.address));
         let doors: Vec<Bound> = doors.collect::<Result<_, _>>()?;
-        let socket = admin::bind_socket(&config.admin.socket)?;
+        let socket = operators_socket(&config.admin.socket)?;
         let page = config.admin.address.map(admin::bind_tcp).transpose()?;
         let names: Vec<String> = doors
             .iter()
@@ -128,12 +129,14 @@ impl Server {
             what: "the admin listener",
             source,
         };
-        let routes = admin::over_socket(Arc::clone(&control));
-        tasks.spawn(admin::serve(
-            socket.incoming().map_err(watch)?,
-            routes,
-            stop_admin.clone(),
-        ));
+        if let Some(socket) = socket {
+            let routes = admin::over_socket(Arc::clone(&control));
+            tasks.spawn(admin::serve(
+                socket.incoming().map_err(watch)?,
+                routes,
+                stop_admin.clone(),
+            ));
+        }
         if let Some(page) = page {
             let routes = admin::over_tcp(Arc::clone(&control));
             tasks.spawn(admin::serve(
@@ -249,6 +252,20 @@ impl Server {
             env!("CARGO_PKG_VERSION"),
             Box::new(read),
         )
+    }
+}
+
+/// The admin socket; `None` on a disk that takes no new file, for which no application must wait.
+fn operators_socket(path: &Path) -> Result<Option<Bound>, AdminError> {
+    match admin::bind_socket(path) {
+        Err(error) if error.is_full_or_read_only() => {
+            tracing::error!(
+                "{error}; commands cannot reach this proxy until it is started again, with \
+                 admin.socket on another disk such as /run"
+            );
+            Ok(None)
+        }
+        bound => bound.map(Some),
     }
 }
 

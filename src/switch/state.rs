@@ -48,7 +48,11 @@ impl Entry {
 /// The switch could not be read or written.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SwitchError {
-    #[error("cannot read {}: {source}", path.display())]
+    #[error(
+        "cannot read {}: {source}; to start on the personal lane without it, add \
+         --set store.path=<another directory> --set switch.lane=personal",
+        path.display()
+    )]
     Read { path: PathBuf, source: io::Error },
     #[error(
         "{} does not hold a switch setting; `wise-auth-proxy switch <lane> --reason …` writes it anew",

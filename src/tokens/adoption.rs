@@ -1,5 +1,7 @@
 //! What a keeper takes from the store: other processes' renewals, logins, a `forget`.
 
+use std::time::Duration;
+
 use crate::credentials::{Record, StoreError};
 use crate::tokens::exchange::Exchange;
 use crate::tokens::keeper::Keeper;
@@ -74,11 +76,10 @@ impl<E: Exchange> Keeper<E> {
             }
             return false;
         }
-        let life = Lifetime::stored(
-            Moment::now(self.clock.as_ref()),
-            found.issued,
-            found.expires,
-        );
+        let now = Moment::now(self.clock.as_ref());
+        let life = Lifetime::stored(now, found.issued, found.expires);
+        // Asked for in the future: the wall clock was set back, and nobody knows how old it is.
+        let ageless = found.issued > now.wall + CLOCKS_DIFFER;
         let Ok(access) = AccessToken::parse(found.access_token.clone()) else {
             self.absence = Absence::StoreUnreadable;
             self.publish();
@@ -88,6 +89,9 @@ impl<E: Exchange> Keeper<E> {
         let serial = found.generation.max(self.serial + 1);
         self.dead = None;
         self.install(access, life, serial, Some(found));
+        if ageless {
+            self.renew_at_once();
+        }
         if !first {
             self.tally.count(Outcome::Adopted);
             tracing::info!(
@@ -132,3 +136,6 @@ impl<E: Exchange> Keeper<E> {
         }
     }
 }
+
+/// Clocks of one machine, or of two that keep time, differ by less.
+const CLOCKS_DIFFER: Duration = Duration::from_mins(1);

@@ -86,12 +86,9 @@ pub(crate) async fn enrol<E: Exchange>(
     proof: Proof,
 ) -> Result<Enrolled, EnrolError> {
     let hold = Vault::new(store, who.grant.clone()).lock(LOCK_WAIT).await?;
-    let (old, set_aside) = match hold.load().await {
-        Ok(old) => (old, None),
-        Err(error) if error.is_unreadable() => {
-            let moved = hold.set_aside().await?;
-            (hold.load().await?, moved)
-        }
+    let (old, mut in_the_way) = match hold.load().await {
+        Ok(old) => (old, false),
+        Err(error) if error.is_unreadable() => (None, true),
         Err(error) => return Err(error.into()),
     };
     hold.probe().await?;
@@ -121,7 +118,18 @@ pub(crate) async fn enrol<E: Exchange>(
         refresh_expires: tokens.refresh_expires(),
     };
     let mut waits = TRIES.into_iter();
-    while let Err(error) = hold.save(&record).await {
+    let mut set_aside = None;
+    loop {
+        // Only now: where a record is missing, a running proxy takes its grant for forgotten and
+        // lets go of tokens that a failed login would have left in use.
+        if in_the_way {
+            let moved = hold.set_aside().await;
+            in_the_way = moved.is_err();
+            set_aside = moved.unwrap_or(set_aside);
+        }
+        let Err(error) = hold.save(&record).await else {
+            break;
+        };
         match waits.next() {
             Some(wait) => time::sleep(wait).await,
             None => return Err(EnrolError::NotStored(error)),

@@ -88,10 +88,11 @@ impl KeeperHandle {
         answer.await.unwrap_or(Err(RefreshError::Stopped))
     }
 
-    /// Asks for the client token, which nobody fetches before it is needed.
+    /// Asks for a token where there is no living one: the client token, which nobody fetches before
+    /// it is needed, or one that ended unseen while the machine was suspended.
     ///
     /// Returns when a try has ended; the published view then says what came of it.
-    pub(crate) async fn wake_client(&self) {
+    pub(crate) async fn wake(&self) {
         if self.facts.borrow().is_live(self.clock.boot()) {
             return;
         }

@@ -273,6 +273,13 @@ impl<E: Exchange> Keeper<E> {
         self.last_renewal = Some(life.issued);
     }
 
+    /// Uses the token that there is until another has come, and sees to that now.
+    pub(super) fn renew_at_once(&mut self) {
+        if let Some(held) = &mut self.held {
+            held.due = Duration::ZERO;
+        }
+    }
+
     /// Tells the surroundings and the status readers.
     pub(super) fn publish(&mut self) {
         self.shown_live = self.is_live();

@@ -95,25 +95,24 @@ impl<E: Exchange> Keeper<E> {
 
     /// Saves what could not be saved, if there is anything.
     pub(super) async fn save_now(&mut self) {
-        let (Some(vault), Some(unsaved)) = (self.vault.clone(), self.unsaved.take()) else {
+        let (Some(vault), Some(unsaved), Some(own)) =
+            (self.vault.clone(), self.unsaved.take(), self.record.clone())
+        else {
             return;
         };
-        let hold = match unsaved.hold {
+        let mut hold = match unsaved.hold {
             Some(hold) => Some(hold),
             None => vault.lock(Duration::ZERO).await.ok(),
         };
-        let saved = match (&hold, self.record.clone()) {
-            (Some(hold), Some(own)) => match hold.load().await {
-                // A login in the meantime is the better record.
-                Ok(Some(found)) if found.supersedes(&own) => {
-                    self.take_in(Some(found));
-                    return;
-                }
-                _ => hold.save(&own).await.is_ok(),
-            },
-            _ => false,
-        };
-        if saved {
+        if let Some(hold) = &hold
+            && let Ok(Some(found)) = hold.load().await
+            && found.supersedes(&own)
+        {
+            // A login in the meantime is the better record.
+            self.take_in(Some(found));
+            return;
+        }
+        if self.put(&vault, &mut hold, &own).await.is_ok() {
             tracing::info!(
                 grant = self.subject.name(),
                 "the store takes writes again; the newest tokens are safe"
@@ -135,6 +134,44 @@ impl<E: Exchange> Keeper<E> {
         {
             self.take_in(found);
         }
+    }
+
+    /// Makes a record durable under the lock, which is kept in `hold` if that fails.
+    async fn put(
+        &self,
+        vault: &Vault,
+        hold: &mut Option<Hold>,
+        record: &Record,
+    ) -> Result<(), StoreError> {
+        let locked = match hold.take() {
+            Some(locked) => locked,
+            None => vault.lock(Duration::ZERO).await?,
+        };
+        let done = self.put_under(&locked, record).await;
+        // What cannot be opened waits for a login, which a kept lock would keep out.
+        if done.as_ref().is_err_and(|error| !error.is_unreadable()) {
+            *hold = Some(locked);
+        }
+        done
+    }
+
+    /// Wise gave our tokens last, so what lies damaged in their place is moved aside. What another
+    /// key or a later version can open is left alone.
+    async fn put_under(&self, hold: &Hold, record: &Record) -> Result<(), StoreError> {
+        let Err(error) = hold.save(record).await else {
+            return Ok(());
+        };
+        if !matches!(error, StoreError::Corrupt { .. }) {
+            return Err(error);
+        }
+        if let Some(aside) = hold.set_aside().await? {
+            tracing::error!(
+                grant = self.subject.name(),
+                "the damaged record was moved to {}, the tokens in use take its place",
+                aside.display()
+            );
+        }
+        hold.save(record).await
     }
 
     async fn renew_user(&mut self, cause: Cause) -> Result<Outcome, Failure> {
@@ -262,15 +299,8 @@ impl<E: Exchange> Keeper<E> {
         let mut hold = hold;
         let mut waits = HOLD_BACK.into_iter();
         loop {
-            if hold.is_none() {
-                hold = vault.lock(Duration::ZERO).await.ok();
-            }
-            let error = match &hold {
-                Some(hold) => match hold.save(next).await {
-                    Ok(()) => return None,
-                    Err(error) => error.to_string(),
-                },
-                None => "the store cannot be locked".to_owned(),
+            let Err(error) = self.put(vault, &mut hold, next).await else {
+                return None;
             };
             if let Some(wait) = waits.next() {
                 time::sleep(wait).await;
@@ -281,7 +311,8 @@ impl<E: Exchange> Keeper<E> {
                 "the newest tokens are in memory only: {error}"
             );
             self.tally.count(Outcome::StoreFailed);
-            self.last_error = Some((self.clock.wall(), Outcome::StoreFailed, error));
+            let text = error.to_string();
+            self.last_error = Some((self.clock.wall(), Outcome::StoreFailed, text));
             return Some(Unsaved {
                 hold,
                 next_try: self.clock.boot() + SAVE_AGAIN,
@@ -373,7 +404,7 @@ impl<E: Exchange> Keeper<E> {
         let little = self
             .held
             .as_ref()
-            .is_none_or(|held| held.suspect || self.left() < held.life.length / 10);
+            .is_none_or(|held| held.suspect || self.left() < (held.life.length / 10).max(LITTLE));
         cause == Cause::Forced || little
     }
 }
@@ -421,6 +452,8 @@ impl From<ExchangeError> for Failure {
     }
 }
 
+/// Tries are a second apart at least: in less than this there may be none any more.
+const LITTLE: Duration = Duration::from_secs(3);
 /// Another process may be in the middle of a slow exchange; a dead one does not hold a lock.
 const LOCK_WAIT: Duration = Duration::from_secs(10);
 /// Pauses between the first tries to save, while the new token is held back.

@@ -184,6 +184,17 @@ impl Facts {
         self.dead.is_none() && self.life.is_some_and(|life| !life.left(boot).is_zero())
     }
 
+    /// Why there is no token; where the store is to blame, what is wrong with it.
+    fn sentence(&self, absence: Absence) -> String {
+        match (absence, &self.last_error) {
+            (Absence::StoreUnreadable, Some((_, Outcome::StoreFailed, text))) => text.clone(),
+            (Absence::Expired, Some((_, Outcome::StoreFailed, text))) => {
+                format!("the last token has ended and no new one came: {text}")
+            }
+            _ => absence.to_string(),
+        }
+    }
+
     pub(super) fn status(&self, subject: &Subject, clock: &dyn Clock) -> KeeperStatus {
         let boot = clock.boot();
         let live = self.is_live(boot);
@@ -215,7 +226,7 @@ impl Facts {
             reason: self
                 .dead
                 .clone()
-                .or_else(|| absence.map(|absence| absence.to_string())),
+                .or_else(|| absence.map(|absence| self.sentence(absence))),
             renewing: self.renewing,
             generation: self.serial,
             issued: self.life.map(|life| rfc3339(life.issued)),

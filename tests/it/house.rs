@@ -138,7 +138,9 @@ impl Plan<'_> {
             site.secret("personal_token", PERSONAL_TOKEN);
             std::fs::write(site.path("ca.pem"), self.wise.ca_pem()).unwrap();
             if self.mtls {
-                site.certificate(self.wise, "house");
+                let first = self.wise.certificates().is_empty();
+                let name = first.then(|| "house".to_owned());
+                site.certificate(self.wise, &name.unwrap_or_else(|| unique("house")));
             }
         }
         std::fs::write(&site.config, self.configuration(&site)).unwrap();
@@ -289,13 +291,24 @@ impl Site {
             .unwrap()
     }
 
-    fn command(&self) -> Command {
+    pub fn command(&self) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_wise-auth-proxy"));
         command.env_clear().current_dir(self.directory.path());
-        if let Some(script) = &self.failpoints {
-            command.env("FAILPOINTS", script);
-        }
+        // Where there is no such file, nothing happens at any point.
+        let script = self.failpoints.clone();
+        command.env(
+            "FAILPOINTS",
+            script.unwrap_or_else(|| self.path("failpoints")),
+        );
         command
+    }
+
+    /// Says what happens at which point, from now on; see `src/failpoint.rs`.
+    #[cfg(feature = "failpoints")]
+    pub fn failpoints(&self, script: &str) {
+        let written = self.path("failpoints.new");
+        std::fs::write(&written, script).unwrap();
+        std::fs::rename(written, self.path("failpoints")).unwrap();
     }
 
     /// Starts the proxy and waits until its doors are open.

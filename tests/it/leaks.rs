@@ -23,6 +23,7 @@ use wise_auth_proxy::config::{FileChoice, Sources, load};
 use crate::house::{self, Answer, House, PROFILE, Site};
 use crate::wire::{Stub, Wire};
 
+const PASSPHRASE: &str = "planted-passphrase-8b21";
 const CODE: &str = "planted-authorisation-code";
 const DOOR_KEY: &str = "planted-door-key";
 const SEAL_KEY: &[u8; 32] = b"planted-seal-key-of-32-bytes-xyz";
@@ -213,6 +214,7 @@ fn needles(site: &Site) -> Vec<Vec<u8>> {
         VIA,
         PASTED,
         CODE,
+        PASSPHRASE,
         "planted-access-",
         "planted-refresh-",
         basic.as_str(),
@@ -342,6 +344,32 @@ async fn the_whole_story_shows_nothing(format: &str) {
         heard.output(&format!("a refresh with {status}"), &output);
     }
 
+    // Tokens on their way to another host: the commands, and the file, which stays for the search.
+    site.secret("passphrase", PASSPHRASE);
+    site.secret("wrong", "planted-passphrase-wrong");
+    for (arguments, key, code) in [
+        (&["token", "export", "--out", "grants"][..], "passphrase", 0),
+        (&["token", "import", "grants"], "wrong", 1),
+        (&["token", "import", "grants"], "passphrase", 1),
+        (
+            &["token", "import", "grants", "--replace", "--json"],
+            "passphrase",
+            0,
+        ),
+    ] {
+        let output = house
+            .cli(&[arguments, &["--passphrase-file", key]].concat())
+            .await;
+        assert_eq!(
+            output.status.code(),
+            Some(code),
+            "{arguments:?}: {output:?}"
+        );
+        heard.output(&arguments.join(" "), &output);
+    }
+    let output = house.cli(&["token", "restore", "main", "--json"]).await;
+    heard.output("a restore", &output);
+
     // The operator's views, before and after the grant has ended.
     for end in [false, true] {
         if end {
@@ -390,6 +418,8 @@ async fn the_whole_story_shows_nothing(format: &str) {
         "door_key",
         "seal_key",
         "client.key",
+        "passphrase",
+        "wrong",
     ];
     let mut stored = 0;
     for (path, content) in house::files(site.directory.path()) {

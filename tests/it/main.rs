@@ -14,9 +14,13 @@
 mod architecture;
 mod cli_commands;
 #[cfg(feature = "failpoints")]
+mod clock;
+#[cfg(feature = "failpoints")]
 mod crash;
 mod custody;
+mod damage;
 mod demo;
+mod disk;
 mod failures;
 mod house;
 mod lanes;
@@ -25,6 +29,8 @@ mod load;
 mod main_job;
 mod promises;
 mod readme;
+mod token_files;
+mod traffic;
 mod transport;
 mod upstream_failures;
 mod wire;

@@ -2,7 +2,7 @@ use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -54,7 +54,18 @@ pub(crate) struct Locked {
 
 struct Shelf {
     dir: PathBuf,
-    key: SealKey,
+    /// The key from the configuration; without it, it is a file in the store.
+    given: Option<Secret>,
+    /// `None` until the store was fit for use for the first time.
+    opened: Mutex<Option<Opened>>,
+}
+
+/// What a store that is fit for use has shown.
+#[derive(Clone)]
+struct Opened {
+    key: Arc<SealKey>,
+    /// The file system that the directory was on.
+    device: u64,
 }
 
 impl FileStore {
@@ -63,36 +74,25 @@ impl FileStore {
     /// `given`: the seal key as 32 bytes in base64; without one it is the file `seal.key` in the
     /// store, made on first use.
     pub(crate) fn open(dir: &Path, given: Option<&Secret>) -> Result<Self, StoreError> {
-        if !dir.is_dir() {
-            DirBuilder::new()
-                .recursive(true)
-                .mode(0o700)
-                .create(dir)
-                .and_then(|()| durable::sync_parent(dir))
-                .map_err(|error| failed(dir, error))?;
-        }
-        let mode = fs::metadata(dir)
-            .map_err(|error| failed(dir, error))?
-            .mode();
-        // Readable is common (systemd makes 0755) and the records are 0600; writable lets others
-        // put an old record back.
-        if mode & 0o022 != 0 {
-            return Err(StoreError::Loose {
-                path: dir.into(),
-                mode: mode & 0o777,
-                tight: 0o700,
-            });
-        }
-        let key = match given {
-            Some(text) => SealKey::given(text)?,
-            None => SealKey::file(dir, !names(dir)?.is_empty())?,
-        };
-        Ok(Self {
+        let store = Self::at(dir, given.cloned());
+        store.check()?;
+        Ok(store)
+    }
+
+    /// The store in `dir`, fit for use or not: until it is, everything asked of it says why not.
+    pub(crate) fn at(dir: &Path, given: Option<Secret>) -> Self {
+        Self {
             shelf: Arc::new(Shelf {
                 dir: dir.to_owned(),
-                key,
+                given,
+                opened: Mutex::new(None),
             }),
-        })
+        }
+    }
+
+    /// Whether the store can be used, and if not, why.
+    pub(crate) fn check(&self) -> Result<(), StoreError> {
+        self.shelf.opened().map(drop)
     }
 
     /// The record of a grant; `None` where there is none.
@@ -112,6 +112,7 @@ impl FileStore {
     /// Waits at most `timeout` for the right to change a grant.
     pub(crate) fn lock(&self, name: &str, timeout: Duration) -> Result<Locked, StoreError> {
         let path = self.shelf.path(checked(name)?, LOCK);
+        self.shelf.at_home()?;
         let file = OpenOptions::new()
             .read(true)
             .write(true)
@@ -153,15 +154,17 @@ impl FileStore {
                 data.ctime_nsec(),
                 data.len(),
             )),
-            Err(gone) if self.shelf.is_missing(&gone) => None,
-            Err(error) => return Err(failed(&path, error)),
+            Err(error) => {
+                self.shelf.missing(&path, error)?;
+                None
+            }
         };
         Ok(Stamp { record, next })
     }
 
-    #[cfg(test)]
     /// Names of the grants that have a record, sorted.
     pub(crate) fn list(&self) -> Result<Vec<String>, StoreError> {
+        self.shelf.at_home()?;
         names(&self.shelf.dir)
     }
 
@@ -170,20 +173,27 @@ impl FileStore {
     ///
     /// Returns whether there was a record.
     pub(crate) fn remove(&self, name: &str, timeout: Duration) -> Result<bool, StoreError> {
-        let locked = self.lock(name, timeout)?;
-        let mut found = false;
-        // The next one first: a crash must not leave it alone, to be taken for the newest.
-        for (ending, counts) in [(NEXT, true), (GRANT, true), (PREVIOUS, false)] {
-            let path = locked.path(ending);
-            match fs::remove_file(&path) {
-                Ok(()) => found |= counts,
-                Err(gone) if gone.kind() == io::ErrorKind::NotFound => {}
-                Err(error) => return Err(failed(&path, error)),
-            }
-        }
-        locked.sync()?;
-        Ok(found)
+        self.lock(name, timeout)?.remove()
     }
+}
+
+/// What came of the wish for the record before.
+#[derive(Debug)]
+pub(crate) enum Restored {
+    /// It is in place.
+    Done {
+        /// Its generation.
+        generation: u64,
+        /// Where the record is that could not be opened, if there was one.
+        set_aside: Option<PathBuf>,
+    },
+    /// There is a record that opens, which is newer. Nothing was changed.
+    NotNeeded {
+        /// Its generation.
+        generation: u64,
+    },
+    /// There is no record before. Nothing was changed.
+    NothingBefore,
 }
 
 impl Locked {
@@ -232,8 +242,8 @@ impl Locked {
             source: source.into(),
         };
         let plain = record.to_plain().map_err(garbled)?;
-        let sealed = seal::seal(&self.shelf.key, &self.name, &plain)
-            .map_err(|_| StoreError::NoRandomness)?;
+        let key = self.shelf.opened()?.key;
+        let sealed = seal::seal(&key, &self.name, &plain).map_err(|_| StoreError::NoRandomness)?;
         if let Some(present) = self.load()?
             && *present.to_plain().map_err(garbled)? == *plain
         {
@@ -262,7 +272,12 @@ impl Locked {
         let mut moved = None;
         for ending in [NEXT, GRANT] {
             match self.shelf.read(&self.name, ending) {
-                Err(error) if error.is_unreadable() => moved = Some(self.move_aside(ending)?),
+                Err(error) if error.is_unreadable() => {
+                    let from = self.path(ending);
+                    moved = Some(self.second_name(&from)?);
+                    fs::remove_file(&from).map_err(|error| failed(&from, error))?;
+                    self.sync()?;
+                }
                 Err(error) => return Err(error),
                 Ok(_) => {}
             }
@@ -270,21 +285,64 @@ impl Locked {
         Ok(moved)
     }
 
-    fn move_aside(&self, ending: &str) -> Result<PathBuf, StoreError> {
-        let from = self.path(ending);
+    /// Gives a file that cannot be opened a name under which nobody looks for a record.
+    fn second_name(&self, from: &Path) -> Result<PathBuf, StoreError> {
         for number in 1..=u16::MAX {
             let to = self.path(&format!("unreadable-{number}"));
-            match fs::hard_link(&from, &to) {
-                Ok(()) => {
-                    fs::remove_file(&from).map_err(|error| failed(&from, error))?;
-                    self.sync()?;
-                    return Ok(to);
-                }
+            match fs::hard_link(from, &to) {
+                Ok(()) => return Ok(to),
                 Err(taken) if taken.kind() == io::ErrorKind::AlreadyExists => {}
-                Err(error) => return Err(failed(&from, error)),
+                Err(error) => return Err(failed(from, error)),
             }
         }
-        Err(failed(&from, io::ErrorKind::AlreadyExists.into()))
+        Err(failed(from, io::ErrorKind::AlreadyExists.into()))
+    }
+
+    /// Forgets the grant: its record, the one before and the one after. Returns whether there was a
+    /// record.
+    pub(crate) fn remove(&self) -> Result<bool, StoreError> {
+        let mut found = false;
+        // The next one first: a crash must not leave it alone, to be taken for the newest.
+        for (ending, counts) in [(NEXT, true), (GRANT, true), (PREVIOUS, false)] {
+            let path = self.path(ending);
+            match fs::remove_file(&path) {
+                Ok(()) => found |= counts,
+                Err(gone) if gone.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(failed(&path, error)),
+            }
+        }
+        self.sync()?;
+        Ok(found)
+    }
+
+    /// Goes back to the record before, where the present one is missing or cannot be opened.
+    ///
+    /// At every moment there is a record in place; the one that cannot be opened gets another name.
+    pub(crate) fn restore(&self) -> Result<Restored, StoreError> {
+        let path = self.path(GRANT);
+        let damaged = match self.load() {
+            Ok(None) => false,
+            Ok(Some(present)) => {
+                let generation = present.generation;
+                return Ok(Restored::NotNeeded { generation });
+            }
+            // The next record may be what cannot be opened, and the present one well.
+            Err(error) => match self.shelf.read(&self.name, GRANT) {
+                Err(own) if own.is_unreadable() => true,
+                Err(_) | Ok(_) => return Err(error),
+            },
+        };
+        let Some(previous) = self.shelf.read(&self.name, PREVIOUS)? else {
+            return Ok(Restored::NothingBefore);
+        };
+        let before = self.path(PREVIOUS);
+        let bytes = fs::read(&before).map_err(|error| failed(&before, error))?;
+        let set_aside = damaged.then(|| self.second_name(&path)).transpose()?;
+        durable::replace(&path, &bytes).map_err(|error| failed(&path, error))?;
+        Ok(Restored::Done {
+            generation: previous.generation,
+            set_aside,
+        })
     }
 
     /// Puts a next record that is whole in its place. Its writer may have died before the sync.
@@ -362,8 +420,7 @@ impl Shelf {
         let path = self.path(name, ending);
         let mode = match fs::metadata(&path) {
             Ok(data) => data.mode(),
-            Err(gone) if self.is_missing(&gone) => return Ok(None),
-            Err(error) => return Err(failed(&path, error)),
+            Err(error) => return self.missing(&path, error).map(|()| None),
         };
         if mode & 0o077 != 0 {
             return Err(StoreError::Loose {
@@ -373,7 +430,12 @@ impl Shelf {
             });
         }
         let sealed = fs::read(&path).map_err(|error| failed(&path, error))?;
-        let plain = seal::open(&self.key, name, &sealed).map_err(|why| match why {
+        let mut plain = seal::open(&self.opened()?.key, name, &sealed);
+        if matches!(plain, Err(Unopened::OtherKey)) {
+            // The disk of the store may have come after us: with its records came its key.
+            plain = seal::open(&self.at_home()?.key, name, &sealed);
+        }
+        let plain = plain.map_err(|why| match why {
             Unopened::NewerVersion(version) => StoreError::NewerVersion {
                 path: path.clone(),
                 version: version.into(),
@@ -389,10 +451,90 @@ impl Shelf {
             })
     }
 
-    /// Whether the record alone is missing. A whole directory gone is a disk that is not mounted,
-    /// not a grant that was forgotten.
-    fn is_missing(&self, error: &io::Error) -> bool {
-        error.kind() == io::ErrorKind::NotFound && self.dir.is_dir()
+    /// What the store has shown, which it does here if it never did.
+    fn opened(&self) -> Result<Opened, StoreError> {
+        let mut opened = self.opened.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*opened {
+            Some(opened) => Ok(opened.clone()),
+            None => Ok(opened.insert(self.open()?).clone()),
+        }
+    }
+
+    fn open(&self) -> Result<Opened, StoreError> {
+        let dir = &self.dir;
+        if !dir.is_dir() {
+            DirBuilder::new()
+                .recursive(true)
+                .mode(0o700)
+                .create(dir)
+                .and_then(|()| durable::sync_parent(dir))
+                .map_err(|error| failed(dir, error))?;
+        }
+        let data = fs::metadata(dir).map_err(|error| failed(dir, error))?;
+        // Readable is common (systemd makes 0755) and the records are 0600; writable lets others
+        // put an old record back.
+        if data.mode() & 0o022 != 0 {
+            return Err(StoreError::Loose {
+                path: dir.clone(),
+                mode: data.mode() & 0o777,
+                tight: 0o700,
+            });
+        }
+        let key = match &self.given {
+            Some(text) => SealKey::given(text)?,
+            None => SealKey::file(dir, !names(dir)?.is_empty())?,
+        };
+        Ok(Opened {
+            key: Arc::new(key),
+            device: data.dev(),
+        })
+    }
+
+    /// Whether the directory is the store's own, and not what is left where its disk was mounted.
+    ///
+    /// Nothing is written anywhere else, and a record that is missing anywhere else was not
+    /// forgotten by anybody. The key file tells. A store whose disk came only now brings another
+    /// key than the one made here before, and that one is taken.
+    fn at_home(&self) -> Result<Opened, StoreError> {
+        let known = self.opened()?;
+        let gone = || StoreError::Gone {
+            dir: self.dir.clone(),
+        };
+        let data = match fs::metadata(&self.dir) {
+            Ok(data) => data,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(gone()),
+            Err(error) => return Err(failed(&self.dir, error)),
+        };
+        if self.given.is_some() {
+            // Without a key file: the same file system, or something of a store.
+            let used = data.dev() == known.device
+                || fs::read_dir(&self.dir).is_ok_and(|mut entries| entries.next().is_some());
+            return if used { Ok(known) } else { Err(gone()) };
+        }
+        let key = match SealKey::read(&self.dir) {
+            Err(StoreError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+                return Err(gone());
+            }
+            key => key?,
+        };
+        if key.is(&known.key) {
+            return Ok(known);
+        }
+        let opened = Opened {
+            key: Arc::new(key),
+            device: data.dev(),
+        };
+        let mut place = self.opened.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(place.insert(opened).clone())
+    }
+
+    /// Sorts a failed look at a record: `Ok` if that record alone is missing.
+    fn missing(&self, path: &Path, error: io::Error) -> Result<(), StoreError> {
+        if error.kind() == io::ErrorKind::NotFound {
+            self.at_home().map(drop)
+        } else {
+            Err(failed(path, error))
+        }
     }
 
     fn path(&self, name: &str, ending: &str) -> PathBuf {

@@ -7,7 +7,7 @@ mod file;
 use std::io;
 use std::path::{Path, PathBuf};
 
-pub(crate) use file::{FileStore, Locked, Stamp};
+pub(crate) use file::{FileStore, Locked, Restored, Stamp};
 
 /// Why the store does not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -44,6 +44,16 @@ pub(crate) enum StoreError {
         /// Where it should be.
         path: PathBuf,
     },
+    /// The directory, or the disk that it is on.
+    #[error(
+        "{} is not the store any more (not mounted, or deleted?); bring it back, it is tried again, \
+         or run `login` to begin a new one",
+        dir.display()
+    )]
+    Gone {
+        /// Where it was.
+        dir: PathBuf,
+    },
     /// Sealed under another key.
     #[error(
         "{} was sealed under another key; give the store its old seal key back, or run `login` \
@@ -56,8 +66,8 @@ pub(crate) enum StoreError {
     },
     /// Changed or cut short behind our back.
     #[error(
-        "{} is damaged and cannot be opened; put the copy with the ending `.previous` in its \
-         place, or run `login` to replace it",
+        "{} is damaged and cannot be opened; run `token restore` to go back to the record before, \
+         or `login` to replace it",
         path.display()
     )]
     Corrupt {
@@ -100,7 +110,7 @@ pub(crate) enum StoreError {
         path: PathBuf,
     },
     /// Any other trouble with the file system.
-    #[error("{}: {source}", path.display())]
+    #[error("{}: {source}; look at the disk, it is tried again", path.display())]
     Io {
         /// Where.
         path: PathBuf,
@@ -113,6 +123,11 @@ pub(crate) enum StoreError {
 }
 
 impl StoreError {
+    /// Whether it is about the permissions of this very path.
+    pub(crate) fn concerns(&self, place: &Path) -> bool {
+        matches!(self, Self::Loose { path, .. } if path == place)
+    }
+
     /// A record is there, but this program with this key cannot open it.
     pub(crate) fn is_unreadable(&self) -> bool {
         match self {
@@ -121,6 +136,7 @@ impl StoreError {
             | Self::Loose { .. }
             | Self::BadKey { .. }
             | Self::KeyMissing { .. }
+            | Self::Gone { .. }
             | Self::Busy { .. }
             | Self::DiskFull { .. }
             | Self::ReadOnly { .. }

@@ -191,9 +191,9 @@ async fn the_client_token_is_fetched_when_first_asked_for_renewed_and_never_stor
     time::sleep(secs(5_000)).await;
     assert_eq!(house.wise.minted(), 0, "nobody needed it");
 
-    proxy.handle.wake_client().await;
+    proxy.handle.wake().await;
     assert_eq!(proxy.authorization().unwrap(), house.wise.bearer());
-    proxy.handle.wake_client().await;
+    proxy.handle.wake().await;
     assert_eq!(house.wise.minted(), 1);
     proxy.until_live(2).await;
 
@@ -212,7 +212,7 @@ async fn a_hundred_first_requests_fetch_one_client_token() {
     let mut waiters = JoinSet::new();
     for _ in 0..100 {
         let handle = proxy.handle.clone();
-        waiters.spawn(async move { handle.wake_client().await });
+        waiters.spawn(async move { handle.wake().await });
     }
     waiters.join_all().await;
     assert_eq!(house.wise.minted(), 1);

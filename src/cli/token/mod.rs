@@ -1,4 +1,9 @@
-//! `token show`, `token refresh` and `token forget`. A token itself is never asked for.
+//! `token`: what a person can do with tokens. None of it shows one.
+
+mod export;
+mod import;
+mod passphrase;
+mod restore;
 
 use std::time::Duration;
 
@@ -8,8 +13,7 @@ use serde_json::{Value, json};
 use super::admin_client::{AdminClient, AdminError};
 use super::args::{AdminArgs, Global, TokenArgs, TokenCommand};
 use super::failure::{Exit, Failure};
-use super::overview;
-use super::report;
+use super::{overview, report};
 use crate::server::open_store;
 
 /// A process in the middle of an exchange holds a grant's lock.
@@ -48,7 +52,15 @@ pub(crate) fn run(global: &Global, args: &TokenArgs) -> Result<(), Failure> {
             };
             told(admin, &answer, &next)
         }
+        TokenCommand::Export(args) => export::run(global, args),
+        TokenCommand::Import(args) => import::run(global, args),
+        TokenCommand::Restore(args) => restore::run(global, args),
     }
+}
+
+/// An error of the store or of an export file as a command's failure.
+fn failed(error: &(dyn std::error::Error + Send + Sync)) -> Failure {
+    Failure::advised(Exit::Failed, error, "see `wise-auth-proxy status`")
 }
 
 fn path(grant: &str) -> String {
@@ -69,7 +81,7 @@ fn forget_at_rest(global: &Global, grant: &str) -> Result<Value, Failure> {
     let store = open_store(&config)?;
     let forgotten = store
         .remove(grant, LOCK_WAIT)
-        .map_err(|error| Failure::advised(Exit::Failed, &error, "see `wise-auth-proxy status`"))?;
+        .map_err(|error| failed(&error))?;
     let mut known = config.grants.iter().map(|grant| grant.name.as_str());
     if !forgotten && !known.any(|name| name == grant) {
         let known: Vec<_> = config.grants.iter().map(|grant| &*grant.name).collect();

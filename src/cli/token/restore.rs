@@ -1,0 +1,54 @@
+//! `token restore`: back to the record before, where the present one cannot be opened.
+
+use anyhow::anyhow;
+use serde_json::json;
+
+use super::super::args::{Global, RestoreArgs};
+use super::super::failure::{Exit, Failure};
+use super::super::report;
+use super::{LOCK_WAIT, failed};
+use crate::credentials::Restored;
+use crate::server::open_store;
+
+pub(super) fn run(global: &Global, args: &RestoreArgs) -> Result<(), Failure> {
+    let store = open_store(&global.load()?.config)?;
+    let grant = &args.grant;
+    let restored = store
+        .lock(grant, LOCK_WAIT)
+        .and_then(|locked| locked.restore())
+        .map_err(|error| failed(&error))?;
+    let refuse =
+        |text: String, hint: &str| Err(Failure::new(Exit::Failed, anyhow!(text)).hint(hint));
+    let (generation, set_aside) = match restored {
+        Restored::Done {
+            generation,
+            set_aside,
+        } => (generation, set_aside),
+        Restored::NotNeeded { generation } => {
+            return refuse(
+                format!("the record of grant {grant} can be opened, generation {generation}"),
+                "nothing was changed; `token show` says how the grant is",
+            );
+        }
+        Restored::NothingBefore => {
+            return refuse(
+                format!("there is no record before of grant {grant}"),
+                "nothing was changed; run `wise-auth-proxy login`",
+            );
+        }
+    };
+    if let Some(path) = &set_aside {
+        report::say(&format!(
+            "the record that cannot be opened is in {}",
+            path.display()
+        ));
+    }
+    report::say(&format!(
+        "grant {grant} is back at generation {generation}; if Wise has ended those tokens since, \
+         `status` says so and only `login` helps"
+    ));
+    if !args.json {
+        return Ok(());
+    }
+    report::json(&json!({ "grant": grant, "generation": generation, "set_aside": set_aside }))
+}
