@@ -4,6 +4,8 @@
 //! none), never talks to the network, and never overwrites a record that it cannot open.
 
 mod key;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod properties;
 mod record;
 mod seal;
 mod store;
