@@ -9,6 +9,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use rustls::SignatureScheme;
 use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::{PemObject as _, SectionKind};
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 use super::chain::{order, parse_all};
@@ -93,12 +94,13 @@ fn chains(file: &[u8]) {
 fn keys(file: &[u8]) {
     match pem::private_key(file, Path::new("client.key")) {
         Ok(_) => {
-            let text = std::str::from_utf8(file).expect("PEM is text");
-            let begins = text.lines().filter(|line| {
-                line.starts_with("-----BEGIN ") && line.contains("PRIVATE KEY-----")
-            });
-            assert_eq!(begins.count(), 1, "one key");
-            assert!(!text.contains("ENCRYPTED"), "in the clear");
+            let keys = <(SectionKind, Vec<u8>)>::pem_slice_iter(file)
+                .filter_map(Result::ok)
+                .filter(|(kind, _)| KEYS.contains(kind));
+            assert_eq!(keys.count(), 1, "one key");
+            let text = String::from_utf8_lossy(file);
+            let encrypted = "-----BEGIN ENCRYPTED PRIVATE KEY-----";
+            assert!(!text.lines().any(|line| line.trim_end() == encrypted));
         }
         Err(error) => repeats_nothing(&error, &[file]),
     }
@@ -124,6 +126,12 @@ fn matches(identity: &Identity) {
     assert_eq!(sent, certified.cert);
     assert_eq!(identity.chain_length(), sent.len());
 }
+
+const KEYS: [SectionKind; 3] = [
+    SectionKind::PrivateKey,
+    SectionKind::RsaPrivateKey,
+    SectionKind::EcPrivateKey,
+];
 
 const ALGORITHMS: [(SignatureScheme, &dyn VerificationAlgorithm); 5] = [
     (

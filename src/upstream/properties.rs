@@ -34,10 +34,10 @@ pub fn token_response(input: &[u8]) {
     match understand(&body) {
         Ok(answer) => {
             let taken = properties::usable(&answer);
-            let json = json.as_ref().expect("it was read");
-            assert_eq!(json["access_token"], answer.access_token.as_str());
-            if is_good(json) {
-                assert!(taken, "good tokens were thrown away");
+            // What is not read need not be well-formed, so there may be tokens in no JSON at all.
+            if let Some(json) = &json {
+                assert_eq!(json["access_token"], answer.access_token.as_str());
+                assert!(taken || !is_good(json), "good tokens were thrown away");
             }
         }
         Err(error) => {
