@@ -15,6 +15,7 @@ mod architecture;
 mod cli_commands;
 mod custody;
 mod demo;
+mod dependencies;
 mod failures;
 mod house;
 mod lanes;
