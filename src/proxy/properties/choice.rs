@@ -116,3 +116,39 @@ fn in_query(query: &str) -> Option<Vec<u8>> {
         })
         .filter(|value| !value.is_empty())
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use proptest::sample::select;
+
+    use super::*;
+
+    fn id() -> impl Strategy<Value = String> {
+        let ids = [
+            &PROFILES[..],
+            &["", "300", "1%30%30", "0100", "me", "100,200", "../200"],
+        ];
+        select(ids.concat()).prop_map(str::to_owned)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(4096))]
+        #[test]
+        fn no_request_goes_out_as_another_profile_than_it_names(
+            door in any::<u8>(),
+            version in select(vec!["/v1", "/v3", "/2026Q3", "/2026Q5", ""]),
+            path in prop::option::of((select(vec!["/profiles/", "/spend/profiles/", "/x/"]), id())),
+            rest in select(vec!["", "/quotes", "/contacts", "/profiles/200"]),
+            query in prop::collection::vec((select(vec!["profile", "profileId", "Profile", "x"]), id()), 0..3),
+            header in prop::collection::vec(id(), 0..3),
+        ) {
+            let path = path.map_or(String::new(), |(before, id)| format!("{before}{id}"));
+            let query = query.into_iter().map(|(name, id)| format!("{name}={id}"));
+            let query = query.collect::<Vec<_>>().join("&");
+            let header = header.into_iter().map(|id| format!("\nx-wise-profile: {id}"));
+            let text = format!("{version}{path}{rest}/?{query}{}", header.collect::<String>());
+            credential_choice(&[&[door], text.as_bytes()].concat());
+        }
+    }
+}

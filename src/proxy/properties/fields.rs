@@ -92,3 +92,43 @@ fn stays(came: &[(HeaderName, HeaderValue)], name: &HeaderName) -> bool {
     };
     NEVER.contains(&name.as_str()) || all(came, &CONNECTION).any(named)
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use proptest::sample::select;
+
+    use super::*;
+
+    fn name() -> impl Strategy<Value = String> {
+        let known = [
+            &NEVER[..],
+            &TO_US,
+            &["via", "user-agent", "cookie", "content-length", "close"],
+        ];
+        prop_oneof![
+            2 => select(known.concat()).prop_map(str::to_owned),
+            1 => "[a-z][a-z0-9_-]{0,6}",
+        ]
+    }
+
+    fn line() -> impl Strategy<Value = String> {
+        let listed = prop::collection::vec((name(), select(vec![",", ", ", " ,\t", ",,"])), 1..5);
+        prop_oneof![
+            3 => (name(), "[ -~\u{e9}]{0,12}").prop_map(|(name, value)| format!("{name}: {value}")),
+            1 => listed.prop_map(|names| {
+                let names = names.into_iter().flat_map(|(name, comma)| [name, comma.to_owned()]);
+                format!("Connection: {}", names.collect::<String>())
+            }),
+            1 => select(vec!["via: 1.1 wise-auth-proxy", "via: 2 wise-auth-proxy"]).prop_map(str::to_owned),
+        ]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(4096))]
+        #[test]
+        fn exactly_what_is_end_to_end_and_not_ours_passes(lines in prop::collection::vec(line(), 0..12)) {
+            header_policy(lines.join("\n").as_bytes());
+        }
+    }
+}

@@ -247,3 +247,111 @@ fn ours(host: &[u8]) -> bool {
     is_port(port)
         && address.is_some_and(|address| address.is_loopback() || address == IpAddr::V4(ADDRESS))
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use proptest::sample::select;
+
+    use super::*;
+
+    /// A host with a port, ours or nearly so.
+    fn host() -> impl Strategy<Value = String> {
+        let names = vec![
+            "localhost",
+            "LocalHost",
+            "127.0.0.1",
+            "127.1",
+            "0x7f.0.0.1",
+            "10.1.2.3",
+            "10.1.2.4",
+            "[::1]",
+            "::1",
+            "[::1",
+            "[[::1]]",
+            "[127.0.0.1]",
+            "[::ffff:127.0.0.1]",
+            "[::1%25lo]",
+            "api.wise.com",
+            "API.wise.com",
+            "api.wise.com.",
+            "api.wise.com.evil.test",
+            "evil.test",
+            "localhost@evil.test",
+            "evil.test@localhost",
+            "wise-proxy",
+            "",
+            "*",
+            "169.254.169.254",
+            "api.wise.com,evil.test",
+            "localhost\u{e9}",
+        ];
+        let ports = vec!["", ":8080", ":", ":443", ":0", ":x", ":80:80", ":99999"];
+        (select(names), select(ports)).prop_map(|(name, port)| format!("{name}{port}"))
+    }
+
+    fn path() -> impl Strategy<Value = String> {
+        let begins = select(vec!["/", "", "//", "/../", "/%2e%2e/", "*", "?", "/v1/"]);
+        let rest = "[a-z0-9/?#%&=.;:@\\\\\"{}|~\u{e9}-]{0,12}";
+        (begins, rest).prop_map(|(begins, rest)| format!("{begins}{rest}"))
+    }
+
+    fn target() -> impl Strategy<Value = String> {
+        let schemes = select(vec!["http://", "https://", "HTTP://", "ftp://", "//", ""]);
+        prop_oneof![
+            3 => path(),
+            2 => (schemes, host(), path()).prop_map(|(scheme, host, path)| format!("{scheme}{host}{path}")),
+        ]
+    }
+
+    fn line() -> impl Strategy<Value = String> {
+        let origins = select(vec![
+            "http://",
+            "https://",
+            "null",
+            "app://",
+            "https://x@",
+            "",
+        ]);
+        let codings = vec![
+            "chunked",
+            "Chunked",
+            "gzip, chunked",
+            "chunked, chunked",
+            "",
+            "identity",
+        ];
+        let sites = vec!["cross-site", "same-origin", "none"];
+        let keys = vec![
+            "Bearer open sesame",
+            "bearer  open sesame ",
+            "Bearer wrong",
+            "Basic !",
+            "Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ==",
+            "Basic b3BlbiBzZXNhbWU=",
+            "open sesame",
+        ];
+        prop_oneof![
+            4 => host().prop_map(|host| format!("host: {host}")),
+            1 => (origins, host()).prop_map(|(scheme, host)| format!("origin: {scheme}{host}")),
+            1 => select(codings).prop_map(|coding| format!("transfer-encoding: {coding}")),
+            1 => select(sites).prop_map(|site| format!("sec-fetch-site: {site}")),
+            1 => select(keys.clone()).prop_map(|key| format!("authorization: {key}")),
+            1 => select(keys).prop_map(|key| format!("proxy-authorization: {key}")),
+        ]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(4096))]
+        #[test]
+        fn a_door_lets_in_what_the_rfcs_and_its_names_let_in(
+            method in select(vec!["GET", "HEAD", "POST", "OPTIONS", "DELETE", "CONNECT", "TRACE"]),
+            target in target(),
+            version in select(vec!["HTTP/1.1", "HTTP/2"]),
+            lines in prop::collection::vec(line(), 0..4),
+        ) {
+            let head = format!("{method} {target} {version}\n{}", lines.join("\n"));
+            request_target(head.as_bytes());
+        }
+    }
+}
