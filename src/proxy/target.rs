@@ -280,6 +280,12 @@ mod tests {
             "10.1.2.4",
             "api.wise.com.evil.test",
             "[::2]",
+            "evil.localhost",
+            // Not as the grammar writes an address (RFC 3986 §3.2.2).
+            "::1",
+            "[127.0.0.1]",
+            "[[::1]]",
+            "127.1",
             "",
         ] {
             let fault = ask("/v1/me", Some(host), None).unwrap_err();
@@ -307,8 +313,26 @@ mod tests {
     }
 
     #[test]
+    fn an_empty_path_is_sent_as_a_slash_and_a_host_alone_is_no_target() {
+        for (target, sent) in [
+            ("http://api.wise.com", "/"),
+            ("http://api.wise.com?x=1", "/?x=1"),
+        ] {
+            let found = ask(target, None, None).unwrap();
+            assert_eq!(found.path_and_query(), sent, "{target}");
+        }
+        let fault = ask("api.wise.com", Some("localhost"), None).unwrap_err();
+        assert_eq!(fault.kind().name(), "bad-request");
+    }
+
+    #[test]
     fn a_page_of_another_origin_is_forbidden() {
-        for origin in ["https://evil.test", "null", "http://localhost.evil.test:80"] {
+        for origin in [
+            "https://evil.test",
+            "null",
+            "http://localhost.evil.test:80",
+            "app://localhost",
+        ] {
             let fault = ask("/v1/me", Some("localhost"), Some(origin)).unwrap_err();
             assert_eq!(
                 (fault.status().as_u16(), fault.kind().name()),
