@@ -29,3 +29,8 @@ bench *arguments:
 
 deny:
     cargo deny --locked check bans licenses sources
+    cargo deny --locked --manifest-path tests/fuzz/Cargo.toml --config deny.toml check bans licenses sources
+
+# Each fuzzer for so long or 10 million executions; `just fuzz keep` minimises what they found.
+fuzz *arguments:
+    tests/fuzz/run {{ arguments }}

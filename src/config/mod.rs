@@ -13,6 +13,8 @@ mod file;
 mod leaf;
 mod limits;
 mod load;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod properties;
 mod schema;
 mod secrets;
 mod shape;

@@ -1,5 +1,7 @@
 //! The JSON schema, and from it the list of all keys.
 
+use std::sync::LazyLock;
+
 use figment::value::Dict;
 use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
@@ -9,6 +11,18 @@ use super::load;
 
 /// The configuration file as a JSON schema (draft 2020-12), with defaults and descriptions.
 pub fn schema() -> Value {
+    SCHEMA.clone()
+}
+
+/// Made once: it is the same for every configuration, and loading asks for it several times.
+static SCHEMA: LazyLock<Value> = LazyLock::new(made);
+static KEYS: LazyLock<Vec<SchemaKey>> = LazyLock::new(|| {
+    let mut keys = Vec::new();
+    collect(&SCHEMA, String::new(), &mut keys);
+    keys
+});
+
+fn made() -> Value {
     let settings =
         SchemaSettings::draft2020_12().with(|settings| settings.inline_subschemas = true);
     let mut schema = settings
@@ -83,10 +97,8 @@ pub(super) struct SchemaKey {
 }
 
 /// Every key that holds a value.
-pub(super) fn keys() -> Vec<SchemaKey> {
-    let mut keys = Vec::new();
-    collect(&schema(), String::new(), &mut keys);
-    keys
+pub(super) fn keys() -> &'static [SchemaKey] {
+    &KEYS
 }
 
 fn collect(node: &Value, path: String, keys: &mut Vec<SchemaKey>) {
@@ -108,8 +120,7 @@ fn collect(node: &Value, path: String, keys: &mut Vec<SchemaKey>) {
 
 /// What would be right for a table or a list of tables; `None` for a key that holds a value.
 pub(super) fn shape_of(path: &[String]) -> Option<String> {
-    let schema = schema();
-    let mut node = &schema;
+    let mut node = &*SCHEMA;
     for key in path {
         node = match key.parse::<usize>() {
             Ok(_) => &node["items"],

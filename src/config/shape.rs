@@ -139,7 +139,7 @@ pub(super) fn spelled(path: &[String]) -> String {
 
 /// Paths of the keys that name a secret.
 pub(super) fn secret_keys() -> Vec<Vec<String>> {
-    let secrets = schema::keys().into_iter().filter(|key| key.secret);
+    let secrets = schema::keys().iter().filter(|key| key.secret);
     secrets
         .map(|key| key.path.split('.').map(str::to_owned).collect())
         .collect()

@@ -486,7 +486,8 @@ fn each_rule_has_its_sentence() {
 #[test]
 fn the_defaults_name_every_key_of_the_schema_and_no_other() {
     let named: BTreeSet<_> = flattened(&uncommented()).into_iter().collect();
-    let known: BTreeSet<_> = schema::keys().into_iter().map(|key| key.path).collect();
+    let known = schema::keys().iter().map(|key| key.path.clone());
+    let known: BTreeSet<_> = known.collect();
     assert_eq!(named, known, "config/default.toml against the schema");
 }
 
@@ -516,10 +517,7 @@ fn flattened(text: &str) -> Vec<String> {
     use figment::providers::{Format as _, Toml};
 
     let value: serde_json::Value = Toml::from_str(text).unwrap();
-    let secrets: Vec<_> = schema::keys()
-        .into_iter()
-        .filter(|key| key.secret)
-        .collect();
+    let secrets: Vec<_> = schema::keys().iter().filter(|key| key.secret).collect();
     let mut keys = Vec::new();
     let mut todo = vec![(String::new(), &value)];
     while let Some((path, value)) = todo.pop() {
@@ -689,7 +687,7 @@ fn a_wrong_value_is_never_repeated() {
     const MARKER: &str = "hunter2-\u{1}-MARKER";
     let shown = |error: &ConfigError| format!("{error} {error:?} {}", error.hint());
     for SchemaKey { path, .. } in schema::keys() {
-        let (list, name) = path.split_once("[].").unwrap_or(("", &path));
+        let (list, name) = path.split_once("[].").unwrap_or(("", path));
         let values = [
             toml_text(MARKER),
             format!("{{ other = {} }}", toml_text(MARKER)),
@@ -709,7 +707,7 @@ fn a_wrong_value_is_never_repeated() {
             if list.is_empty() {
                 let variable = format!("WISE_PROXY_{}", path.replace('.', "__").to_uppercase());
                 wrong.push(with_variables(FULL, &[(&variable, &value)]));
-                wrong.push(with_flags(FULL, &[(&path, &value)]));
+                wrong.push(with_flags(FULL, &[(path, &value)]));
             }
             for sources in wrong {
                 // A path or a client id may have any text: then there is no message to search.

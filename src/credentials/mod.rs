@@ -5,6 +5,8 @@
 
 mod key;
 mod parcel;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod properties;
 mod record;
 mod seal;
 mod store;

@@ -174,7 +174,73 @@ const VERSION: u32 = 1;
 
 #[cfg(test)]
 pub(in crate::credentials) mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    prop_compose! {
+        /// A record with anything in it that a record can hold.
+        pub(in crate::credentials) fn any_record()(
+            texts in prop::array::uniform4(any::<String>()),
+            profile in prop::option::of("[A-Za-z0-9-]{1,64}"),
+            user in prop::option::of((any::<String>(), prop::option::of(any::<String>()))),
+            generation in any::<u64>(),
+            times in prop::array::uniform3(any::<u64>()),
+            refresh_expires in prop::option::of(any::<u64>()),
+        ) -> Record {
+            let [grant, client_id, access, refresh] = texts;
+            let [granted, issued, expires] = times.map(moment);
+            Record {
+                grant,
+                profile: profile.map(|id| id.parse().unwrap()),
+                user: user.map(|(id, name)| User { id, name }),
+                client_id,
+                generation,
+                granted,
+                access_token: Secret::new(access),
+                issued,
+                expires,
+                refresh_token: Secret::new(refresh),
+                refresh_expires: refresh_expires.map(moment),
+            }
+        }
+    }
+
+    /// Everything in a record, its secrets included.
+    pub(in crate::credentials) fn laid_open(record: &Record) -> String {
+        let (access, refresh) = (&record.access_token, &record.refresh_token);
+        format!("{record:?} {:?} {:?}", access.expose(), refresh.expose())
+    }
+
+    proptest! {
+        #[test]
+        fn any_record_reads_back_as_it_was_written(written in any_record()) {
+            let plain = written.to_plain().unwrap();
+            let read = Record::from_plain(&plain).unwrap();
+            prop_assert_eq!(laid_open(&read), laid_open(&written));
+            prop_assert!(!read.supersedes(&written) && !written.supersedes(&read));
+        }
+
+        #[test]
+        fn a_record_cut_anywhere_is_garbled(written in any_record(), place in any::<prop::sample::Index>()) {
+            let plain = written.to_plain().unwrap();
+            let cut = &plain[..place.index(plain.len())];
+            prop_assert_eq!(Record::from_plain(cut).unwrap_err(), Unread::Garbled);
+        }
+
+        #[test]
+        fn of_one_login_the_tokens_stand_in_one_order(
+            record in any_record(),
+            generations in prop::array::uniform3(any::<u64>()),
+        ) {
+            let [one, two, three] = generations.map(|generation| Record { generation, ..record.clone() });
+            prop_assert_eq!(one.supersedes(&two), one.generation > two.generation);
+            prop_assert!(!(one.supersedes(&two) && two.supersedes(&one)));
+            prop_assert!(
+                !(one.supersedes(&two) && two.supersedes(&three)) || one.supersedes(&three)
+            );
+        }
+    }
 
     pub(in crate::credentials) fn record(generation: u64) -> Record {
         let granted = SystemTime::UNIX_EPOCH + Duration::from_hours(490_000);

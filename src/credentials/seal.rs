@@ -104,6 +104,8 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::credentials::record::Record;
+    use crate::credentials::record::tests::{any_record, laid_open};
     use crate::secret::Secret;
 
     fn key(byte: u8) -> SealKey {
@@ -117,6 +119,18 @@ mod tests {
         fn what_was_sealed_opens_again(plain in prop::collection::vec(any::<u8>(), 0..600)) {
             let sealed = seal(&key(1), "main", &plain).unwrap();
             prop_assert_eq!(&*open(&key(1), "main", &sealed).unwrap(), &plain);
+        }
+
+        #[test]
+        fn a_record_comes_out_of_its_seal_as_it_went_in_and_names_nothing_outside(written in any_record()) {
+            let sealed = seal(&key(1), "main", &written.to_plain().unwrap()).unwrap();
+            let read = Record::from_plain(&open(&key(1), "main", &sealed).unwrap()).unwrap();
+            prop_assert_eq!(laid_open(&read), laid_open(&written));
+            let text = |bytes: &[u8], wanted: &[u8]| bytes.windows(wanted.len()).any(|seen| seen == wanted);
+            for secret in [&written.access_token, &written.refresh_token] {
+                let secret = secret.expose().as_bytes();
+                prop_assert!(secret.len() < 4 || !text(&sealed, secret), "in the clear");
+            }
         }
 
         #[test]

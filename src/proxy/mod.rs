@@ -10,6 +10,8 @@ mod choice;
 mod door;
 mod fault;
 mod policy;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod properties;
 mod record;
 mod refusal;
 mod reply;

@@ -78,38 +78,49 @@ impl Rules {
         self.check_origin(&head.headers)?;
         match head.uri.path_and_query() {
             Some(target) if target.as_str().starts_with('/') => Ok(Target(target.clone())),
-            // `http://host?query` has an empty path, which is sent as `/` (RFC 9112 §3.2.1).
-            None if head.uri.authority().is_some() => Ok(Target(PathAndQuery::from_static("/"))),
-            _ => Err(Fault::BadRequest(
-                "the request target is neither origin-form nor absolute-form",
-            )),
+            // `http://host?query` has an empty path, which is sent as `/` (RFC 9112 §3.2.1), and
+            // which `Display` writes so.
+            Some(query) if head.uri.scheme().is_some() => {
+                let target = query.to_string().try_into().map_err(|_| NEITHER_FORM)?;
+                Ok(Target(target))
+            }
+            _ => Err(NEITHER_FORM),
         }
     }
 
     fn serves(&self, host: &str) -> bool {
         let name = without_port(host);
-        if let Ok(address) = name.trim_matches(['[', ']']).parse::<IpAddr>() {
-            return address.is_loopback() || self.addresses.contains(&address);
+        let bracketed = name
+            .strip_prefix('[')
+            .and_then(|name| name.strip_suffix(']'));
+        let address = match bracketed {
+            Some(name) => name.parse().map(IpAddr::V6),
+            None => name.parse().map(IpAddr::V4),
+        };
+        match address {
+            Ok(address) => address.is_loopback() || self.addresses.contains(&address),
+            Err(_) => self
+                .names
+                .iter()
+                .any(|ours| ours.eq_ignore_ascii_case(name)),
         }
-        self.names
-            .iter()
-            .any(|ours| ours.eq_ignore_ascii_case(name))
     }
 
     /// A program sends no `Origin`; a browser's page does, and must be one of our own hosts.
     fn check_origin(&self, headers: &HeaderMap) -> Result<(), Fault> {
         for origin in headers.get_all(ORIGIN) {
-            let host = origin
-                .to_str()
-                .ok()
-                .and_then(|origin| origin.split_once("://"));
-            if !host.is_some_and(|(_, host)| self.serves(host)) {
+            // Of the web alone: `app://localhost` is a page inside some other program.
+            let host = origin.to_str().ok().and_then(|origin| {
+                origin
+                    .strip_prefix("http://")
+                    .or_else(|| origin.strip_prefix("https://"))
+            });
+            if !host.is_some_and(|host| self.serves(host)) {
                 return Err(Fault::ForeignOrigin);
             }
         }
-        let cross = headers
-            .get("sec-fetch-site")
-            .is_some_and(|site| site == "cross-site");
+        let mut sites = headers.get_all("sec-fetch-site").iter();
+        let cross = sites.any(|site| site == "cross-site");
         if cross {
             Err(Fault::ForeignOrigin)
         } else {
@@ -117,6 +128,9 @@ impl Rules {
         }
     }
 }
+
+const NEITHER_FORM: Fault =
+    Fault::BadRequest("the request target is neither origin-form nor absolute-form");
 
 /// `chunked`, once, is the only transfer coding that we undo. Another would be lost on the way, and
 /// a list is what two servers may read differently (RFC 9112 §6.1). A length beside it never gets
@@ -193,7 +207,8 @@ fn printable(host: &str) -> String {
         .collect()
 }
 
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
+#[allow(clippy::unwrap_used, reason = "a test's helper fails the test")]
 pub(crate) fn target_of(path_and_query: &str) -> Target {
     Target(path_and_query.parse().unwrap())
 }
@@ -265,6 +280,12 @@ mod tests {
             "10.1.2.4",
             "api.wise.com.evil.test",
             "[::2]",
+            "evil.localhost",
+            // Not as the grammar writes an address (RFC 3986 §3.2.2).
+            "::1",
+            "[127.0.0.1]",
+            "[[::1]]",
+            "127.1",
             "",
         ] {
             let fault = ask("/v1/me", Some(host), None).unwrap_err();
@@ -292,8 +313,26 @@ mod tests {
     }
 
     #[test]
+    fn an_empty_path_is_sent_as_a_slash_and_a_host_alone_is_no_target() {
+        for (target, sent) in [
+            ("http://api.wise.com", "/"),
+            ("http://api.wise.com?x=1", "/?x=1"),
+        ] {
+            let found = ask(target, None, None).unwrap();
+            assert_eq!(found.path_and_query(), sent, "{target}");
+        }
+        let fault = ask("api.wise.com", Some("localhost"), None).unwrap_err();
+        assert_eq!(fault.kind().name(), "bad-request");
+    }
+
+    #[test]
     fn a_page_of_another_origin_is_forbidden() {
-        for origin in ["https://evil.test", "null", "http://localhost.evil.test:80"] {
+        for origin in [
+            "https://evil.test",
+            "null",
+            "http://localhost.evil.test:80",
+            "app://localhost",
+        ] {
             let fault = ask("/v1/me", Some("localhost"), Some(origin)).unwrap_err();
             assert_eq!(
                 (fault.status().as_u16(), fault.kind().name()),

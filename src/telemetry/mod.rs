@@ -8,3 +8,5 @@ pub(crate) mod log;
 pub(crate) mod meter;
 pub(crate) mod metrics;
 pub(crate) mod names;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod properties;

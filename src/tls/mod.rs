@@ -12,6 +12,8 @@ mod files;
 mod identity;
 mod install;
 mod pem;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod properties;
 mod roots;
 #[cfg(test)]
 mod tests;

@@ -9,6 +9,8 @@ mod enrol;
 mod exchange;
 mod handle;
 mod keeper;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod properties;
 mod renewal;
 mod schedule;
 mod status;

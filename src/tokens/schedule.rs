@@ -135,6 +135,7 @@ mod tests {
     }
 
     const START: Duration = Duration::from_secs(1_000);
+    const TICK: Duration = Duration::from_nanos(1);
 
     proptest! {
         #[test]
@@ -182,6 +183,96 @@ mod tests {
         ) {
             let delay = |left| retry_delay(failures, Duration::from_secs(left), None, Jitter(jitter));
             prop_assert!(delay(short) <= delay(short + more));
+        }
+
+        #[test]
+        fn each_failure_in_a_row_waits_at_least_as_long_as_the_one_before(
+            failures in 1..1_000_u32,
+            left in 0..50_000_u64,
+            jitter in -1.0..=1.0_f64,
+        ) {
+            let (left, jitter) = (Duration::from_secs(left), Jitter(jitter));
+            let delay = |failures| retry_delay(failures, left, None, jitter);
+            prop_assert!(delay(failures) <= delay(failures + 1));
+            prop_assert!(refused_delay(failures, jitter) <= refused_delay(failures + 1, jitter));
+        }
+
+        #[test]
+        fn an_outage_is_met_with_few_tries_the_last_of_them_just_before_the_end(
+            seconds in 5..90_000_i64,
+            share in 0.1..0.9_f64,
+            jitters in prop::collection::vec(-1.0..=1.0_f64, 1..50),
+        ) {
+            let life = life(seconds);
+            let mut jitters = jitters.into_iter().cycle().map(Jitter);
+            let mut now = renewal_due(&life, share, jitters.next().unwrap());
+            let down = life.left(now);
+            let mut retry = Retry::default();
+            let (mut tries, mut last) = (0, now);
+            while now < life.ends {
+                (tries, last) = (tries + 1, now);
+                let delay = retry.failed(now, life.left(now), None, jitters.next().unwrap());
+                prop_assert!(delay >= SPACING, "a storm: {delay:?}");
+                prop_assert!(retry.is_running() && retry.not_before(now) == now + delay);
+                now += delay;
+            }
+            // Doubling at first, then one a minute, then a quarter of what is left each time.
+            prop_assert!(tries <= 40 + down.as_secs() / 48, "{tries} tries in {down:?}");
+            prop_assert!(life.ends.saturating_sub(last) <= Duration::from_secs(2), "gave up at {last:?}");
+            // The token is gone: whenever the endpoint comes back, somebody asks soon.
+            for jitter in jitters.take(50) {
+                let delay = retry.failed(now, life.left(now), None, jitter);
+                prop_assert!(delay >= SPACING && delay <= WITHOUT_TOKEN.mul_f64(1.2));
+                now += delay;
+            }
+        }
+
+        #[test]
+        fn what_the_server_asked_for_binds_until_it_is_over_and_a_refusal_binds_nobody(
+            before in 0..20_u32,
+            now in 0..u64::MAX / 2,
+            left in 0..50_000_u64,
+            asked in 0..100_000_u64,
+            due in 0..u64::MAX / 2,
+            jitter in -1.0..=1.0_f64,
+        ) {
+            let (now, due) = (Duration::from_millis(now), Duration::from_millis(due));
+            let (left, asked) = (Duration::from_secs(left), Duration::from_secs(asked));
+            let mut retry = Retry::default();
+            for _ in 0..before {
+                retry.failed(now, left, None, Jitter(jitter));
+                prop_assert!(!retry.binds(now), "a wait of our own can be overruled");
+            }
+            let delay = retry.failed(now, left, Some(asked), Jitter(jitter));
+            let wished = asked.min(LONGEST_ASKED);
+            prop_assert!(retry.not_before(due) >= due.max(now + wished));
+            prop_assert!(retry.binds(now) && retry.binds(now + wished.saturating_sub(TICK)));
+            prop_assert!(!retry.binds(now + delay), "for ever is not asked for");
+            retry.refused(now, Jitter(jitter));
+            prop_assert!(!retry.binds(now));
+        }
+
+        #[test]
+        fn a_restart_moves_no_renewal(
+            seconds in 1..90_000_i64,
+            share in 0.01..0.99_f64,
+            jitter in -1.0..=1.0_f64,
+            age in 0..100_000_u64,
+            boot in 0..10_000_000_u64,
+        ) {
+            let before = life(seconds);
+            let age = Duration::from_secs(age).min(before.length);
+            let now = Moment {
+                wall: before.issued + age,
+                boot: Duration::from_secs(boot) + before.length,
+            };
+            let after = Lifetime::stored(now, before.issued, before.expires);
+            let (jitter, at) = (Jitter(jitter), START + age);
+            let (before, after) = (
+                renewal_due(&before, share, jitter).as_secs_f64() - at.as_secs_f64(),
+                renewal_due(&after, share, jitter).as_secs_f64() - now.boot.as_secs_f64(),
+            );
+            prop_assert!((before - after).abs() < 1e-3, "{before} s became {after} s");
         }
 
         #[test]

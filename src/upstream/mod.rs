@@ -8,6 +8,8 @@ mod endpoint;
 mod io;
 mod once;
 mod pool;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod properties;
 mod resolve;
 mod token_endpoint;
 mod via;

@@ -98,17 +98,19 @@ impl Exchange for TokenEndpoint {
         if heard.status == StatusCode::OK {
             return understand(&heard.body);
         }
-        let refusal: Option<TokenRefusal> = serde_json::from_slice(&heard.body).ok();
-        let error = refusal.as_ref().map(|refusal| refusal.error.as_str());
-        Err(ExchangeError::answered(
-            heard.status.as_u16(),
-            error,
-            retry_after(&heard.headers),
-        ))
+        let status = heard.status.as_u16();
+        Err(refused(status, &heard.headers, &heard.body))
     }
 }
 
-fn understand(body: &Bytes) -> Result<TokenAnswer, ExchangeError> {
+/// What an answer other than 200 means.
+pub(super) fn refused(status: u16, headers: &HeaderMap, body: &Bytes) -> ExchangeError {
+    let refusal: Option<TokenRefusal> = serde_json::from_slice(body).ok();
+    let error = refusal.as_ref().map(|refusal| refusal.error.as_str());
+    ExchangeError::answered(status, error, retry_after(headers))
+}
+
+pub(super) fn understand(body: &Bytes) -> Result<TokenAnswer, ExchangeError> {
     if body.is_empty() {
         return Err(ExchangeError::Garbled(Garbled::Empty));
     }

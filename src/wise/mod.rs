@@ -7,6 +7,8 @@ pub(crate) mod headers;
 pub(crate) mod hosts;
 mod lane;
 mod profile;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod properties;
 pub(crate) mod routes;
 pub(crate) mod wire;
 

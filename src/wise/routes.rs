@@ -87,11 +87,11 @@ fn is_version(segment: &[u8]) -> bool {
     }
 }
 
-struct Endpoint {
+pub(super) struct Endpoint {
     /// Empty: any method.
-    methods: &'static [Method],
+    pub(super) methods: &'static [Method],
     /// `*` stands for one segment, a trailing `**` for one or more.
-    path: &'static str,
+    pub(super) path: &'static str,
 }
 
 impl Endpoint {
@@ -113,7 +113,7 @@ fn matches(pattern: &str, path: &str) -> bool {
     segments.next().is_none()
 }
 
-const CLIENT_ONLY: &[Endpoint] = &[
+pub(super) const CLIENT_ONLY: &[Endpoint] = &[
     Endpoint {
         methods: &[Method::POST],
         path: "/user/signup/registration_code",

@@ -20,6 +20,7 @@ mod crash;
 mod custody;
 mod damage;
 mod demo;
+mod dependencies;
 mod disk;
 mod failures;
 mod house;

@@ -1,0 +1,69 @@
+//! What the fuzzers of `tests/fuzz` call, one function for each target: bytes in, a panic where a
+//! promise does not hold.
+
+pub use crate::config::properties::config;
+pub use crate::credentials::properties::stored_record;
+pub use crate::proxy::properties::{credential_choice, header_policy, request_target};
+pub use crate::telemetry::properties::access_label;
+pub use crate::tls::properties::pem_bundle;
+pub use crate::upstream::properties::token_response;
+pub use crate::wise::properties::route_table;
+
+/// A target: its name, which is also that of its corpus, and what it does with an input.
+pub type Target = (&'static str, fn(&[u8]));
+
+/// Every target.
+pub const TARGETS: [Target; 9] = [
+    ("access_label", access_label),
+    ("config", config),
+    ("credential_choice", credential_choice),
+    ("header_policy", header_policy),
+    ("pem_bundle", pem_bundle),
+    ("request_target", request_target),
+    ("route_table", route_table),
+    ("stored_record", stored_record),
+    ("token_response", token_response),
+];
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::fs;
+    use std::path::Path;
+
+    use super::*;
+
+    fn fuzz(below: &str) -> std::path::PathBuf {
+        Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("tests/fuzz")
+            .join(below)
+    }
+
+    /// The inputs that the fuzzers kept, and each that once broke something: see `tests/fuzz/run`.
+    #[test]
+    fn every_promise_holds_for_every_kept_input() {
+        for (name, holds) in TARGETS {
+            let mut inputs = 0;
+            for entry in fs::read_dir(fuzz("corpus").join(name)).unwrap() {
+                let path = entry.unwrap().path();
+                let input = fs::read(&path).unwrap();
+                let outcome = std::panic::catch_unwind(|| holds(&input));
+                assert!(outcome.is_ok(), "{} breaks it", path.display());
+                inputs += 1;
+            }
+            assert!(inputs >= 8, "{name} has {inputs} kept inputs");
+        }
+    }
+
+    #[test]
+    fn every_target_has_its_fuzzer_and_no_corpus_is_without() {
+        let listed: BTreeSet<_> = TARGETS.iter().map(|(name, _)| (*name).to_owned()).collect();
+        for (directory, ending) in [("fuzz_targets", ".rs"), ("corpus", "")] {
+            let names = fs::read_dir(fuzz(directory)).unwrap().map(|entry| {
+                let name = entry.unwrap().file_name().into_string().unwrap();
+                name.strip_suffix(ending).unwrap().to_owned()
+            });
+            assert_eq!(names.collect::<BTreeSet<_>>(), listed, "{directory}");
+        }
+    }
+}

@@ -1,0 +1,40 @@
+//! What holds of every request, however hostile: called by the fuzzers and on their kept inputs.
+//!
+//! Each property says a rule a second time, by other means and slowly, and compares.
+
+#![allow(clippy::expect_used, reason = "what does not hold must panic")]
+
+mod choice;
+mod fields;
+mod target;
+
+pub use choice::credential_choice;
+pub use fields::header_policy;
+pub use target::request_target;
+
+use http::{HeaderMap, HeaderName, HeaderValue};
+
+/// Fields as lines `name: value`. Lines that no HTTP parser would take for a field are left out.
+fn fields<'a>(lines: impl Iterator<Item = &'a [u8]>) -> Vec<(HeaderName, HeaderValue)> {
+    lines
+        .filter_map(|line| {
+            let colon = line.iter().position(|byte| *byte == b':')?;
+            let name = HeaderName::from_bytes(&line[..colon]).ok()?;
+            let value = HeaderValue::from_bytes(line[colon + 1..].trim_ascii()).ok()?;
+            Some((name, value))
+        })
+        .collect()
+}
+
+fn map(fields: &[(HeaderName, HeaderValue)]) -> HeaderMap {
+    fields.iter().cloned().collect()
+}
+
+fn all<'a>(
+    fields: &'a [(HeaderName, HeaderValue)],
+    name: &'a HeaderName,
+) -> impl Iterator<Item = &'a HeaderValue> {
+    let of_name =
+        move |(other, value): &'a (HeaderName, HeaderValue)| (other == name).then_some(value);
+    fields.iter().filter_map(of_name)
+}

@@ -1,0 +1,357 @@
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::LazyLock;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use http::header::{AUTHORIZATION, HOST, ORIGIN, PROXY_AUTHORIZATION, TRANSFER_ENCODING};
+use http::{HeaderName, HeaderValue, Method, Uri, Version, request};
+
+use super::{all, fields, map};
+use crate::config::{self, Hosts, Origin};
+use crate::proxy::door::Door;
+use crate::secret::Secret;
+
+static SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+
+/// A door lets in exactly the requests that a plain reading of the RFCs and of its names lets in,
+/// and hands on path and query byte for byte.
+///
+/// The input is a head as HTTP/1.1 writes it, with line breaks of one byte; `HTTP/2` at the end of
+/// its first line makes it one of HTTP/2.
+pub fn request_target(input: &[u8]) {
+    let Some(head) = Head::read(input) else {
+        return;
+    };
+    let expected = head.target();
+    let parts = head.parts();
+    let found = OPEN.admit(&parts);
+    match (&expected, &found) {
+        (Some(expected), Ok(target)) => {
+            let passed = target.path_and_query().as_str();
+            assert_eq!(passed.as_bytes(), expected, "path and query changed");
+            let hostile = |byte: u8| byte <= b' ' || byte == 0x7f;
+            assert!(!passed.bytes().any(hostile), "{passed:?} breaks a line");
+        }
+        (None, Err(fault)) => {
+            assert!([400, 403, 421].contains(&fault.status().as_u16()));
+            let document: serde_json::Value =
+                serde_json::from_slice(&fault.document()).expect("a problem document is JSON");
+            let detail = document["detail"].as_str().expect("a text");
+            assert!(detail.bytes().all(|byte| (b' '..0x7f).contains(&byte)));
+        }
+        (Some(_), Err(fault)) => panic!("refused, and is well-formed and ours: {fault}"),
+        (None, Ok(target)) => panic!("let in to {target:?}, which nothing names"),
+    }
+
+    let keyed = KEYED.admit(&parts).is_ok();
+    assert_eq!(keyed, expected.is_some() && head.shows_key(), "the key");
+    let reads = [Method::GET, Method::HEAD, Method::OPTIONS].contains(&head.method);
+    let reading = READING.admit(&parts).is_ok();
+    assert_eq!(reading, expected.is_some() && reads, "a read-only door");
+}
+
+const KEY: &str = "open sesame";
+
+/// Names that the doors answer to, besides loopback ones.
+const NAMES: [&str; 4] = [
+    "api.wise.com",
+    "api-mtls.wise.com",
+    "api-mtls.transferwise.com",
+    "wise-proxy",
+];
+const ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 1, 2, 3);
+
+static OPEN: LazyLock<Door> = LazyLock::new(|| door(None, false));
+static KEYED: LazyLock<Door> = LazyLock::new(|| door(Some(KEY), false));
+static READING: LazyLock<Door> = LazyLock::new(|| door(None, true));
+
+fn door(key: Option<&str>, read_only: bool) -> Door {
+    let origin = |host: &str| Origin {
+        host: host.into(),
+        port: 443,
+        tls: true,
+    };
+    let [plain, mtls, alias, own] = NAMES;
+    let hosts = Hosts {
+        plain: origin(plain),
+        mtls: origin(mtls),
+        aliases: vec![alias.into()],
+        authorise: String::new(),
+        token_url: None,
+    };
+    let config = config::Door {
+        hosts: vec![own.into()],
+        read_only,
+        ..config::Door::loopback(SocketAddr::from((ADDRESS, 8080)))
+    };
+    Door::new(&config, &hosts, key.map(Secret::new), None)
+}
+
+/// A head as written, beside what hyper's parsers make of it.
+struct Head<'a> {
+    method: Method,
+    target: &'a [u8],
+    uri: Uri,
+    version: Version,
+    fields: Vec<(HeaderName, HeaderValue)>,
+}
+
+impl<'a> Head<'a> {
+    /// `None` for what never reaches a door, because it does not parse.
+    fn read(input: &'a [u8]) -> Option<Self> {
+        let mut lines = input.split(|byte| *byte == b'\n');
+        let mut words = lines.next()?.split(|byte| *byte == b' ');
+        let (method, target, version) = (words.next()?, words.next()?, words.next()?);
+        if words.next().is_some() {
+            return None;
+        }
+        Some(Self {
+            method: Method::from_bytes(method).ok()?,
+            target,
+            uri: Uri::try_from(target).ok()?,
+            version: match version {
+                b"HTTP/1.1" => Version::HTTP_11,
+                b"HTTP/2" => Version::HTTP_2,
+                _ => return None,
+            },
+            fields: fields(lines),
+        })
+    }
+
+    fn parts(&self) -> request::Parts {
+        let mut parts = http::Request::new(()).into_parts().0;
+        parts.method = self.method.clone();
+        parts.uri = self.uri.clone();
+        parts.version = self.version;
+        parts.headers = map(&self.fields);
+        parts
+    }
+
+    /// Path and query to be forwarded; `None` where the request must be refused.
+    fn target(&self) -> Option<Vec<u8>> {
+        if self.method == Method::CONNECT || self.method == Method::TRACE {
+            return None;
+        }
+        let codings: Vec<_> = all(&self.fields, &TRANSFER_ENCODING).collect();
+        if !matches!(codings.as_slice(), [] | [_])
+            || codings
+                .iter()
+                .any(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"chunked"))
+        {
+            return None;
+        }
+        // Nothing behind `#` is ever sent (RFC 9112 §3.2).
+        let target = self.target.split(|byte| *byte == b'#').next()?;
+        let (authority, rest) = match target {
+            [b'/', ..] => (None, target),
+            absolute => {
+                let scheme = absolute.windows(3).position(|three| three == b"://")?;
+                let behind = &absolute[scheme + 3..];
+                let end = behind
+                    .iter()
+                    .position(|byte| matches!(byte, b'/' | b'?'))
+                    .unwrap_or(behind.len());
+                (Some(&behind[..end]), &behind[end..])
+            }
+        };
+        let hosts: Vec<&[u8]> = all(&self.fields, &HOST)
+            .map(HeaderValue::as_bytes)
+            .collect();
+        let host = match (authority, hosts.as_slice()) {
+            (_, [_, _, ..]) | (None, []) => return None,
+            (None, [host]) => *host,
+            (Some(authority), hosts) => {
+                if !hosts.iter().all(|host| visible(host)) {
+                    return None;
+                }
+                let differs = hosts.iter().any(|host| *host != authority);
+                if self.version == Version::HTTP_2 && differs {
+                    return None;
+                }
+                authority
+            }
+        };
+        let ours = ours(host) && self.is_no_page();
+        let slash: &[u8] = if rest.starts_with(b"/") { b"" } else { b"/" };
+        ours.then(|| [slash, rest].concat())
+    }
+
+    /// Whether the request comes from a program, or from a page of one of our own names.
+    fn is_no_page(&self) -> bool {
+        let own = |origin: &HeaderValue| {
+            let origin = origin.as_bytes();
+            let host = origin
+                .strip_prefix(b"http://")
+                .or_else(|| origin.strip_prefix(b"https://"));
+            host.is_some_and(ours)
+        };
+        all(&self.fields, &ORIGIN).all(own)
+            && all(&self.fields, &SEC_FETCH_SITE).all(|site| site != "cross-site")
+    }
+
+    fn shows_key(&self) -> bool {
+        let shows = |value: &HeaderValue| {
+            let value = value.as_bytes();
+            if !visible(value) {
+                return false;
+            }
+            let Some(space) = value.iter().position(|byte| *byte == b' ') else {
+                return false;
+            };
+            let (scheme, shown) = (&value[..space], value[space..].trim_ascii());
+            if scheme.eq_ignore_ascii_case(b"bearer") {
+                shown == KEY.as_bytes()
+            } else if scheme.eq_ignore_ascii_case(b"basic") {
+                let pair = STANDARD.decode(shown).unwrap_or_default();
+                let colon = pair.iter().position(|byte| *byte == b':');
+                std::str::from_utf8(&pair).is_ok()
+                    && colon.is_some_and(|colon| &pair[colon + 1..] == KEY.as_bytes())
+            } else {
+                false
+            }
+        };
+        [PROXY_AUTHORIZATION, AUTHORIZATION]
+            .iter()
+            .any(|name| all(&self.fields, name).any(shows))
+    }
+}
+
+fn visible(text: &[u8]) -> bool {
+    text.iter()
+        .all(|byte| (b' '..0x7f).contains(byte) || *byte == b'\t')
+}
+
+/// `uri-host [ ":" port ]` (RFC 9110 §7.2) with one of our names or addresses.
+fn ours(host: &[u8]) -> bool {
+    let Ok(host) = std::str::from_utf8(host) else {
+        return false;
+    };
+    let is_port = |text: &str| text.chars().all(|letter| letter.is_ascii_digit());
+    let (address, port) = if let Some(bracketed) = host.strip_prefix('[') {
+        let Some((inner, rest)) = bracketed.split_once(']') else {
+            return false;
+        };
+        let address = inner.parse::<Ipv6Addr>().ok().map(IpAddr::V6);
+        if address.is_none() || !(rest.is_empty() || rest.starts_with(':')) {
+            return false;
+        }
+        (address, rest.get(1..).unwrap_or_default())
+    } else {
+        let (name, port) = host.split_once(':').unwrap_or((host, ""));
+        let known = |ours: &&str| ours.eq_ignore_ascii_case(name);
+        if name.eq_ignore_ascii_case("localhost") || NAMES.iter().any(known) {
+            return is_port(port);
+        }
+        (name.parse::<Ipv4Addr>().ok().map(IpAddr::V4), port)
+    };
+    is_port(port)
+        && address.is_some_and(|address| address.is_loopback() || address == IpAddr::V4(ADDRESS))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use proptest::sample::select;
+
+    use super::*;
+
+    /// A host with a port, ours or nearly so.
+    fn host() -> impl Strategy<Value = String> {
+        let names = vec![
+            "localhost",
+            "LocalHost",
+            "127.0.0.1",
+            "127.1",
+            "0x7f.0.0.1",
+            "10.1.2.3",
+            "10.1.2.4",
+            "[::1]",
+            "::1",
+            "[::1",
+            "[[::1]]",
+            "[127.0.0.1]",
+            "[::ffff:127.0.0.1]",
+            "[::1%25lo]",
+            "api.wise.com",
+            "API.wise.com",
+            "api.wise.com.",
+            "api.wise.com.evil.test",
+            "evil.test",
+            "localhost@evil.test",
+            "evil.test@localhost",
+            "wise-proxy",
+            "",
+            "*",
+            "169.254.169.254",
+            "api.wise.com,evil.test",
+            "localhost\u{e9}",
+        ];
+        let ports = vec!["", ":8080", ":", ":443", ":0", ":x", ":80:80", ":99999"];
+        (select(names), select(ports)).prop_map(|(name, port)| format!("{name}{port}"))
+    }
+
+    fn path() -> impl Strategy<Value = String> {
+        let begins = select(vec!["/", "", "//", "/../", "/%2e%2e/", "*", "?", "/v1/"]);
+        let rest = "[a-z0-9/?#%&=.;:@\\\\\"{}|~\u{e9}-]{0,12}";
+        (begins, rest).prop_map(|(begins, rest)| format!("{begins}{rest}"))
+    }
+
+    fn target() -> impl Strategy<Value = String> {
+        let schemes = select(vec!["http://", "https://", "HTTP://", "ftp://", "//", ""]);
+        prop_oneof![
+            3 => path(),
+            2 => (schemes, host(), path()).prop_map(|(scheme, host, path)| format!("{scheme}{host}{path}")),
+        ]
+    }
+
+    fn line() -> impl Strategy<Value = String> {
+        let origins = select(vec![
+            "http://",
+            "https://",
+            "null",
+            "app://",
+            "https://x@",
+            "",
+        ]);
+        let codings = vec![
+            "chunked",
+            "Chunked",
+            "gzip, chunked",
+            "chunked, chunked",
+            "",
+            "identity",
+        ];
+        let sites = vec!["cross-site", "same-origin", "none"];
+        let keys = vec![
+            "Bearer open sesame",
+            "bearer  open sesame ",
+            "Bearer wrong",
+            "Basic !",
+            "Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ==",
+            "Basic b3BlbiBzZXNhbWU=",
+            "open sesame",
+        ];
+        prop_oneof![
+            4 => host().prop_map(|host| format!("host: {host}")),
+            1 => (origins, host()).prop_map(|(scheme, host)| format!("origin: {scheme}{host}")),
+            1 => select(codings).prop_map(|coding| format!("transfer-encoding: {coding}")),
+            1 => select(sites).prop_map(|site| format!("sec-fetch-site: {site}")),
+            1 => select(keys.clone()).prop_map(|key| format!("authorization: {key}")),
+            1 => select(keys).prop_map(|key| format!("proxy-authorization: {key}")),
+        ]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(4096))]
+        #[test]
+        fn a_door_lets_in_what_the_rfcs_and_its_names_let_in(
+            method in select(vec!["GET", "HEAD", "POST", "OPTIONS", "DELETE", "CONNECT", "TRACE"]),
+            target in target(),
+            version in select(vec!["HTTP/1.1", "HTTP/2"]),
+            lines in prop::collection::vec(line(), 0..4),
+        ) {
+            let head = format!("{method} {target} {version}\n{}", lines.join("\n"));
+            request_target(head.as_bytes());
+        }
+    }
+}
