@@ -80,6 +80,14 @@ where
         })
     }
 
+    /// The request has waited in vain. Its connection takes no new one: where it leads to nobody any
+    /// more, every next request would wait as long. Those already on it may be answered yet.
+    pub(crate) fn distrust(&self) {
+        if let Some(Kind::Http2(stream)) = &self.0 {
+            stream.shared.distrusted.set(true);
+        }
+    }
+
     fn tls_failure(&self) -> Option<HandshakeFailure> {
         match &self.0 {
             Some(Kind::Http1(whole)) => whole.verdict.tls(),

@@ -109,6 +109,15 @@ struct Shared<B> {
     allowed: Rc<Cell<usize>>,
     /// When the last stream ended.
     since: Cell<Instant>,
+    /// A request has waited here in vain: no more of them.
+    distrusted: Cell<bool>,
+}
+
+impl<B> Shared<B> {
+    /// Whether it may carry one more request.
+    fn is_fit(&self, now: Instant, age: Duration) -> bool {
+        !self.sender.is_closed() && !self.distrusted.get() && now - self.born < age
+    }
 }
 
 impl<B> Clone for Pool<B> {
@@ -203,7 +212,7 @@ where
         });
         state.shared.retain(|shared| {
             let quiet = shared.streams.get() == 0 && now - shared.since.get() >= limits.idle;
-            !shared.sender.is_closed() && !quiet && now - shared.born < limits.age
+            shared.is_fit(now, limits.age) && !quiet
         });
     }
 
@@ -332,6 +341,7 @@ where
             let mut state = inner.state.borrow_mut();
             state.http2 = Some(true);
             let (streams, since) = (Cell::new(0), Cell::new(born));
+            let distrusted = Cell::new(false);
             state.shared.push(Rc::new(Shared {
                 sender,
                 verdict,
@@ -339,6 +349,7 @@ where
                 streams,
                 allowed,
                 since,
+                distrusted,
             }));
             Ok(None)
         } else {
@@ -404,9 +415,7 @@ impl<B> Inner<B> {
     /// A free stream on the least used HTTP/2 connection.
     fn stream(self: &Rc<Self>, state: &mut State<B>) -> Option<Lease<B>> {
         let (now, age) = (Instant::now(), self.limits.age);
-        state
-            .shared
-            .retain(|shared| !shared.sender.is_closed() && now - shared.born < age);
+        state.shared.retain(|shared| shared.is_fit(now, age));
         let free = |shared: &&Rc<Shared<B>>| shared.streams.get() < shared.allowed.get();
         let shared = state
             .shared
