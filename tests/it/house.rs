@@ -516,6 +516,14 @@ impl House {
         Connection(sender).request(request).await.unwrap()
     }
 
+    /// Resident memory, in bytes.
+    pub fn resident(&self) -> usize {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
+        let line = status.lines().find(|line| line.starts_with("VmRSS:"));
+        let kib = line.unwrap().split_whitespace().nth(1).unwrap();
+        kib.parse::<usize>().unwrap() * 1024
+    }
+
     pub fn pid(&self) -> u32 {
         self.child.lock().unwrap().as_ref().expect("it runs").id()
     }

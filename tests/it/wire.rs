@@ -23,7 +23,7 @@ impl Wire {
         Self::of(TcpStream::connect(address).await.unwrap())
     }
 
-    fn of(stream: TcpStream) -> Self {
+    pub fn of(stream: TcpStream) -> Self {
         stream.set_nodelay(true).unwrap();
         Self {
             stream,
@@ -60,11 +60,8 @@ impl Wire {
 
     /// Reads `length` bytes.
     pub async fn read_exact(&mut self, length: usize) -> Vec<u8> {
-        while self.seen.len() < length {
-            assert!(self.more().await, "it ended after {}", self.seen.len());
-        }
-        let rest = self.seen.split_off(length);
-        std::mem::replace(&mut self.seen, rest)
+        let read = self.exactly(length).await;
+        read.unwrap_or_else(|| panic!("it ended after {}", self.seen.len()))
     }
 
     /// Reads one answer whose body has a declared length.
@@ -86,6 +83,54 @@ impl Wire {
     pub async fn rest(&mut self) -> Vec<u8> {
         while self.more().await {}
         std::mem::take(&mut self.seen)
+    }
+
+    /// Reads one request with a declared length, head and body; `None` at the end of the stream.
+    pub async fn request(&mut self) -> Option<(String, Vec<u8>)> {
+        let end = loop {
+            let found = self.seen.windows(4).position(|four| four == b"\r\n\r\n");
+            match found {
+                Some(at) => break at + 4,
+                None if self.more().await => {}
+                None => return None,
+            }
+        };
+        let rest = self.seen.split_off(end);
+        let head = String::from_utf8(std::mem::replace(&mut self.seen, rest)).unwrap();
+        let lower = head.to_lowercase();
+        let length = lower
+            .split_once("content-length: ")
+            .and_then(|(_, rest)| rest.split("\r\n").next())
+            .map_or(0, |length| length.parse().unwrap());
+        let body = self.exactly(length).await?;
+        Some((head, body))
+    }
+
+    /// Reads `length` bytes; `None` when the stream ends before.
+    pub async fn exactly(&mut self, length: usize) -> Option<Vec<u8>> {
+        while self.seen.len() < length {
+            if !self.more().await {
+                return None;
+            }
+        }
+        let rest = self.seen.split_off(length);
+        Some(std::mem::replace(&mut self.seen, rest))
+    }
+
+    /// Sends what still gets through: the other side may have hung up.
+    pub async fn say(&mut self, bytes: impl AsRef<[u8]>) -> bool {
+        let sending = self.stream.write_all(bytes.as_ref());
+        matches!(timeout(PATIENCE, sending).await, Ok(Ok(())))
+    }
+
+    /// Ends our side of the stream and goes on reading.
+    pub async fn half_close(&mut self) {
+        let _ = self.stream.shutdown().await;
+    }
+
+    /// Ends the connection by a TCP reset.
+    pub fn reset(self) {
+        self.stream.set_zero_linger().unwrap();
     }
 
     /// What has arrived so far, without waiting.
