@@ -175,6 +175,16 @@ pub const ROWS: &[Row] = &[
         ..DOOR
     },
     Row {
+        id: "door-stopping",
+        fault: "the proxy is stopping",
+        told: &[(
+            "",
+            Told::Problem(503, "shutting-down", "proxy_internal_error"),
+        )],
+        log: "stopping",
+        ..DOOR
+    },
+    Row {
         id: "way-refused",
         fault: "Wise's host refuses the connection",
         told: &[(
@@ -289,6 +299,7 @@ pub const ROWS: &[Row] = &[
             "",
             Told::Problem(502, "client-certificate-rejected", "tls_alert_received"),
         )],
+        log: "problem=\"client-certificate-rejected\"",
         ..WAY
     },
     Row {
@@ -298,16 +309,16 @@ pub const ROWS: &[Row] = &[
             "",
             Told::Problem(502, "client-certificate-rejected", "tls_alert_received"),
         )],
+        log: "problem=\"client-certificate-rejected\"",
         unready: "client certificate: ",
         ..WAY
     },
     Row {
         id: "way-our-certificate-foreign",
-        fault: "our certificate is another client's",
+        fault: "our certificate is another client's; `status` names it",
         told: &[("", Told::Wise(403))],
         again: Again::Never,
         metric: (REFUSALS, "reason=\"forbidden\""),
-        unready: "client certificate: ",
         ..WAY
     },
     Row {
@@ -542,9 +553,9 @@ pub const ROWS: &[Row] = &[
     },
     Row {
         id: "token-429",
-        fault: "429 or 503 with `Retry-After`: the exchange waits for as long, up to 5 min",
+        fault: "429 with `Retry-After`, in seconds or as a date",
         log: "no new token: the token endpoint asks to slow down (429)",
-        again: Again::RareExchange,
+        again: Again::RestedExchange,
         result: "throttled",
         ..TOKEN
     },
@@ -611,7 +622,8 @@ pub const ROWS: &[Row] = &[
         id: "token-odd-expiry",
         fault: "a lifetime that is missing, nought, negative, text or absurd",
         told: &[("", Told::Wise(200))],
-        again: Again::NotSent,
+        again: Again::OnSchedule,
+        metric: (REFRESHES, "result=\"renewed\""),
         unready: "",
         ..TOKEN
     },

@@ -70,8 +70,12 @@ pub enum Again {
     Exchange,
     /// An exchange: every half minute to five minutes, for an operator has to act.
     RareExchange,
+    /// An exchange, when the rest that was asked for is over.
+    RestedExchange,
     /// No exchange ever again.
     NoExchange,
+    /// Exchanges go on as planned, a second apart at the least.
+    OnSchedule,
 }
 
 /// The row of a failure, to be filled by the test that brings the failure about.
@@ -141,7 +145,11 @@ impl Case {
             Again::Disclaimed => (2, 1),
             Again::DisclaimedTwice => (2, 0),
             Again::NewToken => (2, 1),
-            Again::Exchange | Again::RareExchange | Again::NoExchange => {
+            Again::Exchange
+            | Again::RareExchange
+            | Again::RestedExchange
+            | Again::NoExchange
+            | Again::OnSchedule => {
                 panic!("{}: this row is about exchanges", self.row.id)
             }
         };
@@ -166,7 +174,16 @@ impl Case {
                     "{about}"
                 );
             }
+            // Two minutes were asked for.
+            Again::RestedExchange => {
+                assert_eq!(tries, 1, "{about}");
+                assert!(
+                    next.is_some_and(|next| (110..=120).contains(&next)),
+                    "{about}"
+                );
+            }
             Again::NoExchange => assert_eq!((tries, next), (1, None), "{about}"),
+            Again::OnSchedule => assert!(tries <= 4, "{about}"),
             _ => panic!("{}: this row is not about exchanges", self.row.id),
         }
         self.sent.set(true);
@@ -193,6 +210,12 @@ impl Case {
             let error = &status["tokens"][0]["last_error"];
             assert_eq!(error["result"], self.row.result, "{id}: {error}");
         }
+        self.read.set(true);
+    }
+
+    /// As [`Case::operator`], of a proxy that takes no more questions.
+    pub async fn farewell(&self, house: &House) {
+        house.logs(self.row.log).await;
         self.read.set(true);
     }
 
@@ -295,7 +318,9 @@ impl Again {
             Self::NewToken => "once, with the newer token",
             Self::Exchange => "the exchange: from 1 s, doubling",
             Self::RareExchange => "the exchange: from 30 s, doubling to 5 min",
+            Self::RestedExchange => "the exchange: after the rest, of 5 min at most",
             Self::NoExchange => "no",
+            Self::OnSchedule => "exchanges go on, a second apart at the least",
         }
     }
 }
@@ -335,8 +360,8 @@ untouched. A payment is sent a second time only when Wise has provably not acted
 sent, Wise refused its stream or its token, or ended the connection without error before it
 (`tests/it/replay.rs` counts). A request is never sent in another lane than its own.
 
-Every request leaves an access line, with `problem=` where the answer is ours and `complete=false` where the body
-broke off.
+Every request whose head could be read leaves an access line, with `problem=` where the answer is ours and
+`complete=false` where the body broke off.
 ";
 
 /// Test functions and the ids of rows in them, from the sources.

@@ -56,6 +56,7 @@ pub struct Plan<'a> {
     grants: Vec<(String, u64)>,
     lane: &'static str,
     settings: Vec<(String, String)>,
+    environment: Vec<(String, PathBuf)>,
     toml: String,
     mtls: bool,
     directory: Option<Arc<tempfile::TempDir>>,
@@ -77,6 +78,12 @@ impl Plan<'_> {
     /// Sets a key, as `--set` does.
     pub fn set(mut self, key: &str, value: &str) -> Self {
         self.settings.push((key.into(), value.into()));
+        self
+    }
+
+    /// Sets a variable of the proxy's environment, which is empty otherwise.
+    pub fn env(mut self, key: &str, value: &Path) -> Self {
+        self.environment.push((key.into(), value.into()));
         self
     }
 
@@ -131,6 +138,7 @@ impl Plan<'_> {
             }),
             directory,
             settings: self.settings.clone(),
+            environment: self.environment.clone(),
         };
         if fresh {
             site.secret("client_secret", CLIENT_SECRET);
@@ -208,6 +216,7 @@ pub struct Site {
     /// The admin socket.
     pub socket: PathBuf,
     settings: Vec<(String, String)>,
+    environment: Vec<(String, PathBuf)>,
 }
 
 impl Site {
@@ -276,6 +285,7 @@ impl Site {
     fn command(&self) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_wise-auth-proxy"));
         command.env_clear().current_dir(self.directory.path());
+        command.envs(self.environment.clone());
         command
     }
 
@@ -371,6 +381,7 @@ impl House {
             grants: Vec::new(),
             lane: "oauth-mtls",
             settings: Vec::new(),
+            environment: Vec::new(),
             toml: String::new(),
             mtls: true,
             directory: None,

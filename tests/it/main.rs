@@ -12,6 +12,7 @@
 )]
 
 mod architecture;
+mod certificates;
 mod cli_commands;
 mod custody;
 mod demo;
@@ -26,9 +27,12 @@ mod lanes;
 mod leaks;
 mod load;
 mod main_job;
+mod names;
 mod readme;
 mod replay;
 mod scripted;
+mod storms;
+mod token_endpoint;
 mod transport;
 mod upstream_failures;
 mod wire;

@@ -2,12 +2,13 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use crate::house::{Answer, PATIENCE, Site};
@@ -237,9 +238,9 @@ impl Stub {
 
 /// A certificate authority of the test's own, and a TLS server whose certificate ended yesterday.
 ///
-/// The authority is put where the site looks for the one of Wise. Returns the server's port; it
-/// serves until `stop` is dropped.
-pub async fn expired_server(site: &Site) -> (u16, oneshot::Sender<()>) {
+/// The authority is put where the site looks for the one of Wise. Returns the server's port and how
+/// many handshakes came to an end, after which a request could be sent.
+pub async fn expired_server(site: &Site) -> (u16, Arc<AtomicUsize>) {
     let day = std::time::Duration::from_hours(24);
     let now = std::time::SystemTime::now();
     let mut authority = rcgen::CertificateParams::default();
@@ -267,18 +268,18 @@ pub async fn expired_server(site: &Site) -> (u16, oneshot::Sender<()>) {
     let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
-    let (stop, mut stopped) = oneshot::channel();
+    let done = Arc::new(AtomicUsize::new(0));
+    let shaken = Arc::clone(&done);
     tokio::spawn(async move {
-        loop {
-            tokio::select! {
-                accepted = listener.accept() => {
-                    let (stream, _) = accepted.unwrap();
-                    // The handshake is meant to fail; the proxy says why.
-                    tokio::spawn(acceptor.accept(stream));
+        while let Ok((stream, _)) = listener.accept().await {
+            let (handshake, shaken) = (acceptor.accept(stream), Arc::clone(&shaken));
+            tokio::spawn(async move {
+                // It is meant to fail; the proxy says why.
+                if handshake.await.is_ok() {
+                    shaken.fetch_add(1, Ordering::Relaxed);
                 }
-                _ = &mut stopped => return,
-            }
+            });
         }
     });
-    (port, stop)
+    (port, done)
 }
