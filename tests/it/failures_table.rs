@@ -142,9 +142,8 @@ impl Case {
         let wanted = match self.row.again {
             Again::NotSent => (0, 0),
             Again::Never => (1, acted_on.min(1)),
-            Again::Disclaimed => (2, 1),
+            Again::Disclaimed | Again::NewToken => (2, 1),
             Again::DisclaimedTwice => (2, 0),
-            Again::NewToken => (2, 1),
             Again::Exchange
             | Again::RareExchange
             | Again::RestedExchange
@@ -184,7 +183,11 @@ impl Case {
             }
             Again::NoExchange => assert_eq!((tries, next), (1, None), "{about}"),
             Again::OnSchedule => assert!(tries <= 4, "{about}"),
-            _ => panic!("{}: this row is not about exchanges", self.row.id),
+            Again::NotSent
+            | Again::Never
+            | Again::Disclaimed
+            | Again::DisclaimedTwice
+            | Again::NewToken => panic!("{}: this row is not about exchanges", self.row.id),
         }
         self.sent.set(true);
     }
@@ -312,14 +315,13 @@ impl Again {
     fn render(self) -> &'static str {
         match self {
             Self::NotSent => "nothing had been sent",
-            Self::Never => "no",
+            Self::Never | Self::NoExchange => "no",
             Self::Disclaimed => "once; Wise said it did nothing",
             Self::DisclaimedTwice => "once; Wise said twice that it did nothing",
             Self::NewToken => "once, with the newer token",
             Self::Exchange => "the exchange: from 1 s, doubling",
             Self::RareExchange => "the exchange: from 30 s, doubling to 5 min",
             Self::RestedExchange => "the exchange: after the rest, of 5 min at most",
-            Self::NoExchange => "no",
             Self::OnSchedule => "exchanges go on, a second apart at the least",
         }
     }

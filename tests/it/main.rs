@@ -7,6 +7,10 @@
     reason = "a test's helpers fail the test, and spawn what ends with it"
 )]
 #![allow(
+    clippy::print_stdout,
+    reason = "a test says its figures, and the case that it is at"
+)]
+#![allow(
     unreachable_pub,
     reason = "a binary of tests has no other crate to reach"
 )]
@@ -31,6 +35,8 @@ mod names;
 mod readme;
 mod replay;
 mod scripted;
+mod scripted_http1;
+mod scripted_http2;
 mod storms;
 mod token_endpoint;
 mod transport;

@@ -15,9 +15,10 @@ use serde_json::json;
 use tokio::net::TcpListener;
 
 use crate::failures_table::Case;
-use crate::frames::{self, Frames};
+use crate::frames;
 use crate::house::{self, Answer, House, Plan, post};
 use crate::wire::Wire;
+use crate::{scripted_http1, scripted_http2};
 
 /// What happens to a request that has been read whole.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
@@ -188,7 +189,7 @@ pub struct Fate {
     pub acted_on: u32,
 }
 
-type Ledger = Arc<Mutex<HashMap<String, Fate>>>;
+pub type Ledger = Arc<Mutex<HashMap<String, Fate>>>;
 
 /// A running scripted Wise.
 pub struct Scripted {
@@ -209,9 +210,9 @@ impl Scripted {
                 let (wire, ledger) = (Wire::of(stream), Arc::clone(&kept));
                 tokio::spawn(async move {
                     if http == "2" {
-                        serve2(wire, ledger).await;
+                        scripted_http2::serve(wire, ledger).await;
                     } else {
-                        serve1(wire, ledger).await;
+                        scripted_http1::serve(wire, ledger).await;
                     }
                 });
             }
@@ -295,300 +296,28 @@ impl Scripted {
 }
 
 /// Notes an arrival. Returns what happens to it.
-fn arrived(ledger: &Ledger, body: &[u8]) -> Fault {
+pub fn arrived(ledger: &Ledger, body: &[u8]) -> Fault {
     let (id, fault) = Fault::of(body);
     let mut ledger = ledger.lock().unwrap();
     let fate = ledger.entry(id).or_default();
     fate.arrived += 1;
-    let fault = match fault {
-        RefusedTwice if fate.arrived == 2 => RefusedTwice,
-        fault if fate.arrived == 1 => fault,
-        _ => Fault::None,
+    let again = fault == RefusedTwice && fate.arrived == 2;
+    let fault = if fate.arrived == 1 || again {
+        fault
+    } else {
+        Fault::None
     };
     fate.acted_on += u32::from(!fault.is_disclaimed());
     fault
 }
 
-const BODY: &str = "{\"id\":16521632}";
-const PIECE: Duration = Duration::from_millis(15);
+pub const BODY: &str = "{\"id\":16521632}";
+pub const PIECE: Duration = Duration::from_millis(15);
 
 /// From a quarter of a millisecond to nothing, in an order that does not repeat soon.
-fn soon() -> Duration {
+pub fn soon() -> Duration {
     use std::sync::atomic::{AtomicU64, Ordering};
     static TURN: AtomicU64 = AtomicU64::new(0);
     let turn = TURN.fetch_add(1, Ordering::Relaxed);
     Duration::from_micros(turn.wrapping_mul(7_919) % 257)
-}
-
-async fn serve1(mut wire: Wire, ledger: Ledger) {
-    let length = BODY.len();
-    let whole = format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n{BODY}");
-    let begun = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", 2 * length);
-    let chunked = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
-    while let Some((_, body)) = wire.request().await {
-        match arrived(&ledger, &body) {
-            Fault::None => {
-                wire.say(&whole).await;
-            }
-            CloseBeforeHead => return,
-            ResetBeforeHead => return wire.reset(),
-            HalfCloseBeforeHead => {
-                wire.half_close().await;
-                while wire.request().await.is_some() {}
-                return;
-            }
-            CloseInHead => {
-                wire.say("HTTP/1.1 200 OK\r\nContent-Le").await;
-                return;
-            }
-            ResetInHead => {
-                wire.say("HTTP/1.1 200 OK\r\nContent-Le").await;
-                return wire.reset();
-            }
-            CloseInBody | BodyTooShort => {
-                wire.say(format!("{begun}{BODY}")).await;
-                return;
-            }
-            ResetInBody => {
-                wire.say(format!("{begun}{BODY}")).await;
-                tokio::time::sleep(PIECE).await;
-                return wire.reset();
-            }
-            Silence => {
-                wire.rest().await;
-                return;
-            }
-            SlowHead => {
-                for byte in whole.as_bytes().chunks(3) {
-                    wire.say(byte).await;
-                    tokio::time::sleep(PIECE / 3).await;
-                }
-            }
-            EndlessHead => {
-                wire.say("HTTP/1.1 200 OK\r\nX-Slow: ").await;
-                while wire.say("x").await {
-                    tokio::time::sleep(PIECE).await;
-                }
-                return;
-            }
-            SlowBody => {
-                let (head, body) = whole.split_at(whole.len() - length);
-                wire.say(head).await;
-                for byte in body.as_bytes().chunks(1) {
-                    tokio::time::sleep(PIECE).await;
-                    wire.say(byte).await;
-                }
-            }
-            StalledBody => {
-                wire.say(format!("{begun}{BODY}")).await;
-                wire.rest().await;
-                return;
-            }
-            BodyTooLong | SecondAnswer => {
-                // What follows the body looks like the answer to a question nobody has asked.
-                let second = "HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nforged";
-                wire.say(format!("{whole}{second}")).await;
-            }
-            CloseAfterAnswer => {
-                wire.say(&whole).await;
-                return;
-            }
-            CloseSoon => {
-                wire.say(&whole).await;
-                tokio::time::sleep(soon()).await;
-                return;
-            }
-            ServerError => {
-                wire.say("HTTP/1.1 500 Internal Server Error\r\nContent-Length: 2\r\n\r\n{}")
-                    .await;
-            }
-            Garbage => {
-                wire.say("SSH-2.0-OpenSSH_9.9\r\n").await;
-                return;
-            }
-            TwoLengths => {
-                wire.say("HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nxx")
-                    .await;
-                return;
-            }
-            BadChunk => {
-                wire.say(format!("{chunked}5\r\nhello\r\nzz\r\n")).await;
-                wire.rest().await;
-                return;
-            }
-            NoLastChunk => {
-                wire.say(format!("{chunked}5\r\nhello\r\n")).await;
-                return;
-            }
-            ChunksAndMore => {
-                wire.say(format!("{chunked}5\r\nhello\r\n0\r\n\r\n6\r\nforged\r\n"))
-                    .await;
-            }
-            other => panic!("{other:?} is HTTP/2's"),
-        }
-    }
-}
-
-async fn serve2(wire: Wire, ledger: Ledger) {
-    let Some(mut frames) = Frames::accept(wire).await else {
-        return;
-    };
-    let (body, length) = (BODY.as_bytes(), BODY.len());
-    while let Some((stream, request)) = frames.request().await {
-        match arrived(&ledger, &request) {
-            Fault::None => {
-                frames.answer(stream, 200, Some(length), false).await;
-                frames.data(stream, body, true).await;
-            }
-            CloseBeforeHead => return,
-            ResetBeforeHead => return frames.into_wire().reset(),
-            HalfCloseBeforeHead => {
-                let mut wire = frames.into_wire();
-                wire.half_close().await;
-                wire.rest().await;
-                return;
-            }
-            fault @ (CloseInHead | ResetInHead) => {
-                // A frame of ten bytes, of which three come.
-                let mut wire = frames.into_wire();
-                let id = stream.to_be_bytes();
-                let mut begun = vec![0, 0, 10, frames::HEADERS, frames::END_HEADERS];
-                begun.extend(id);
-                begun.extend([0x88, 0x0f, 13]);
-                wire.say(begun).await;
-                if fault == ResetInHead {
-                    wire.reset();
-                }
-                return;
-            }
-            fault @ (CloseInBody | ResetInBody) => {
-                frames.answer(stream, 200, Some(2 * length), false).await;
-                frames.data(stream, body, false).await;
-                if fault == ResetInBody {
-                    tokio::time::sleep(PIECE).await;
-                    frames.into_wire().reset();
-                }
-                return;
-            }
-            Silence => {
-                frames.rest().await;
-                return;
-            }
-            SlowHead => {
-                // The frame's length says when the head ends; its bytes come one by one.
-                let mut wire = frames.into_wire();
-                let mut bytes = vec![0, 0, 1, frames::HEADERS, frames::END_HEADERS];
-                bytes.extend(stream.to_be_bytes());
-                bytes.push(0x88);
-                for byte in bytes.chunks(1) {
-                    wire.say(byte).await;
-                    tokio::time::sleep(PIECE).await;
-                }
-                frames = Frames::over(wire);
-                frames.data(stream, body, true).await;
-            }
-            EndlessHead => {
-                let mut wire = frames.into_wire();
-                let mut bytes = vec![0, 64, 0, frames::HEADERS, 5];
-                bytes.extend(stream.to_be_bytes());
-                wire.say(bytes).await;
-                while wire.say([0x88]).await {
-                    tokio::time::sleep(PIECE).await;
-                }
-                return;
-            }
-            SlowBody => {
-                frames.answer(stream, 200, Some(length), false).await;
-                for (at, byte) in body.chunks(1).enumerate() {
-                    tokio::time::sleep(PIECE).await;
-                    frames.data(stream, byte, at + 1 == length).await;
-                }
-            }
-            StalledBody => {
-                frames.answer(stream, 200, Some(2 * length), false).await;
-                frames.data(stream, body, false).await;
-                frames.rest().await;
-                return;
-            }
-            BodyTooShort => {
-                frames.answer(stream, 200, Some(2 * length), false).await;
-                frames.data(stream, body, true).await;
-            }
-            BodyTooLong => {
-                frames.answer(stream, 200, Some(length), false).await;
-                frames.data(stream, body, false).await;
-                frames.data(stream, b"forged", true).await;
-            }
-            fault @ (CloseAfterAnswer | CloseSoon | ResetAfterAnswer) => {
-                frames.answer(stream, 200, Some(length), false).await;
-                frames.data(stream, body, true).await;
-                match fault {
-                    CloseSoon => {
-                        tokio::time::sleep(soon()).await;
-                        return;
-                    }
-                    ResetAfterAnswer => {
-                        frames.reset_stream(stream, frames::NO_ERROR).await;
-                    }
-                    _ => return,
-                }
-            }
-            ServerError => {
-                frames.answer(stream, 500, Some(2), false).await;
-                frames.data(stream, b"{}", true).await;
-            }
-            RefusedStream | RefusedTwice => {
-                frames.reset_stream(stream, frames::REFUSED_STREAM).await;
-            }
-            GoAwayBelow => {
-                frames.go_away(stream - 1, frames::NO_ERROR).await;
-                frames.rest().await;
-                return;
-            }
-            GoAwayAbove => {
-                frames.go_away(stream, frames::NO_ERROR).await;
-                frames.answer(stream, 200, Some(length), false).await;
-                frames.data(stream, body, true).await;
-                frames.rest().await;
-                return;
-            }
-            GoAwayAboveThenClose => {
-                frames.go_away(stream, frames::NO_ERROR).await;
-                return;
-            }
-            GoAwayErrorBelow => {
-                frames.go_away(stream - 1, frames::ENHANCE_YOUR_CALM).await;
-                return;
-            }
-            GoAwayErrorAbove => {
-                frames.go_away(stream, frames::PROTOCOL_ERROR).await;
-                return;
-            }
-            StreamErrorBeforeHead(reason) => frames.reset_stream(stream, reason).await,
-            StreamErrorAfterHead(reason) => {
-                frames.answer(stream, 200, Some(length), false).await;
-                tokio::time::sleep(PIECE).await;
-                frames.reset_stream(stream, reason).await;
-            }
-            StreamErrorInBody(reason) => {
-                // Without a length nothing but the end of the stream says what is whole.
-                frames.answer(stream, 200, None, false).await;
-                frames.data(stream, body, false).await;
-                tokio::time::sleep(PIECE).await;
-                frames.reset_stream(stream, reason).await;
-            }
-            NoFrame => {
-                // DATA on stream 0 is a connection error (RFC 9113 §6.1).
-                frames.data(0, b"stray", false).await;
-                frames.rest().await;
-                return;
-            }
-            BadHead => {
-                // A head without a status.
-                let flags = frames::END_HEADERS | frames::END_STREAM;
-                frames.send(frames::HEADERS, flags, stream, &[]).await;
-            }
-            other => panic!("{other:?} is HTTP/1.1's"),
-        }
-    }
 }

@@ -18,6 +18,12 @@ use crate::wire::{Stub, Wire};
 
 const MIB: usize = 1 << 20;
 
+#[derive(Clone, Debug)]
+enum Lifetime {
+    Missing,
+    Is(Value),
+}
+
 /// What the endpoint does with an exchange.
 #[derive(Clone, Debug)]
 enum Say {
@@ -29,8 +35,8 @@ enum Say {
     HangUp,
     /// What the simulated Wise says, after so long.
     Wise(Duration),
-    /// What it says, with another `expires_in`.
-    Lifetime(Option<Value>),
+    /// What it says, with another `expires_in`, or none.
+    Lifetime(Lifetime),
 }
 
 fn answer(status: &str, fields: &str, body: &str) -> Say {
@@ -152,7 +158,7 @@ async fn relayed(
     head: &str,
     body: Vec<u8>,
     wise: SocketAddr,
-    lifetime: Option<Option<Value>>,
+    lifetime: Option<Lifetime>,
 ) -> String {
     let mut request = Request::post("/oauth/token").header("host", "localhost");
     for line in head.lines().skip(1) {
@@ -171,7 +177,7 @@ async fn relayed(
         let mut tokens: Value = serde_json::from_str(&text).unwrap();
         let fields = tokens.as_object_mut().unwrap();
         fields.remove("expires_in");
-        if let Some(lifetime) = lifetime {
+        if let Lifetime::Is(lifetime) = lifetime {
             fields.insert("expires_in".into(), lifetime);
         }
         text = tokens.to_string();
@@ -332,16 +338,16 @@ async fn a_token_endpoint_that_does_not_know_our_client() {
 #[tokio::test]
 async fn a_lifetime_that_is_none_does_no_harm() {
     let odd = [
-        None,
-        Some(Value::Null),
-        Some(0.into()),
-        Some((-1).into()),
-        Some("3600".into()),
-        Some("soon".into()),
-        Some(1e300.into()),
-        Some(true.into()),
+        Value::Null,
+        0.into(),
+        (-1).into(),
+        "3600".into(),
+        "soon".into(),
+        1e300.into(),
+        true.into(),
     ];
-    for lifetime in odd {
+    let odd = odd.into_iter().map(Lifetime::Is);
+    for lifetime in odd.chain([Lifetime::Missing]) {
         println!("expires_in: {lifetime:?}");
         let case = row("token-odd-expiry");
         let wise = wise(2).await;
