@@ -30,6 +30,8 @@ const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// A connection whose other side is an HTTP/2 client.
 pub struct Frames {
     wire: Wire,
+    /// Requests that have begun to arrive: their stream and what there is of their body.
+    begun: Vec<(u32, Vec<u8>)>,
 }
 
 struct Frame {
@@ -44,35 +46,53 @@ impl Frames {
     pub async fn accept(mut wire: Wire) -> Option<Self> {
         let preface = wire.exactly(PREFACE.len()).await?;
         assert_eq!(preface, PREFACE);
-        let mut frames = Self { wire };
+        let mut frames = Self::over(wire);
         frames.send(SETTINGS, 0, 0, &[]).await;
         Some(frames)
     }
 
     /// Goes on with a connection whose bytes were handled below the frames for a while.
     pub fn over(wire: Wire) -> Self {
-        Self { wire }
+        Self {
+            wire,
+            begun: Vec::new(),
+        }
     }
 
     /// Reads one whole request: its stream and its body. `None` at the end of the connection.
     pub async fn request(&mut self) -> Option<(u32, Vec<u8>)> {
-        let mut bodies: Vec<(u32, Vec<u8>)> = Vec::new();
         loop {
-            let frame = self.next().await?;
-            match frame.kind {
-                HEADERS => bodies.push((frame.stream, Vec::new())),
-                DATA => {
-                    let (_, body) = bodies.iter_mut().find(|(id, _)| *id == frame.stream)?;
-                    body.extend_from_slice(&frame.payload);
-                    self.give_back(frame.stream, frame.payload.len()).await;
-                }
-                _ => {}
-            }
-            let ended = matches!(frame.kind, HEADERS | DATA) && frame.flags & END_STREAM != 0;
-            if ended {
-                return bodies.into_iter().find(|(id, _)| *id == frame.stream);
+            if let Some(whole) = self.step().await? {
+                return Some(whole);
             }
         }
+    }
+
+    /// Reads until a request has begun to arrive, and returns its stream.
+    pub async fn begun(&mut self) -> Option<u32> {
+        while self.begun.is_empty() {
+            self.step().await?;
+        }
+        Some(self.begun[0].0)
+    }
+
+    /// Reads one frame. Returns the request that ends with it.
+    async fn step(&mut self) -> Option<Option<(u32, Vec<u8>)>> {
+        let frame = self.next().await?;
+        match frame.kind {
+            HEADERS => self.begun.push((frame.stream, Vec::new())),
+            DATA => {
+                let mut begun = self.begun.iter_mut();
+                if let Some((_, body)) = begun.find(|(id, _)| *id == frame.stream) {
+                    body.extend_from_slice(&frame.payload);
+                }
+                self.give_back(frame.stream, frame.payload.len()).await;
+            }
+            _ => return Some(None),
+        }
+        let at = self.begun.iter().position(|(id, _)| *id == frame.stream);
+        let ended = frame.flags & END_STREAM != 0;
+        Some(at.filter(|_| ended).map(|at| self.begun.remove(at)))
     }
 
     /// Reads until the other side has ended the connection.

@@ -25,6 +25,7 @@ mod failures_rows;
 mod failures_table;
 mod frames;
 mod h1_upstream;
+mod h2_takes_back;
 mod h2_upstream;
 mod house;
 mod lanes;

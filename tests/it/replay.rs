@@ -70,8 +70,7 @@ async fn a_connection_that_closes_in_the_moment_of_its_use_repeats_nothing() {
     const TRIES: usize = 1_000;
     for http in ["1.1", "2"] {
         let (wise, scripted) = (house::wise().await, Scripted::start(http).await);
-        let plan = scripted.plan(house::House::on(&wise));
-        let house = plan.set("runtime.workers", "1").start().await;
+        let house = scripted.house(&wise).await;
         let mut application = house.connect().await;
         let (mut served, mut broken, mut unseen) = (0, 0, 0);
         for _ in 0..TRIES {

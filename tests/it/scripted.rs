@@ -226,6 +226,8 @@ impl Scripted {
             .logged_out()
             .set("wise.plain", &format!("http://localhost:{}", self.port))
             .set("upstream.http", self.http)
+            // So that a request meets what the one before it has left behind.
+            .set("runtime.workers", "1")
             .set("upstream.answer_timeout", "700ms")
             .set("upstream.body_idle_timeout", "300ms")
     }
