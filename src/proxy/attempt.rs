@@ -67,7 +67,7 @@ impl Answer {
 
     /// Reads a small answer that nobody wants to its end, so that the connection can go on.
     pub(crate) fn discard(self) {
-        let mut download = Download::new(self.response.into_body(), Duration::from_secs(1));
+        let mut download = Download::new(self.response, Duration::from_secs(1));
         if download.size_hint().lower() > DISCARD_LIMIT {
             return;
         }
@@ -127,6 +127,9 @@ pub(crate) async fn send(
         };
         drop(unanswered);
         record.upstream += sent.elapsed();
+        if matches!(outcome, Err(Fault::UpstreamTimeout)) {
+            lease.distrust();
+        }
         match outcome? {
             Ok(response) => return Ok(Answer { response, lease }),
             Err(SendError {

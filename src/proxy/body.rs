@@ -14,7 +14,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::HeaderMap;
+use http::{HeaderMap, Response, Version};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep};
@@ -30,6 +30,8 @@ pub(crate) enum BodyError {
     Application(#[source] hyper::Error),
     #[error("Wise's body broke off")]
     Wise(#[source] hyper::Error),
+    #[error("Wise ended the stream before its answer was whole")]
+    WiseCut,
     #[error("Wise's body stopped arriving")]
     WiseStalled,
     #[error("the request is being sent again on another connection")]
@@ -356,25 +358,31 @@ impl Body for Upload {
     }
 }
 
-/// A body that fails when it stands still for too long.
+/// An answer's body, which fails when it stands still for too long or ends before its end.
 #[derive(Debug)]
 pub(crate) struct Download {
     incoming: Incoming,
+    http2: bool,
     longest_silence: Duration,
     /// Made only once the body has made us wait.
     alarm: Option<Pin<Box<Sleep>>>,
     /// The alarm is set. An application that pauses is not a Wise that stalls, so it is set anew
     /// whenever a wait begins.
     waits: bool,
+    /// Why it has broken off; told at the next turn.
+    broken: Option<BodyError>,
 }
 
 impl Download {
-    pub(crate) fn new(incoming: Incoming, longest_silence: Duration) -> Self {
+    pub(crate) fn new(response: Response<Incoming>, longest_silence: Duration) -> Self {
+        let http2 = response.version() == Version::HTTP_2;
         Self {
-            incoming,
+            incoming: response.into_body(),
+            http2,
             longest_silence,
             alarm: None,
             waits: false,
+            broken: None,
         }
     }
 
@@ -386,7 +394,28 @@ impl Download {
         self.incoming.size_hint()
     }
 
+    /// The next piece. What broke the body off is told a turn late: hyper drops what it has not
+    /// written when a body fails, and an application that gets not even the head of an answer
+    /// takes the connection for a stale one, on which some clients repeat a POST by themselves.
     pub(crate) fn poll_frame(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        if let Some(error) = self.broken.take() {
+            return Poll::Ready(Some(Err(error)));
+        }
+        let error = match std::task::ready!(self.poll_incoming(cx)) {
+            Some(Err(error)) => error,
+            // hyper takes a stream that was reset with NO_ERROR for one that has ended.
+            None if self.http2 && !self.incoming.is_end_stream() => BodyError::WiseCut,
+            whole => return Poll::Ready(whole),
+        };
+        self.broken = Some(error);
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    fn poll_incoming(
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
@@ -436,7 +465,7 @@ mod tests {
         };
         let asking = sender.send_request(http::Request::new(Empty::<Bytes>::new()));
         let (answer, ()) = tokio::join!(asking, speak);
-        let mut download = Download::new(answer.unwrap().into_body(), SILENCE);
+        let mut download = Download::new(answer.unwrap(), SILENCE);
         let mut next = async || std::future::poll_fn(|cx| download.poll_frame(cx)).await;
         assert_eq!(next().await.unwrap().unwrap().into_data().unwrap(), "first");
 

@@ -75,7 +75,8 @@ async fn forward(
         let (lane, directory) = (view.snapshot.lane, &view.snapshot.directory);
         directory.choose(lane, &head.method, &target, &head.headers, door.grant)
     };
-    let mut pass = token::take(worker, choose, record).await?;
+    let repeatable = source.as_ref().is_none_or(|source| source.is_whole());
+    let mut pass = token::take(worker, choose, repeatable, record).await?;
 
     // Fields: what may not leave stays behind.
     policy::request(&mut head, &worker.stamps);

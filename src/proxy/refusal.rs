@@ -7,11 +7,13 @@
 
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use crate::proxy::fault;
+use crate::proxy::fault::{self, Kind};
+use crate::telemetry::meter::Meter;
 
 /// hyper's own answers are shorter than this.
 const LONGEST: usize = 160;
@@ -22,11 +24,17 @@ pub(crate) struct Refusing<T> {
     io: T,
     /// A document on its way out, how much of it has left, and the length of what it replaces.
     pending: Option<(Vec<u8>, usize, usize)>,
+    /// What never became a request has no record: it is counted here.
+    meter: Arc<Meter>,
 }
 
 impl<T> Refusing<T> {
-    pub(crate) fn new(io: T) -> Self {
-        Self { io, pending: None }
+    pub(crate) fn new(io: T, meter: Arc<Meter>) -> Self {
+        Self {
+            io,
+            pending: None,
+            meter,
+        }
     }
 }
 
@@ -56,7 +64,10 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Refusing<T> {
     ) -> Poll<io::Result<usize>> {
         if self.pending.is_none() {
             match bare_refusal(buf).and_then(fault::unparsed) {
-                Some(document) => self.pending = Some((document, 0, buf.len())),
+                Some(document) => {
+                    self.meter.faults[Kind::BadRequest as usize].add(1);
+                    self.pending = Some((document, 0, buf.len()));
+                }
                 None => return Pin::new(&mut self.io).poll_write(cx, buf),
             }
         }
@@ -122,7 +133,7 @@ mod tests {
 
     async fn through(answer: &[u8]) -> String {
         let (ours, mut theirs) = tokio::io::duplex(4096);
-        let mut io = Refusing::new(ours);
+        let mut io = Refusing::new(ours, Arc::new(Meter::new(0, Kind::NAMES.len())));
         io.write_all(answer).await.unwrap();
         io.shutdown().await.unwrap();
         let mut seen = String::new();

@@ -41,21 +41,25 @@ pub(crate) fn of_wise(
     mut record: Record,
     source: Option<Rc<Source>>,
 ) -> Response<Reply> {
-    let Answer { response, lease } = answer;
-    let (mut head, incoming) = response.into_parts();
-    record.answered(head.status, &head.headers);
-    policy::response(&mut head.headers);
+    let Answer {
+        mut response,
+        lease,
+    } = answer;
+    let status = response.status();
+    let mut headers = std::mem::take(response.headers_mut());
+    record.answered(status, &headers);
+    policy::response(&mut headers);
     // The connection to the application has a version of its own; hyper's extensions stay here.
     let mut reply = Response::new(Reply {
         content: Content::Wise {
-            download: Download::new(incoming, worker.view().snapshot.upstream.body_idle_timeout),
+            download: Download::new(response, worker.view().snapshot.upstream.body_idle_timeout),
             lease: Some(lease),
         },
         record,
         source,
     });
-    *reply.status_mut() = head.status;
-    *reply.headers_mut() = head.headers;
+    *reply.status_mut() = status;
+    *reply.headers_mut() = headers;
     reply
 }
 
@@ -101,7 +105,13 @@ impl Body for Reply {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let frame = match &mut self.content {
-            Content::Wise { download, .. } => std::task::ready!(download.poll_frame(cx)),
+            Content::Wise { download, lease } => {
+                let frame = std::task::ready!(download.poll_frame(cx));
+                if let (Some(Err(BodyError::WiseStalled)), Some(lease)) = (&frame, lease) {
+                    lease.distrust();
+                }
+                frame
+            }
             Content::Problem(document) => document.take().map(|bytes| Ok(Frame::data(bytes))),
         };
         if frame.is_none() {

@@ -1,6 +1,7 @@
 //! One connection of an application, from its first byte to its last.
 
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::service::service_fn;
@@ -43,7 +44,8 @@ pub(crate) async fn serve(
         async move { Ok::<_, std::convert::Infallible>(super::answer(&worker, door, request).await) }
     });
     let builder = builder(&runtime);
-    let connection = builder.serve_connection(TokioIo::new(Refusing::new(io)), service);
+    let io = Refusing::new(io, Arc::clone(&worker.meter));
+    let connection = builder.serve_connection(TokioIo::new(io), service);
     let mut connection = std::pin::pin!(connection);
     let outcome = tokio::select! {
         outcome = connection.as_mut() => outcome,

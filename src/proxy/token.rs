@@ -23,15 +23,42 @@ pub(crate) struct Pass {
     pub(crate) generation: u64,
 }
 
-/// Takes the newest snapshot's token, waiting for a running renewal for at most `tokens.wait`.
+/// With no living token to leave with, or with a body that cannot leave twice, waiting is all there
+/// is: at least for this long.
+const LONG_WAIT: Duration = Duration::from_secs(2);
+
+/// How long a request waits for a running renewal.
+#[derive(Clone, Copy, Debug)]
+struct Waits {
+    /// While the old token lives. It may leave with that one: if Wise has ended it by then, a 401
+    /// says so, and the request is sent again.
+    living: Duration,
+    /// While there is none.
+    without: Duration,
+}
+
+impl Waits {
+    fn new(worker: &Worker, repeatable: bool) -> Self {
+        let wait = worker.shared.tokens.wait;
+        let without = wait.max(LONG_WAIT);
+        Self {
+            living: if repeatable { wait } else { without },
+            without,
+        }
+    }
+}
+
+/// Takes the newest snapshot's token, waiting for a running renewal within [`Waits`].
 ///
 /// The choice is made anew after each wait: what has not left yet goes where the switch stands
 /// when it leaves.
 pub(crate) async fn take(
     worker: &Worker,
     choose: impl Fn(&View) -> Result<Credential, Fault>,
+    repeatable: bool,
     record: &mut Record,
 ) -> Result<Pass, Fault> {
+    let waits = Waits::new(worker, repeatable);
     let mut patience: Option<Patience> = None;
     loop {
         // Subscribed before the look, so that no publication falls in between.
@@ -46,8 +73,8 @@ pub(crate) async fn take(
         let lane = view.snapshot.lane;
         let credential = choose(&view)?;
         record.chose(lane, credential, &view);
-        let patient = patience.as_ref().is_none_or(|patience| !patience.over());
-        match token_of(worker, &view, credential, patient)? {
+        let waited = patience.as_ref().map_or(Duration::ZERO, Patience::waited);
+        let limit = match token_of(worker, &view, credential, waited, waits)? {
             Found::Pass {
                 authorization,
                 generation,
@@ -61,20 +88,18 @@ pub(crate) async fn take(
                     generation,
                 });
             }
-            Found::Wait => {}
+            Found::Wait(limit) => limit,
             Found::Ask(keeper) => {
                 let keeper = worker.shared.keepers[keeper].clone();
                 tokio::task::spawn_local(async move { keeper.wake().await });
+                waits.without
             }
-        }
+        };
         let patience = patience.get_or_insert_with(|| {
             worker.meter.gate_waits.add(1);
-            Patience {
-                until: Instant::now() + worker.shared.tokens.wait,
-                news: worker.subscribe(),
-            }
+            Patience::begin(worker)
         });
-        patience.wait().await;
+        patience.wait(limit).await;
     }
 }
 
@@ -83,8 +108,8 @@ enum Found {
         authorization: HeaderValue,
         generation: u64,
     },
-    /// A renewal is running.
-    Wait,
+    /// A renewal is running: worth waiting for, so long in all.
+    Wait(Duration),
     /// This keeper does not know that a token is needed.
     Ask(usize),
 }
@@ -93,7 +118,8 @@ fn token_of(
     worker: &Worker,
     view: &View,
     credential: Credential,
-    patient: bool,
+    waited: Duration,
+    waits: Waits,
 ) -> Result<Found, Fault> {
     let Some(slot) = view.snapshot.directory.slot(credential) else {
         let Some(authorization) = view.personal.clone() else {
@@ -109,18 +135,20 @@ fn token_of(
         });
     };
     match &view.tokens[slot] {
-        TokenView::Live { renewing: true, .. } | TokenView::Absent { renewing: true, .. }
-            if patient =>
-        {
-            Ok(Found::Wait)
+        TokenView::Live { renewing: true, .. } if waited < waits.living => {
+            Ok(Found::Wait(waits.living))
+        }
+        TokenView::Absent { renewing: true, .. } if waited < waits.without => {
+            Ok(Found::Wait(waits.without))
         }
         live @ TokenView::Live { .. } => match live.usable(worker.shared.clock.boot()) {
             Some((authorization, generation)) => Ok(Found::Pass {
                 authorization: authorization.clone(),
                 generation,
             }),
-            // It ended while the machine slept: its keeper hears of it first from us.
-            None if patient => Ok(Found::Ask(slot)),
+            // It ended while the machine slept, or a moment ago: its keeper may hear of it first
+            // from us.
+            None if waited < waits.without => Ok(Found::Ask(slot)),
             None => Err(unavailable(
                 view,
                 credential,
@@ -130,7 +158,7 @@ fn token_of(
         TokenView::Absent {
             reason: Absence::NotFetched,
             ..
-        } if patient => Ok(Found::Ask(slot)),
+        } if waited < waits.without => Ok(Found::Ask(slot)),
         TokenView::Absent {
             reason: Absence::NeverLoggedIn,
             ..
@@ -173,17 +201,16 @@ pub(crate) async fn renewed(worker: &Worker, pass: &mut Pass) -> bool {
         Ok(Renewal::Newer) => {}
         Ok(Renewal::NotRenewed) | Err(_) => return false,
     }
-    let mut patience = Patience {
-        until: Instant::now() + worker.shared.tokens.wait,
-        news: worker.subscribe(),
-    };
+    let waits = Waits::new(worker, true);
+    let mut patience = Patience::begin(worker);
     loop {
         patience.news.mark_unchanged();
         let view = worker.view();
         if view.snapshot.ways[pass.lane.index()].is_none() {
             return false; // A reload has taken the lane away.
         }
-        match token_of(worker, &view, pass.credential, !patience.over()) {
+        let waited = patience.waited();
+        match token_of(worker, &view, pass.credential, waited, waits) {
             Ok(Found::Pass {
                 authorization,
                 generation,
@@ -194,7 +221,7 @@ pub(crate) async fn renewed(worker: &Worker, pass: &mut Pass) -> bool {
                 return true;
             }
             // Told of a newer token, but it is not in our snapshot yet, or a next one is coming.
-            Ok(_) if !patience.over() => patience.wait().await,
+            Ok(_) if waited < waits.without => patience.wait(waits.without).await,
             Ok(_) | Err(_) => return false,
         }
     }
@@ -209,19 +236,26 @@ pub(crate) fn complain(worker: &Worker, pass: &Pass) {
     }
 }
 
-/// How long a request waits for news.
+/// A request that waits for news.
 struct Patience {
-    until: Instant,
+    began: Instant,
     news: tokio::sync::watch::Receiver<u64>,
 }
 
 impl Patience {
-    fn over(&self) -> bool {
-        Instant::now() >= self.until
+    fn begin(worker: &Worker) -> Self {
+        Self {
+            began: Instant::now(),
+            news: worker.subscribe(),
+        }
     }
 
-    /// Returns at the next publication, or when patience is over.
-    async fn wait(&mut self) {
-        let _ = tokio::time::timeout_at(self.until, self.news.changed()).await;
+    fn waited(&self) -> Duration {
+        self.began.elapsed()
+    }
+
+    /// Returns at the next publication, or when `limit` of waiting is over.
+    async fn wait(&mut self, limit: Duration) {
+        let _ = tokio::time::timeout_at(self.began + limit, self.news.changed()).await;
     }
 }

@@ -137,7 +137,8 @@ impl<E: Exchange> Keeper<E> {
         let mut looks = time::interval(LOOK);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let stopped = loop {
-            if self.shown_live && !self.is_live() {
+            // Where a renewal is due it tells the end itself, and that it is worth waiting.
+            if self.shown_live && !self.is_live() && !self.is_due() {
                 self.publish();
             }
             self.save_if_due().await;

@@ -24,6 +24,8 @@ const CONNECTING: &str = "connecting";
 #[derive(Debug)]
 pub(crate) struct Dialled {
     pub(crate) stream: Stream,
+    /// Where it leads: Wise's address, or that of the proxy on the way.
+    pub(crate) peer: Option<IpAddr>,
     /// ALPN settled on HTTP/2.
     pub(crate) http2: bool,
     /// The handshake resumed a session; `None` without TLS.
@@ -76,8 +78,7 @@ pub(crate) async fn dial(
     outcome.unwrap_or_else(|_| {
         if phase == CONNECTING {
             // The addresses may be those of yesterday.
-            let via = endpoint.via.as_ref();
-            resolver.forget(via.map_or(host, |via| &via.origin.host));
+            resolver.forget(endpoint.first_hop().0);
         }
         Err(DialError::Timeout {
             host: host.clone(),
@@ -89,10 +90,12 @@ pub(crate) async fn dial(
 async fn handshake(endpoint: &Endpoint, tcp: TcpStream) -> Result<Dialled, DialError> {
     use crate::config::HttpVersion;
     let host = &endpoint.origin.host;
+    let peer = tcp.peer_addr().map(|peer| peer.ip()).ok();
     let Some(tls) = &endpoint.tls else {
         let http2 = endpoint.http == HttpVersion::Http2;
         return Ok(Dialled {
             stream: Stream::Plain(tcp),
+            peer,
             http2,
             resumed: None,
         });
@@ -113,6 +116,7 @@ async fn handshake(endpoint: &Endpoint, tcp: TcpStream) -> Result<Dialled, DialE
     let resumed = session.handshake_kind() == Some(rustls::HandshakeKind::Resumed);
     Ok(Dialled {
         stream: Stream::Tls(Box::new(stream)),
+        peer,
         http2,
         resumed: Some(resumed),
     })

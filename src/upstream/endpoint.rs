@@ -122,6 +122,16 @@ impl Endpoint {
     }
 }
 
+impl Endpoint {
+    /// The name that a connection is dialled by, and its fixed address where it has one.
+    pub(crate) fn first_hop(&self) -> (&str, Option<IpAddr>) {
+        match &self.via {
+            Some(via) => (&via.origin.host, via.fixed),
+            None => (&self.origin.host, self.fixed),
+        }
+    }
+}
+
 fn proxy_authorization(credentials: &Secret) -> Result<HeaderValue, EndpointError> {
     let (user, password) = credentials
         .expose()

@@ -63,6 +63,20 @@ impl Resolver {
         }
     }
 
+    /// What the last lookup of a host brought.
+    pub(crate) fn last(&self, host: &str) -> Option<Arc<[IpAddr]>> {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.get(host).map(|(addresses, _)| Arc::clone(addresses))
+    }
+
+    /// Whether the next lookup of a host asks anew.
+    pub(crate) fn is_stale(&self, host: &str) -> bool {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known
+            .get(host)
+            .is_some_and(|(_, at)| at.elapsed() >= self.ttl)
+    }
+
     /// Forgets a host whose addresses all failed, so that the next dial asks again.
     pub(crate) fn forget(&self, host: &str) {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);

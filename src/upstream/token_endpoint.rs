@@ -8,9 +8,12 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
-use http::header::RETRY_AFTER;
+use http::header::{DATE, RETRY_AFTER};
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
+use time::PrimitiveDateTime;
+use time::format_description::BorrowedFormatItem;
+use time::macros::format_description;
 
 use crate::secret::{NotAHeaderValue, Secret};
 use crate::tokens::{Exchange, ExchangeError, Garbled, GrantRequest};
@@ -118,10 +121,27 @@ pub(super) fn understand(body: &Bytes) -> Result<TokenAnswer, ExchangeError> {
     serde_json::from_slice(body).map_err(|_| ExchangeError::Garbled(Garbled::NotJson))
 }
 
+/// Seconds, or a date, which counts from the answer's own: the two clocks need not agree
+/// (RFC 9110 §10.2.3).
 fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let seconds = headers.get(RETRY_AFTER)?.to_str().ok()?.parse().ok()?;
-    Some(Duration::from_secs(seconds))
+    let text = |name| {
+        headers
+            .get(name)
+            .and_then(|value: &HeaderValue| value.to_str().ok())
+    };
+    let after = text(RETRY_AFTER)?.trim();
+    if let Ok(seconds) = after.parse() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let date = |text| PrimitiveDateTime::parse(text, HTTP_DATE).ok();
+    let wait = date(after)? - date(text(DATE)?.trim())?;
+    Some(wait.try_into().unwrap_or_default())
 }
+
+/// The one form of a date that may still be sent (RFC 9110 §5.6.7).
+const HTTP_DATE: &[BorrowedFormatItem<'_>] = format_description!(
+    "[weekday repr:short], [day] [month repr:short] [year] [hour]:[minute]:[second] GMT"
+);
 
 /// The form of each grant (RFC 6749 §4 and §6; Wise, "OAuth token").
 fn form(client_id: &str, grant: &GrantRequest) -> Bytes {
@@ -146,4 +166,32 @@ fn form(client_id: &str, grant: &GrantRequest) -> Bytes {
             .append_pair("refresh_token", token.expose()),
     };
     Bytes::from(form.finish())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rest_is_asked_for_in_seconds_or_until_a_date() {
+        let now = Some("Wed, 25 Nov 2026 13:00:00 GMT");
+        let minutes = |minutes| Some(Duration::from_mins(minutes));
+        for (after, date, wanted) in [
+            ("120", None, minutes(2)),
+            ("Wed, 25 Nov 2026 13:03:00 GMT", now, minutes(3)),
+            ("Thu, 26 Nov 2026 13:00:00 GMT", now, minutes(24 * 60)),
+            ("Wed, 25 Nov 2026 12:00:00 GMT", now, minutes(0)),
+            ("Wed, 25 Nov 2026 13:03:00 GMT", None, None),
+            ("soon", now, None),
+            ("-1", now, None),
+            ("", now, None),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert(RETRY_AFTER, HeaderValue::from_static(after));
+            if let Some(date) = date {
+                headers.insert(DATE, HeaderValue::from_static(date));
+            }
+            assert_eq!(retry_after(&headers), wanted, "{after}");
+        }
+    }
 }

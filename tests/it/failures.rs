@@ -4,6 +4,7 @@
 use http::{Method, Request};
 use wise_auth_proxy::simulator::{Disturb, Disturbance, InvalidGrantStatus, Outcome, Simulator};
 
+use crate::failures_table::row;
 use crate::house::{self, Answer, House, PROFILE};
 use crate::wire::Wire;
 
@@ -110,6 +111,9 @@ async fn malformed_requests_are_refused_and_their_connection_is_closed() {
         let answer = told(&house, request).await;
         println!("{request:?}");
         assert_problem(&answer, &MALFORMED);
+        row("door-malformed")
+            .shown(&house, &answer, wise.recorded().len())
+            .await;
     }
     assert_eq!(wise.recorded().len(), 0, "none of it reaches Wise");
 }
@@ -140,6 +144,9 @@ async fn a_request_must_name_one_host() {
         let answer = told(&house, request).await;
         assert_problem(&answer, &UNWELCOME);
         assert_eq!(answer.json()["detail"], detail);
+        row("door-host-missing")
+            .shown(&house, &answer, wise.recorded().len())
+            .await;
     }
     assert_eq!(wise.recorded().len(), 0, "none of it reaches Wise");
 }
@@ -157,7 +164,11 @@ async fn a_head_that_is_too_long_is_refused() {
     let long = "x".repeat(65 * 1024);
     for fields in [many, format!("long: {long}\r\n")] {
         let request = format!("GET /v1/me HTTP/1.1\r\nHost: localhost\r\n{fields}\r\n");
-        assert_problem(&told(&house, request).await, &too_long);
+        let answer = told(&house, request).await;
+        assert_problem(&answer, &too_long);
+        row("door-head-too-long")
+            .shown(&house, &answer, wise.recorded().len())
+            .await;
     }
     assert_eq!(wise.recorded().len(), 0, "none of it reaches Wise");
 }
@@ -184,6 +195,9 @@ async fn a_target_that_is_too_long_is_refused() {
         ..MALFORMED
     };
     assert_problem(&answer, &too_long);
+    row("door-target-too-long")
+        .shown(&house, &answer, wise.recorded().len())
+        .await;
     assert_eq!(wise.recorded().len(), 0, "it does not reach Wise");
 }
 
@@ -253,6 +267,9 @@ async fn a_host_that_is_not_ours_is_misdirected() {
             .send(Request::get("/v1/me").header("host", host))
             .await;
         assert_problem(&answer, &wrong);
+        row("door-wrong-host")
+            .shown(&house, &answer, wise.recorded().len())
+            .await;
     }
     assert_eq!(wise.recorded().len(), 0, "nothing reaches Wise");
 }
@@ -275,6 +292,9 @@ async fn web_pages_of_other_origins_are_refused() {
     ] {
         let answer = house.send(Request::get("/v1/me").header(name, value)).await;
         assert_problem(&answer, &foreign);
+        row("door-origin")
+            .shown(&house, &answer, wise.recorded().len())
+            .await;
     }
     assert_eq!(wise.recorded().len(), 0, "nothing reaches Wise");
 }
@@ -293,6 +313,9 @@ async fn it_is_no_open_proxy() {
     for target in ["http://evil.example/v1/me", "https://evil.example/v1/me"] {
         let answer = house.send(Request::get(target)).await;
         assert_problem(&answer, &foreign);
+        row("door-foreign-target")
+            .shown(&house, &answer, wise.recorded().len())
+            .await;
     }
     let refused = Problem {
         status: 403,
@@ -338,7 +361,11 @@ async fn a_door_with_a_key_wants_it() {
             "GET /v1/me HTTP/1.1\r\nHost: localhost\r\n{field}\r\n\r\n"
         ))
         .await;
-        assert_problem(&wire.answer().await, &unknown);
+        let answer = wire.answer().await;
+        assert_problem(&answer, &unknown);
+        row("door-key")
+            .shown(&house, &answer, wise.recorded().len())
+            .await;
     }
     assert_eq!(wise.recorded().len(), 0, "nothing reaches Wise");
 
@@ -385,7 +412,11 @@ async fn a_read_only_door_lets_nothing_change() {
             "{method} /v1/quotes HTTP/1.1\r\nHost: localhost\r\n\r\n"
         ))
         .await;
-        assert_problem(&wire.answer().await, &refused);
+        let answer = wire.answer().await;
+        assert_problem(&answer, &refused);
+        row("door-read-only")
+            .shown(&house, &answer, wise.recorded().len())
+            .await;
     }
     assert_eq!(wise.recorded().len(), 0, "nothing reaches Wise");
     let mut wire = Wire::to(address).await;
@@ -421,6 +452,9 @@ async fn a_profile_without_a_grant_is_named_and_not_replaced_by_another() {
         let answer = house.send(request).await;
         assert_problem(&answer, &no_grant);
         assert_eq!(answer.json()["detail"], "no grant acts for profile 999");
+        row("door-no-grant")
+            .shown(&house, &answer, wise.recorded().len())
+            .await;
     }
     assert_eq!(wise.recorded().len(), 0, "nothing reaches Wise");
 }
@@ -440,6 +474,9 @@ async fn before_the_first_login_there_is_no_grant() {
         fields: &[],
     };
     assert_problem(&answer, &no_grant);
+    row("door-never-logged-in")
+        .shown(&house, &answer, wise.recorded().len())
+        .await;
     assert_eq!(
         (wise.recorded().len(), wise.exchange_count()),
         (0, 0),
@@ -464,6 +501,8 @@ async fn a_dead_grant_asks_for_a_login_and_is_never_tried_again() {
         let first = house.get("/v1/me").await;
         assert_eq!(first.status, 401, "{first:?}");
         assert_eq!(first.json()["error"], "invalid_token");
+        let case = row("token-invalid-grant");
+        case.told(&first);
         let exchanges = wise.exchanges();
         assert_eq!(exchanges.len(), before + 1);
         let Outcome::Refused { error, .. } = &exchanges[before].outcome else {
@@ -480,9 +519,12 @@ async fn a_dead_grant_asks_for_a_login_and_is_never_tried_again() {
                    `wise-auth-proxy switch personal --reason …` if that lane is configured",
             fields: &[],
         };
-        for _ in 0..3 {
+        for _ in 0..2 {
             assert_problem(&house.get("/v1/me").await, &dead);
         }
+        let answer = house.get("/v1/me").await;
+        assert_problem(&answer, &dead);
+        case.told(&answer);
         let asked = house.cli(&["token", "refresh", "main"]).await;
         assert!(!asked.status.success(), "not even when asked to");
         assert_eq!(wise.recorded().len(), 0, "nothing more reaches Wise");
@@ -491,7 +533,9 @@ async fn a_dead_grant_asks_for_a_login_and_is_never_tried_again() {
             before + 1,
             "the keeper makes no further attempt"
         );
-        assert_eq!(house.admin("/readyz").await.status, 503);
+        let next = &house.status().await["tokens"][0]["next_renewal_in"];
+        case.exchanged(wise.exchange_count() - before, next.as_u64());
+        case.operator(&house).await;
         assert_eq!(house.stop().await.code(), Some(0));
     }
 }
@@ -573,6 +617,9 @@ async fn too_much_at_once_is_refused_at_once_and_what_waits_is_served() {
             fields: &[("retry-after", "1")],
         };
         assert_problem(&refused, &overloaded);
+        let arrived = wise.recorded().len() - 1;
+        let case = row("door-overloaded");
+        case.shown(&house, &refused, arrived).await;
         assert_eq!(wise.recorded().len(), 1, "neither has reached Wise");
         wise.close_connections();
         assert_eq!(waiting.await.status, 200, "it had a place in the line");
@@ -611,7 +658,10 @@ async fn a_stop_turns_away_what_comes_after_it() {
     assert_problem(&answer, &shutting_down);
     assert_eq!(late.rest().await, b"", "the connection ends");
     assert_eq!(house.ended().await.code(), Some(0));
-    assert_eq!(wise.recorded().len(), 0, "it does not reach Wise");
+    let case = row("door-stopping");
+    case.told(&answer);
+    case.sent(wise.recorded().len(), 0);
+    case.farewell(&house).await;
 }
 
 #[tokio::test]

@@ -56,6 +56,7 @@ pub struct Plan<'a> {
     grants: Vec<(String, u64)>,
     lane: &'static str,
     settings: Vec<(String, String)>,
+    environment: Vec<(String, PathBuf)>,
     toml: String,
     mtls: bool,
     directory: Option<Arc<tempfile::TempDir>>,
@@ -77,6 +78,12 @@ impl Plan<'_> {
     /// Sets a key, as `--set` does.
     pub fn set(mut self, key: &str, value: &str) -> Self {
         self.settings.push((key.into(), value.into()));
+        self
+    }
+
+    /// Sets a variable of the proxy's environment, which is empty otherwise.
+    pub fn env(mut self, key: &str, value: &Path) -> Self {
+        self.environment.push((key.into(), value.into()));
         self
     }
 
@@ -132,6 +139,7 @@ impl Plan<'_> {
             directory,
             settings: self.settings.clone(),
             failpoints: None,
+            environment: self.environment.clone(),
         };
         if fresh {
             site.secret("client_secret", CLIENT_SECRET);
@@ -212,6 +220,7 @@ pub struct Site {
     pub socket: PathBuf,
     settings: Vec<(String, String)>,
     failpoints: Option<PathBuf>,
+    environment: Vec<(String, PathBuf)>,
 }
 
 impl Site {
@@ -300,6 +309,7 @@ impl Site {
             "FAILPOINTS",
             script.unwrap_or_else(|| self.path("failpoints")),
         );
+        command.envs(self.environment.clone());
         command
     }
 
@@ -403,6 +413,7 @@ impl House {
             grants: Vec::new(),
             lane: "oauth-mtls",
             settings: Vec::new(),
+            environment: Vec::new(),
             toml: String::new(),
             mtls: true,
             directory: None,
@@ -552,6 +563,14 @@ impl House {
         let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
         tokio::spawn(connection);
         Ok(Connection(sender).request(request).await?)
+    }
+
+    /// Resident memory, in bytes.
+    pub fn resident(&self) -> usize {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
+        let line = status.lines().find(|line| line.starts_with("VmRSS:"));
+        let kib = line.unwrap().split_whitespace().nth(1).unwrap();
+        kib.parse::<usize>().unwrap() * 1024
     }
 
     pub fn pid(&self) -> u32 {

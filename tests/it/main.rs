@@ -7,11 +7,16 @@
     reason = "a test's helpers fail the test, and spawn what ends with it"
 )]
 #![allow(
+    clippy::print_stdout,
+    reason = "a test says its figures, and the case that it is at"
+)]
+#![allow(
     unreachable_pub,
     reason = "a binary of tests has no other crate to reach"
 )]
 
 mod architecture;
+mod certificates;
 mod cli_commands;
 #[cfg(feature = "failpoints")]
 mod clock;
@@ -23,13 +28,26 @@ mod demo;
 mod dependencies;
 mod disk;
 mod failures;
+mod failures_rows;
+mod failures_table;
+mod frames;
+mod h1_upstream;
+mod h2_takes_back;
+mod h2_upstream;
 mod house;
 mod lanes;
 mod leaks;
 mod load;
 mod main_job;
+mod names;
 mod promises;
 mod readme;
+mod replay;
+mod scripted;
+mod scripted_http1;
+mod scripted_http2;
+mod storms;
+mod token_endpoint;
 mod token_files;
 mod traffic;
 mod transport;

@@ -380,21 +380,6 @@ async fn pipelined_requests_are_answered_in_order() {
     assert_eq!(wire.answer().await.status, 409);
 }
 
-/// Resident memory of the proxy, in bytes.
-fn resident(house: &House) -> usize {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", house.pid())).unwrap();
-    let line = status
-        .lines()
-        .find(|line| line.starts_with("VmRSS:"))
-        .unwrap();
-    line.split_whitespace()
-        .nth(1)
-        .unwrap()
-        .parse::<usize>()
-        .unwrap()
-        * 1024
-}
-
 /// Sends `length` bytes on the wire, telling how far it is.
 fn pour(mut wire: Wire, length: usize) -> watch::Receiver<usize> {
     let (tell, progress) = watch::channel(0);
@@ -439,13 +424,13 @@ async fn a_slow_reader_holds_wise_back_and_fills_no_memory() {
         ))
         .await;
     reader.read_to("\r\n\r\n").await;
-    let before = resident(&house);
+    let before = house.resident();
 
     let mut progress = pour(speaker, FLOOD);
     let sent = stalled(&mut progress).await;
 
     assert!(sent < FLOOD, "it was all taken in while nobody read");
-    let grown = resident(&house).saturating_sub(before);
+    let grown = house.resident().saturating_sub(before);
     assert!(
         grown < 8 * MIB,
         "grown by {grown} bytes with one stalled download"
@@ -470,13 +455,13 @@ async fn a_slow_wise_holds_the_application_back_and_fills_no_memory() {
     application.send(head).await;
     let mut speaker = stub.connection().await;
     speaker.read_to("\r\n\r\n").await;
-    let before = resident(&house);
+    let before = house.resident();
 
     let mut progress = pour(application, FLOOD);
     let sent = stalled(&mut progress).await;
 
     assert!(sent < FLOOD, "it was all taken in while nobody read");
-    let grown = resident(&house).saturating_sub(before);
+    let grown = house.resident().saturating_sub(before);
     assert!(
         grown < 8 * MIB,
         "grown by {grown} bytes with one stalled upload"

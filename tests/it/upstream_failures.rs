@@ -1,6 +1,7 @@
 //! What the application sees when the way to Wise fails, and that nothing is sent twice.
 
 use std::net::SocketAddr;
+use std::sync::atomic::Ordering;
 
 use http::Request;
 use serde_json::json;
@@ -10,6 +11,7 @@ use wise_auth_proxy::simulator::{
 };
 
 use crate::failures::{Problem, assert_problem};
+use crate::failures_table::row;
 use crate::house::{self, House, Plan, Site};
 use crate::wire::{Stub, Wire, expired_server};
 
@@ -58,6 +60,7 @@ async fn a_refused_connection_is_said_to_be_one() {
             answer.json()["detail"],
             "`localhost` refused the connection"
         );
+        row("way-refused").shown(&house, &answer, 0).await;
     }
 }
 
@@ -87,6 +90,7 @@ async fn a_wise_that_does_not_take_the_connection_is_unreachable() {
     );
     let detail = "`127.0.0.1` did not answer in time while connecting";
     assert_eq!(answer.json()["detail"], detail);
+    row("way-no-connection").shown(&house, &answer, 0).await;
 }
 
 #[tokio::test]
@@ -108,6 +112,7 @@ async fn a_wise_that_does_not_shake_hands_is_unreachable() {
     );
     let detail = "`localhost` did not answer in time while shaking hands";
     assert_eq!(answer.json()["detail"], detail);
+    row("way-slow-handshake").shown(&house, &answer, 0).await;
 }
 
 #[tokio::test]
@@ -123,7 +128,8 @@ async fn a_certificate_of_an_unknown_authority_is_refused() {
     let hint = "if this host uses a private CA, name its certificate in `extra_ca`; if not, \
                 something between here and Wise is opening the connection";
     assert_problem(&answer, &Problem { hint, ..TLS_FAILED });
-    assert_eq!(other.recorded().len(), 0, "no token goes to a stranger");
+    let arrived = other.recorded().len();
+    row("way-unknown-ca").shown(&house, &answer, arrived).await;
 }
 
 #[tokio::test]
@@ -140,14 +146,15 @@ async fn a_certificate_for_another_name_is_refused() {
 
     let hint = "check the configured host, and `upstream.resolve` if it is set";
     assert_problem(&answer, &Problem { hint, ..TLS_FAILED });
-    assert_eq!(wise.recorded().len(), 0, "no token goes to a stranger");
+    let arrived = wise.recorded().len();
+    row("way-wrong-name").shown(&house, &answer, arrived).await;
 }
 
 #[tokio::test]
 async fn a_certificate_that_has_ended_is_refused() {
     let wise = house::wise().await;
     let site = personal(&wise).prepare().await;
-    let (port, _running) = expired_server(&site).await;
+    let (port, shaken) = expired_server(&site).await;
     let plan = personal(&wise).set("wise.plain", &format!("https://localhost:{port}"));
     let house = plan.inside(&site).start().await;
 
@@ -155,6 +162,8 @@ async fn a_certificate_that_has_ended_is_refused() {
 
     let hint = "check this machine's clock; if it is right, tell Wise";
     assert_problem(&answer, &Problem { hint, ..TLS_FAILED });
+    let arrived = shaken.load(Ordering::Relaxed);
+    row("way-expired").shown(&house, &answer, arrived).await;
 }
 
 #[tokio::test]
@@ -184,6 +193,7 @@ async fn what_does_not_speak_tls_is_said_to_be_so() {
             ..TLS_FAILED
         },
     );
+    row("way-no-tls").shown(&house, &answer, 0).await;
 }
 
 /// Both moments in which a client certificate is judged: within the handshake of TLS 1.2, and after
@@ -210,10 +220,9 @@ async fn a_client_certificate_that_wise_refuses_is_said_to_be_refused() {
                     faults.tls.http1_only = http1_only;
                 });
                 let token_url = format!("{}/oauth/token", wise.plain_url());
-                let plan = House::on(&wise)
-                    .logged_out()
-                    .set("wise.token_url", &token_url);
+                let plan = House::on(&wise).set("wise.token_url", &token_url);
                 let site = plan.prepare().await;
+                wise.clear();
                 if revoked {
                     wise.revoke_certificate("house").unwrap();
                 } else {
@@ -228,17 +237,18 @@ async fn a_client_certificate_that_wise_refuses_is_said_to_be_refused() {
                     hint,
                     fields: &[],
                 };
+                let mut last = None;
                 for _ in 0..3 {
                     // The client-credentials kind needs no login.
                     let answer = house.get("/v3/applications/acme/subscriptions").await;
                     println!("{versions:?}, HTTP/1.1 only: {http1_only}, revoked: {revoked}");
                     assert_problem(&answer, &rejected);
+                    last = Some(answer);
                 }
                 let seen = wise.recorded();
-                assert!(
-                    seen.iter().all(|seen| seen.target == "/oauth/token"),
-                    "{seen:?}"
-                );
+                let calls = seen.iter().filter(|seen| seen.target != "/oauth/token");
+                let case = row("way-our-certificate-refused");
+                case.shown(&house, &last.unwrap(), calls.count()).await;
             }
         }
     }
@@ -258,9 +268,13 @@ fn self_signed(site: &Site) {
 
 #[tokio::test]
 async fn a_certificate_that_wise_refuses_in_http_is_wises_answer() {
-    for (missing, status) in [
-        (MissingCertificate::BadRequest, 400),
-        (MissingCertificate::Forbidden, 403),
+    for (missing, status, id) in [
+        (
+            MissingCertificate::BadRequest,
+            400,
+            "way-no-certificate-400",
+        ),
+        (MissingCertificate::Forbidden, 403, "way-no-certificate-403"),
     ] {
         let wise = house::wise().await;
         wise.change_faults(|faults| faults.tls.missing_certificate = missing);
@@ -279,7 +293,7 @@ async fn a_certificate_that_wise_refuses_in_http_is_wises_answer() {
             !answer.headers.contains_key("proxy-status"),
             "it is not ours: {answer:?}"
         );
-        assert_eq!(wise.recorded().len(), 1);
+        row(id).shown(&house, &answer, wise.recorded().len()).await;
     }
 }
 
@@ -498,4 +512,6 @@ async fn an_application_that_stops_sending_is_told_so() {
         fields: &[("connection", "close")],
     };
     assert_problem(&answer, &stalled);
+    let case = row("door-body-stalls");
+    case.shown(&house, &answer, wise.recorded().len()).await;
 }

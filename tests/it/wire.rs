@@ -2,12 +2,13 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use crate::house::{Answer, PATIENCE, Site};
@@ -23,7 +24,7 @@ impl Wire {
         Self::of(TcpStream::connect(address).await.unwrap())
     }
 
-    fn of(stream: TcpStream) -> Self {
+    pub fn of(stream: TcpStream) -> Self {
         stream.set_nodelay(true).unwrap();
         Self {
             stream,
@@ -60,11 +61,8 @@ impl Wire {
 
     /// Reads `length` bytes.
     pub async fn read_exact(&mut self, length: usize) -> Vec<u8> {
-        while self.seen.len() < length {
-            assert!(self.more().await, "it ended after {}", self.seen.len());
-        }
-        let rest = self.seen.split_off(length);
-        std::mem::replace(&mut self.seen, rest)
+        let read = self.exactly(length).await;
+        read.unwrap_or_else(|| panic!("it ended after {}", self.seen.len()))
     }
 
     /// Reads one answer whose body has a declared length.
@@ -86,6 +84,54 @@ impl Wire {
     pub async fn rest(&mut self) -> Vec<u8> {
         while self.more().await {}
         std::mem::take(&mut self.seen)
+    }
+
+    /// Reads one request with a declared length, head and body; `None` at the end of the stream.
+    pub async fn request(&mut self) -> Option<(String, Vec<u8>)> {
+        let end = loop {
+            let found = self.seen.windows(4).position(|four| four == b"\r\n\r\n");
+            match found {
+                Some(at) => break at + 4,
+                None if self.more().await => {}
+                None => return None,
+            }
+        };
+        let rest = self.seen.split_off(end);
+        let head = String::from_utf8(std::mem::replace(&mut self.seen, rest)).unwrap();
+        let lower = head.to_lowercase();
+        let length = lower
+            .split_once("content-length: ")
+            .and_then(|(_, rest)| rest.split("\r\n").next())
+            .map_or(0, |length| length.parse().unwrap());
+        let body = self.exactly(length).await?;
+        Some((head, body))
+    }
+
+    /// Reads `length` bytes; `None` when the stream ends before.
+    pub async fn exactly(&mut self, length: usize) -> Option<Vec<u8>> {
+        while self.seen.len() < length {
+            if !self.more().await {
+                return None;
+            }
+        }
+        let rest = self.seen.split_off(length);
+        Some(std::mem::replace(&mut self.seen, rest))
+    }
+
+    /// Sends what still gets through: the other side may have hung up.
+    pub async fn say(&mut self, bytes: impl AsRef<[u8]>) -> bool {
+        let sending = self.stream.write_all(bytes.as_ref());
+        matches!(timeout(PATIENCE, sending).await, Ok(Ok(())))
+    }
+
+    /// Ends our side of the stream and goes on reading.
+    pub async fn half_close(&mut self) {
+        let _ = self.stream.shutdown().await;
+    }
+
+    /// Ends the connection by a TCP reset.
+    pub fn reset(self) {
+        self.stream.set_zero_linger().unwrap();
     }
 
     /// What has arrived so far, without waiting.
@@ -192,9 +238,9 @@ impl Stub {
 
 /// A certificate authority of the test's own, and a TLS server whose certificate ended yesterday.
 ///
-/// The authority is put where the site looks for the one of Wise. Returns the server's port; it
-/// serves until `stop` is dropped.
-pub async fn expired_server(site: &Site) -> (u16, oneshot::Sender<()>) {
+/// The authority is put where the site looks for the one of Wise. Returns the server's port and how
+/// many handshakes came to an end, after which a request could be sent.
+pub async fn expired_server(site: &Site) -> (u16, Arc<AtomicUsize>) {
     let day = std::time::Duration::from_hours(24);
     let now = std::time::SystemTime::now();
     let mut authority = rcgen::CertificateParams::default();
@@ -222,18 +268,18 @@ pub async fn expired_server(site: &Site) -> (u16, oneshot::Sender<()>) {
     let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
-    let (stop, mut stopped) = oneshot::channel();
+    let done = Arc::new(AtomicUsize::new(0));
+    let shaken = Arc::clone(&done);
     tokio::spawn(async move {
-        loop {
-            tokio::select! {
-                accepted = listener.accept() => {
-                    let (stream, _) = accepted.unwrap();
-                    // The handshake is meant to fail; the proxy says why.
-                    tokio::spawn(acceptor.accept(stream));
+        while let Ok((stream, _)) = listener.accept().await {
+            let (handshake, shaken) = (acceptor.accept(stream), Arc::clone(&shaken));
+            tokio::spawn(async move {
+                // It is meant to fail; the proxy says why.
+                if handshake.await.is_ok() {
+                    shaken.fetch_add(1, Ordering::Relaxed);
                 }
-                _ = &mut stopped => return,
-            }
+            });
         }
     });
-    (port, stop)
+    (port, done)
 }

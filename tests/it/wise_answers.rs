@@ -5,6 +5,7 @@ use bytes::Bytes;
 use http::Request;
 use wise_auth_proxy::simulator::{Disturb, Disturbance, Faults, Recorded, Sca, Simulator};
 
+use crate::failures_table::row;
 use crate::house::{self, Answer, House, PROFILE, Plan};
 use crate::wire::{Stub, Wire};
 
@@ -103,6 +104,9 @@ async fn a_403_touches_no_token() {
     assert_wises(&foreign, 403);
     assert_eq!(foreign.json()["error"], "unauthorized");
 
+    row("answer-403")
+        .shown(&house, &foreign, calls(&wise).len() - 1)
+        .await;
     assert_eq!(calls(&wise).len(), 2, "each is sent once");
     assert_eq!(
         (wise.exchange_count(), wise.generation(PROFILE)),
@@ -184,6 +188,11 @@ async fn a_post_refused_for_its_token_is_sent_again_whole_and_once() {
             .collect();
         assert_ne!(tokens[0], tokens[1]);
         assert_eq!(wise.exchange_count(), before + 1);
+        let case = row("answer-401-newer");
+        case.told(&answer);
+        let acted_on = calls.iter().filter(|call| call.status == Some(200));
+        case.sent(calls.len(), acted_on.count());
+        case.operator(&house).await;
     }
 }
 

@@ -9,7 +9,7 @@ use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use tokio::time::Instant;
 
-use super::{Idle, Inner, Pool, SendError, Shared};
+use super::{Idle, Inner, Origin, Pool, SendError, Shared};
 use crate::tls::HandshakeFailure;
 use crate::upstream::io::Verdict;
 
@@ -27,7 +27,7 @@ pub(super) enum Kind<B> {
 pub(super) struct Whole<B> {
     pub(super) sender: http1::SendRequest<B>,
     pub(super) verdict: Verdict,
-    pub(super) born: Instant,
+    pub(super) origin: Origin,
     pub(super) pool: Weak<Inner<B>>,
 }
 
@@ -80,6 +80,14 @@ where
         })
     }
 
+    /// The request has waited in vain. Its connection takes no new one: where it leads to nobody any
+    /// more, every next request would wait as long. Those already on it may be answered yet.
+    pub(crate) fn distrust(&self) {
+        if let Some(Kind::Http2(stream)) = &self.0 {
+            stream.shared.distrusted.set(true);
+        }
+    }
+
     fn tls_failure(&self) -> Option<HandshakeFailure> {
         match &self.0 {
             Some(Kind::Http1(whole)) => whole.verdict.tls(),
@@ -98,6 +106,10 @@ where
         };
         if whole.verdict.is_unwritable() {
             return; // The answer was its last word.
+        }
+        let addresses = pool.0.state.borrow().addresses.clone();
+        if !whole.origin.is_fit(pool.0.limits.age, addresses.as_deref()) {
+            return;
         }
         let mut lease = Self::of(Kind::Http1(whole));
         if lease.is_ready() {
@@ -141,7 +153,7 @@ where
             state.idle.push(Idle {
                 sender: whole.sender,
                 verdict: whole.verdict,
-                born: whole.born,
+                origin: whole.origin,
                 since,
             });
         }

@@ -11,6 +11,7 @@ mod tests;
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::error::Error as StdError;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -91,24 +92,54 @@ struct State<B> {
     http2: Option<bool>,
     /// Taken out of service: connections end with their request.
     retired: bool,
+    /// What the name led to when it was last looked up; `None` for what is no name.
+    addresses: Option<Arc<[IpAddr]>>,
+    /// Such a look-up is running.
+    looking: bool,
 }
 
 struct Idle<B> {
     sender: http1::SendRequest<B>,
     verdict: Verdict,
-    born: Instant,
+    origin: Origin,
     since: Instant,
+}
+
+/// When and where to a connection was made.
+#[derive(Clone, Copy, Debug)]
+struct Origin {
+    born: Instant,
+    peer: Option<IpAddr>,
 }
 
 struct Shared<B> {
     sender: http2::SendRequest<B>,
     verdict: Verdict,
-    born: Instant,
+    origin: Origin,
     streams: Cell<usize>,
     /// Streams that Wise allows, as of the connection's last turn.
     allowed: Rc<Cell<usize>>,
     /// When the last stream ended.
     since: Cell<Instant>,
+    /// A request has waited here in vain: no more of them.
+    distrusted: Cell<bool>,
+}
+
+impl Origin {
+    /// Whether a connection may carry one more request: it is not too old, and the name still leads
+    /// where it leads.
+    fn is_fit(&self, age: Duration, addresses: Option<&[IpAddr]>) -> bool {
+        let left = addresses.zip(self.peer);
+        self.born.elapsed() < age && left.is_none_or(|(all, peer)| all.contains(&peer))
+    }
+}
+
+impl<B> Shared<B> {
+    /// Whether it may carry one more request.
+    fn is_fit(&self, age: Duration, addresses: Option<&[IpAddr]>) -> bool {
+        let usable = !self.sender.is_closed() && !self.distrusted.get();
+        usable && self.origin.is_fit(age, addresses)
+    }
 }
 
 impl<B> Clone for Pool<B> {
@@ -151,6 +182,8 @@ where
                 dialling: 0,
                 http2: None,
                 retired: false,
+                addresses: None,
+                looking: false,
             }),
         }))
     }
@@ -191,20 +224,39 @@ where
         }
     }
 
-    /// Closes what has been idle or alive too long. Called every now and then by the worker.
+    /// Closes what has been idle or alive too long, and what leads where its name no longer does.
+    /// Called every now and then by the worker.
     pub(crate) fn sweep(&self) {
         let now = Instant::now();
         let limits = &self.0.limits;
-        let mut state = self.0.state.borrow_mut();
+        let mut guard = self.0.state.borrow_mut();
+        let state = &mut *guard;
+        let addresses = state.addresses.as_deref();
         state.idle.retain(|idle| {
-            !idle.sender.is_closed()
-                && now - idle.since < limits.idle
-                && now - idle.born < limits.age
+            let fresh = !idle.sender.is_closed() && now - idle.since < limits.idle;
+            fresh && idle.origin.is_fit(limits.age, addresses)
         });
         state.shared.retain(|shared| {
             let quiet = shared.streams.get() == 0 && now - shared.since.get() >= limits.idle;
-            !shared.sender.is_closed() && !quiet && now - shared.born < limits.age
+            shared.is_fit(limits.age, addresses) && !quiet
         });
+        let (host, _) = self.0.endpoint.first_hop();
+        let look = state.open > 0 && !state.looking && self.0.resolver.is_stale(host);
+        if look {
+            state.looking = true;
+            let pool = self.clone();
+            tokio::task::spawn_local(async move { pool.look().await });
+        }
+    }
+
+    /// Looks up the name on behalf of open connections: without it, one in steady use would lead to
+    /// the old address for as long as it lives. A name that does not resolve changes nothing.
+    async fn look(&self) {
+        let (host, fixed) = self.0.endpoint.first_hop();
+        let _ = self.0.resolver.lookup(host, fixed).await;
+        let mut state = self.0.state.borrow_mut();
+        state.looking = false;
+        state.addresses = self.0.resolver.last(host);
     }
 
     /// Takes the pool out of service: idle connections close now, the others after their request.
@@ -230,21 +282,22 @@ where
                 .flatten()
         } else {
             while let Some(idle) = state.idle.pop() {
-                let fresh =
-                    now - idle.since < self.0.limits.idle && now - idle.born < self.0.limits.age;
-                if fresh && idle.sender.is_ready() {
-                    return Some(self.lease1(idle.sender, idle.verdict, idle.born));
+                let limits = &self.0.limits;
+                let fresh = now - idle.since < limits.idle;
+                let fit = idle.origin.is_fit(limits.age, state.addresses.as_deref());
+                if fresh && fit && idle.sender.is_ready() {
+                    return Some(self.lease1(idle.sender, idle.verdict, idle.origin));
                 }
             }
             None
         }
     }
 
-    fn lease1(&self, sender: http1::SendRequest<B>, verdict: Verdict, born: Instant) -> Lease<B> {
+    fn lease1(&self, sender: http1::SendRequest<B>, verdict: Verdict, origin: Origin) -> Lease<B> {
         Lease::of(Kind::Http1(Whole {
             sender,
             verdict,
-            born,
+            origin,
             pool: Rc::downgrade(&self.0),
         }))
     }
@@ -279,7 +332,10 @@ where
             Ok(dialled) => self.join(dialled).await,
             Err(error) => Err(error),
         };
-        inner.state.borrow_mut().dialling -= 1;
+        let mut state = inner.state.borrow_mut();
+        state.dialling -= 1;
+        state.addresses = inner.resolver.last(inner.endpoint.first_hop().0);
+        drop(state);
         match joined {
             Ok(Some(lease)) => self.offer(lease),
             Ok(None) => inner.serve_streams(),
@@ -307,6 +363,8 @@ where
         let verdict = Verdict::default();
         let io = TokioIo::new(Attentive::new(dialled.stream, verdict.clone()));
         let born = Instant::now();
+        let peer = dialled.peer;
+        let origin = Origin { born, peer };
         let http2 = dialled.http2;
         if http2 {
             let (sender, mut connection) = http2::Builder::new(Local)
@@ -332,13 +390,15 @@ where
             let mut state = inner.state.borrow_mut();
             state.http2 = Some(true);
             let (streams, since) = (Cell::new(0), Cell::new(born));
+            let distrusted = Cell::new(false);
             state.shared.push(Rc::new(Shared {
                 sender,
                 verdict,
-                born,
+                origin,
                 streams,
                 allowed,
                 since,
+                distrusted,
             }));
             Ok(None)
         } else {
@@ -349,7 +409,7 @@ where
                 .map_err(broken)?;
             self.drive(async move { connection.await.err() });
             inner.state.borrow_mut().http2 = Some(false);
-            Ok(Some(self.lease1(sender, verdict, born)))
+            Ok(Some(self.lease1(sender, verdict, origin)))
         }
     }
 
@@ -403,10 +463,9 @@ where
 impl<B> Inner<B> {
     /// A free stream on the least used HTTP/2 connection.
     fn stream(self: &Rc<Self>, state: &mut State<B>) -> Option<Lease<B>> {
-        let (now, age) = (Instant::now(), self.limits.age);
-        state
-            .shared
-            .retain(|shared| !shared.sender.is_closed() && now - shared.born < age);
+        let addresses = state.addresses.as_deref();
+        let age = self.limits.age;
+        state.shared.retain(|shared| shared.is_fit(age, addresses));
         let free = |shared: &&Rc<Shared<B>>| shared.streams.get() < shared.allowed.get();
         let shared = state
             .shared
