@@ -6,6 +6,7 @@
 
 mod attempt;
 mod body;
+mod browser;
 mod choice;
 mod door;
 mod fault;
@@ -30,11 +31,13 @@ use crate::proxy::record::Record;
 use crate::proxy::reply::Reply;
 use crate::proxy::worker::View;
 
+pub(crate) use browser::is_of_another_origin;
 pub(crate) use choice::Directory;
 pub(crate) use door::Door;
 pub(crate) use fault::{Fault, Kind};
 pub(crate) use serve::serve;
 pub(crate) use snapshot::{Published, Snapshot};
+pub(crate) use target::without_port;
 pub(crate) use worker::{Shared, Worker};
 
 /// Serves one request, from its head to the head of its answer.
@@ -46,7 +49,7 @@ async fn answer(worker: &Rc<Worker>, door: usize, request: Request<Incoming>) ->
     let (head, incoming) = request.into_parts();
     let source = (!incoming.is_end_stream()).then(|| {
         let limit = worker.view().snapshot.upstream.replay_limit;
-        let waits = policy::waits_for_continue(&head.headers);
+        let waits = policy::waits_for_continue(&head.headers, head.version);
         Source::new(incoming, waits, Rc::clone(&worker.budget), limit)
     });
     match forward(worker, door, head, source.clone(), &mut record).await {
