@@ -96,7 +96,7 @@ impl Rules {
         if browser::is_of_another_origin(&head.headers, host) {
             return Err(Fault::ForeignOrigin);
         }
-        target(&head.uri)
+        target(&head.uri, absolute)
     }
 
     /// Whether an authority is at a port where we or Wise may be. An application that sends
@@ -118,7 +118,7 @@ impl Rules {
 }
 
 /// Path and query, as they will leave.
-fn target(uri: &Uri) -> Result<Target, Fault> {
+fn target(uri: &Uri, absolute: bool) -> Result<Target, Fault> {
     const NO_FORM: Fault =
         Fault::BadRequest("the request target is neither origin-form nor absolute-form");
     if uri.authority().is_some() && uri.scheme().is_none() {
@@ -142,7 +142,7 @@ fn target(uri: &Uri) -> Result<Target, Fault> {
     if target.as_str().starts_with('/') {
         return Ok(Target(target.clone()));
     }
-    if target.as_str().starts_with('?') && uri.authority().is_some() {
+    if target.as_str().starts_with('?') && absolute {
         // `http://host?query` has an empty path, which is sent as `/` (RFC 9112 §3.2.1).
         let rooted = PathAndQuery::from_maybe_shared(format!("/{}", target.as_str()));
         return rooted.map(Target).map_err(|_| NO_FORM);
@@ -205,6 +205,9 @@ fn host<'a>(headers: &'a HeaderMap, uri: &'a Uri, version: Version) -> Result<&'
                     "the request target holds user information",
                 ));
             }
+            if !is_host_and_port(authority.as_str()) {
+                return Err(Fault::BadRequest("the request target names no host"));
+            }
             if version == Version::HTTP_2 && field.is_some_and(|field| field != authority.as_str())
             {
                 return Err(Fault::BadRequest("Host differs from :authority"));
@@ -235,7 +238,8 @@ fn is_host_and_port(text: &str) -> bool {
             .bytes()
             .all(|byte| byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+;=".contains(&byte)),
     };
-    is_host && port.bytes().all(|byte| byte.is_ascii_digit())
+    let is_port = port.bytes().all(|byte| byte.is_ascii_digit()) && port.parse::<u16>().is_ok();
+    is_host && (port.is_empty() || is_port)
 }
 
 /// A host of an authority without its port.
@@ -392,6 +396,7 @@ mod tests {
             "[::1",
             "[]:80",
             "localhost:80:80",
+            "localhost:65536",
         ] {
             let fault = ask("/v1/me", Some(host)).unwrap_err();
             assert_eq!(fault.kind().name(), "bad-request", "{host}");
