@@ -10,6 +10,7 @@ mod browser;
 mod choice;
 mod door;
 mod fault;
+mod patience;
 mod policy;
 mod record;
 mod refusal;
@@ -56,6 +57,15 @@ async fn answer(worker: &Rc<Worker>, door: usize, request: Request<Incoming>) ->
         Ok(answer) => reply::of_wise(worker, answer, record, source),
         Err(fault) => reply::of_fault(&fault, record, source),
     }
+}
+
+/// Tells whoever came when every place was taken; nothing of the request leaves.
+fn turn_away(worker: &Rc<Worker>, request: Request<Incoming>) -> Response<Reply> {
+    let record = Record::new(worker, &request);
+    let incoming = request.into_body();
+    let source = (!incoming.is_end_stream())
+        .then(|| Source::new(incoming, false, Rc::clone(&worker.budget), 0));
+    reply::of_fault(&Fault::Crowded, record, source)
 }
 
 /// The steps, in order.
