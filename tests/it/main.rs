@@ -12,17 +12,24 @@
 )]
 
 mod architecture;
+mod browsers;
 mod cli_commands;
+mod crowd;
 mod custody;
 mod demo;
 mod failures;
+mod floods;
+mod frames;
+mod h2_door;
 mod house;
 mod lanes;
 mod leaks;
 mod load;
 mod main_job;
 mod readme;
+mod slow;
 mod smuggling;
+mod targets;
 mod transport;
 mod upstream_failures;
 mod wire;

@@ -61,6 +61,10 @@ impl Houses {
         }
     }
 
+    #[allow(
+        clippy::print_stdout,
+        reason = "a failing test shows which of its cases it was"
+    )]
     async fn hold(&self, cases: &[(String, Want)]) {
         for (bytes, want) in cases {
             let shown: String = bytes.chars().take(300).collect();
