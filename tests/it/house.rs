@@ -61,6 +61,7 @@ pub struct Plan<'a> {
     mtls: bool,
     directory: Option<Arc<tempfile::TempDir>>,
     log_in: bool,
+    files: Option<u32>,
 }
 
 impl Plan<'_> {
@@ -96,6 +97,12 @@ impl Plan<'_> {
     /// Leaves the grants without a login.
     pub fn logged_out(mut self) -> Self {
         self.log_in = false;
+        self
+    }
+
+    /// Bounds the open files of the proxy, as `ulimit -n` does.
+    pub fn files(mut self, most: u32) -> Self {
+        self.files = Some(most);
         self
     }
 
@@ -140,6 +147,7 @@ impl Plan<'_> {
             settings: self.settings.clone(),
             failpoints: None,
             environment: self.environment.clone(),
+            files: self.files,
         };
         if fresh {
             site.secret("client_secret", CLIENT_SECRET);
@@ -221,6 +229,7 @@ pub struct Site {
     settings: Vec<(String, String)>,
     failpoints: Option<PathBuf>,
     environment: Vec<(String, PathBuf)>,
+    files: Option<u32>,
 }
 
 impl Site {
@@ -301,7 +310,16 @@ impl Site {
     }
 
     pub fn command(&self) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_wise-auth-proxy"));
+        let program = env!("CARGO_BIN_EXE_wise-auth-proxy");
+        let mut command = match self.files {
+            None => Command::new(program),
+            Some(most) => {
+                let mut command = Command::new("/bin/sh");
+                let limited = format!("ulimit -n {most} && exec \"$0\" \"$@\"");
+                command.args(["-c", &limited, program]);
+                command
+            }
+        };
         command.env_clear().current_dir(self.directory.path());
         // Where there is no such file, nothing happens at any point.
         let script = self.failpoints.clone();
@@ -418,6 +436,7 @@ impl House {
             mtls: true,
             directory: None,
             log_in: true,
+            files: None,
         }
     }
 
@@ -525,6 +544,22 @@ impl House {
         matching
             .map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap())
             .sum()
+    }
+
+    /// Polls a metric until its samples sum up to `wanted`.
+    pub async fn metric_until(&self, name: &str, wanted: f64) {
+        let deadline = tokio::time::Instant::now() + PATIENCE;
+        loop {
+            let value = self.metric(name, "").await;
+            if (value - wanted).abs() < 0.5 {
+                return;
+            }
+            assert!(
+                tokio::time::Instant::now() < deadline,
+                "{name} stays at {value}, not {wanted}"
+            );
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
     }
 
     pub async fn switch(&self, lane: &str) {

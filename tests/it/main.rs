@@ -16,12 +16,14 @@
 )]
 
 mod architecture;
+mod browsers;
 mod certificates;
 mod cli_commands;
 #[cfg(feature = "failpoints")]
 mod clock;
 #[cfg(feature = "failpoints")]
 mod crash;
+mod crowd;
 mod custody;
 mod damage;
 mod demo;
@@ -30,8 +32,10 @@ mod disk;
 mod failures;
 mod failures_rows;
 mod failures_table;
+mod floods;
 mod frames;
 mod h1_upstream;
+mod h2_door;
 mod h2_takes_back;
 mod h2_upstream;
 mod house;
@@ -46,7 +50,10 @@ mod replay;
 mod scripted;
 mod scripted_http1;
 mod scripted_http2;
+mod slow;
+mod smuggling;
 mod storms;
+mod targets;
 mod token_endpoint;
 mod token_files;
 mod traffic;
@@ -54,3 +61,4 @@ mod transport;
 mod upstream_failures;
 mod wire;
 mod wise_answers;
+mod witness;

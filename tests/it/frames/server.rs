@@ -1,31 +1,11 @@
 //! HTTP/2 by hand (RFC 9113): a server's side of a connection, frame by frame, so that a test
 //! says things that no library would say for it.
 
+use super::{
+    ACK, DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, PING, PREFACE, RST_STREAM, SETTINGS,
+    WINDOW_UPDATE,
+};
 use crate::wire::Wire;
-
-pub const DATA: u8 = 0;
-pub const HEADERS: u8 = 1;
-pub const RST_STREAM: u8 = 3;
-pub const SETTINGS: u8 = 4;
-pub const PING: u8 = 6;
-pub const GOAWAY: u8 = 7;
-pub const WINDOW_UPDATE: u8 = 8;
-
-/// On DATA and HEADERS.
-pub const END_STREAM: u8 = 1;
-/// On HEADERS.
-pub const END_HEADERS: u8 = 4;
-/// On SETTINGS and PING.
-const ACK: u8 = 1;
-
-pub const NO_ERROR: u32 = 0;
-pub const PROTOCOL_ERROR: u32 = 1;
-pub const INTERNAL_ERROR: u32 = 2;
-pub const REFUSED_STREAM: u32 = 7;
-pub const CANCEL: u32 = 8;
-pub const ENHANCE_YOUR_CALM: u32 = 11;
-
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// A connection whose other side is an HTTP/2 client.
 pub struct Frames {
