@@ -9,6 +9,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::clock::Clock;
 use crate::config::Environment;
+use crate::confinement::Confinement;
 use crate::credentials::FileStore;
 use crate::proxy::Published;
 use crate::switch::{Entry, SwitchStore};
@@ -47,6 +48,7 @@ pub(crate) struct Control {
     pub(crate) on_switch: Box<dyn Fn(Lane) + Send + Sync>,
     /// One turn of the switch at a time, and no reload meanwhile.
     pub(crate) turning: Arc<tokio::sync::Mutex<()>>,
+    pub(crate) confinement: Arc<Confinement>,
     pub(crate) environment: Environment,
     pub(crate) started: SystemTime,
 }
