@@ -56,6 +56,7 @@ pub struct Plan<'a> {
     grants: Vec<(String, u64)>,
     lane: &'static str,
     settings: Vec<(String, String)>,
+    variables: Vec<(String, String)>,
     toml: String,
     mtls: bool,
     directory: Option<Arc<tempfile::TempDir>>,
@@ -77,6 +78,12 @@ impl Plan<'_> {
     /// Sets a key, as `--set` does.
     pub fn set(mut self, key: &str, value: &str) -> Self {
         self.settings.push((key.into(), value.into()));
+        self
+    }
+
+    /// Sets a variable of the proxy's environment, which is empty otherwise.
+    pub fn variable(mut self, name: &str, value: &str) -> Self {
+        self.variables.push((name.into(), value.into()));
         self
     }
 
@@ -131,6 +138,7 @@ impl Plan<'_> {
             }),
             directory,
             settings: self.settings.clone(),
+            variables: self.variables.clone(),
         };
         if fresh {
             site.secret("client_secret", CLIENT_SECRET);
@@ -208,6 +216,7 @@ pub struct Site {
     /// The admin socket.
     pub socket: PathBuf,
     settings: Vec<(String, String)>,
+    variables: Vec<(String, String)>,
 }
 
 impl Site {
@@ -276,6 +285,7 @@ impl Site {
     fn command(&self) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_wise-auth-proxy"));
         command.env_clear().current_dir(self.directory.path());
+        command.envs(self.variables.iter().cloned());
         command
     }
 
@@ -285,13 +295,28 @@ impl Site {
         house.expect(seen).await
     }
 
-    /// Starts the proxy and returns at once.
-    pub fn spawn(&self) -> (House, watch::Receiver<String>) {
+    /// The command that starts the proxy.
+    pub fn run(&self) -> Command {
         let mut command = self.command();
         command.arg("run").arg("--config").arg(&self.config);
         for (key, value) in &self.settings {
             command.arg("--set").arg(format!("{key}={value}"));
         }
+        command
+    }
+
+    /// Starts the proxy and returns at once.
+    pub fn spawn(&self) -> (House, watch::Receiver<String>) {
+        self.spawn_as(self.run())
+    }
+
+    /// Starts the proxy by a command that a test has changed.
+    pub async fn start_as(&self, command: Command) -> House {
+        let (house, seen) = self.spawn_as(command);
+        house.expect(seen).await
+    }
+
+    fn spawn_as(&self, mut command: Command) -> (House, watch::Receiver<String>) {
         let mut child = command
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -371,6 +396,7 @@ impl House {
             grants: Vec::new(),
             lane: "oauth-mtls",
             settings: Vec::new(),
+            variables: Vec::new(),
             toml: String::new(),
             mtls: true,
             directory: None,
@@ -378,7 +404,8 @@ impl House {
         }
     }
 
-    async fn expect(mut self, mut seen: watch::Receiver<String>) -> Self {
+    /// Waits until the doors are open.
+    pub async fn expect(mut self, mut seen: watch::Receiver<String>) -> Self {
         let open = seen.wait_for(|log| log.contains("serving on ") && log.contains("status on "));
         match tokio::time::timeout(PATIENCE, open).await {
             Ok(Ok(_)) => {}

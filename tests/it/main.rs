@@ -13,6 +13,7 @@
 
 mod architecture;
 mod cli_commands;
+mod confinement;
 mod custody;
 mod demo;
 mod failures;
