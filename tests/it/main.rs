@@ -23,6 +23,7 @@ mod leaks;
 mod load;
 mod main_job;
 mod readme;
+mod threat_model;
 mod transport;
 mod upstream_failures;
 mod wire;
