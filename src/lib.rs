@@ -15,6 +15,7 @@ mod wise;
 // floor 1
 pub mod config;
 // floor 2
+mod confinement;
 mod credentials;
 mod listener;
 mod telemetry;

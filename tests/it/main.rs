@@ -21,6 +21,7 @@ mod certificates;
 mod cli_commands;
 #[cfg(feature = "failpoints")]
 mod clock;
+mod confinement;
 #[cfg(feature = "failpoints")]
 mod crash;
 mod crowd;
