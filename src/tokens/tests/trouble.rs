@@ -300,6 +300,7 @@ async fn while_a_new_refresh_token_is_unsaved_no_other_process_spends_the_old_on
     fs::remove_dir_all(house.state().join("main.previous")).unwrap();
     two.until_live(2).await;
     assert_eq!(two.authorization().unwrap(), house.wise.bearer());
+    // The other may have read the record before this one has come back from writing it.
     while one.handle.status().unsaved {
         one.view.changed().await.unwrap();
     }
