@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::extract::{Extension, Path, Request, State};
-use axum::http::header::{CONTENT_TYPE, HOST, ORIGIN};
+use axum::http::header::{CONTENT_TYPE, HOST};
 use axum::http::{HeaderMap, StatusCode};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
@@ -13,6 +13,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use crate::admin::control::{Control, Refused};
+use crate::proxy::{is_of_another_origin, without_port};
 use crate::wise::Lane;
 
 /// The user at the other end of the unix socket.
@@ -50,6 +51,7 @@ pub(crate) fn over_socket(control: Arc<Control>) -> Router {
         .route("/reload", post(reload))
         .with_state(Arc::clone(&control))
         .merge(reading(control))
+        .layer(middleware::from_fn(for_no_page))
 }
 
 type Shared = State<Arc<Control>>;
@@ -118,14 +120,12 @@ async fn for_programs(
     request: Request,
     next: Next,
 ) -> Result<Response, Problem> {
-    let host = headers
-        .get(HOST)
-        .and_then(|host| host.to_str().ok())
-        .unwrap_or_default();
-    let name = host
-        .rsplit_once(':')
-        .map_or(host, |(name, _)| name)
-        .trim_matches(['[', ']']);
+    let mut hosts = headers.get_all(HOST).iter();
+    let host = match (hosts.next(), hosts.next()) {
+        (Some(host), None) => host.to_str().unwrap_or_default(),
+        _ => "",
+    };
+    let name = without_port(host).trim_matches(['[', ']']);
     let address = name.parse::<std::net::IpAddr>();
     if name != "localhost" && !address.is_ok_and(|address| address.is_loopback()) {
         let detail = "this host is not served here".to_owned();
@@ -135,11 +135,17 @@ async fn for_programs(
             "use 127.0.0.1 or localhost",
         ));
     }
-    if headers.contains_key(ORIGIN)
-        && headers
-            .get("sec-fetch-site")
-            .is_none_or(|site| site != "same-origin")
-    {
+    for_no_page(headers, request, next).await
+}
+
+/// Nor through whatever carries a browser to the unix socket.
+async fn for_no_page(
+    headers: HeaderMap,
+    request: Request,
+    next: Next,
+) -> Result<Response, Problem> {
+    let host = headers.get(HOST).and_then(|host| host.to_str().ok());
+    if is_of_another_origin(&headers, host.unwrap_or_default()) {
         let detail = "web pages may not read this".to_owned();
         return Err(Problem(
             StatusCode::FORBIDDEN,

@@ -212,6 +212,8 @@ pub(super) struct Runtime {
     pub(super) drain_timeout: Parsed<Duration>,
     /// Time for a whole request head to arrive.
     pub(super) header_timeout: Parsed<Duration>,
+    /// A connection without a request, or whose answer is not taken, is closed after this long.
+    pub(super) idle_timeout: Parsed<Duration>,
     /// Longest request head.
     pub(super) max_header_size: Parsed<Size>,
     /// Most fields in a request head.

@@ -149,6 +149,12 @@ impl Check<'_> {
                 MILLISECOND,
                 HOUR,
             ),
+            idle_timeout: self.duration(
+                "runtime.idle_timeout",
+                typed.idle_timeout,
+                MILLISECOND,
+                DAY,
+            ),
             max_header_size,
             max_headers: self.count("runtime.max_headers", typed.max_headers, &(16..=4096)),
             max_connections: self.count(

@@ -309,6 +309,8 @@ pub struct Runtime {
     pub drain_timeout: Duration,
     /// Time for a whole request head to arrive.
     pub header_timeout: Duration,
+    /// Time without a request, or with an answer that is not taken, until a connection is closed.
+    pub idle_timeout: Duration,
     /// Longest request head, in bytes.
     pub max_header_size: usize,
     /// Most fields in a request head.

@@ -558,6 +558,7 @@ const OTHER_VALUES: &[(&str, &str)] = &[
     ("personal.token.env", "OTHER"),
     ("runtime.drain_timeout", "1s"),
     ("runtime.header_timeout", "1s"),
+    ("runtime.idle_timeout", "1s"),
     ("runtime.max_connections", "7"),
     ("runtime.max_header_size", "16 KiB"),
     ("runtime.max_headers", "50"),

@@ -9,11 +9,11 @@ use std::time::Duration;
 use rustix::io::Errno;
 use rustix::net::sockopt;
 use tokio::net;
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::mpsc::error::SendError;
 use tokio_util::sync::CancellationToken;
 
+use super::limit::Room;
 use super::socket::{LocalAddress, SocketFile};
 use super::{Bound, Limit};
 
@@ -54,7 +54,14 @@ pub(crate) struct Arrival {
 #[must_use = "dropping the ticket frees the place of a connection that may still be open"]
 pub(crate) struct Ticket {
     _load: Load,
-    room: OwnedSemaphorePermit,
+    room: Room,
+}
+
+impl Ticket {
+    /// Every place was taken: the connection is here to be told so.
+    pub(crate) fn is_spare(&self) -> bool {
+        self.room.is_spare
+    }
 }
 
 /// One connection's weight on a worker.
@@ -99,7 +106,8 @@ impl WorkerPort {
 
 /// Takes connections in until `stop`, each handed to the worker with the fewest.
 ///
-/// At the limit one connection is held here and the rest wait in the kernel's queue. After `stop`
+/// Beyond the limit's spare places one connection is held here and the rest wait in the kernel's
+/// queue. After `stop`
 /// a unix socket's file goes first, then whoever is still in the queue is handed over too: for
 /// them the connection is open, and the worker can tell them politely that we are leaving.
 /// Returns early only if every worker is gone. Dropping the future closes the door at once;
@@ -304,7 +312,7 @@ struct Dispatch {
 impl Dispatch {
     /// Whether any worker is left. A worker that is gone is forgotten, and the connection goes to
     /// the next.
-    fn hand_over(&mut self, stream: Stream, peer: Peer, room: OwnedSemaphorePermit) -> bool {
+    fn hand_over(&mut self, stream: Stream, peer: Peer, room: Room) -> bool {
         let mut held = (stream, peer, room);
         loop {
             let count = self.ports.len();

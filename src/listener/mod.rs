@@ -5,6 +5,7 @@
 
 mod accept;
 mod connection;
+mod files;
 mod limit;
 mod socket;
 #[cfg(test)]
@@ -15,6 +16,7 @@ use std::path::PathBuf;
 
 pub(crate) use accept::{Arrival, Incoming, Peer, Stream, WorkerPort, accept};
 pub(crate) use connection::Connection;
+pub(crate) use files::affordable;
 pub(crate) use limit::Limit;
 pub(crate) use socket::{Bound, bind};
 

@@ -131,25 +131,49 @@ async fn the_worker_with_the_fewest_connections_gets_the_next() {
 }
 
 #[tokio::test]
-async fn at_the_limit_the_next_connection_waits_for_a_place() {
+async fn beyond_the_limit_the_next_connection_comes_in_only_to_be_told() {
     let mut door = Opened::tcp(1, 2);
     let _clients = [door.connect(), door.connect()];
     let one = door.workers[0].recv().await.unwrap();
-    let _two = door.workers[0].recv().await.unwrap();
+    let two = door.workers[0].recv().await.unwrap();
+    assert!(!one.ticket.is_spare() && !two.ticket.is_spare());
     assert_eq!(door.limit.open(), 2);
     assert_eq!(door.limit.reached(), 0, "two of two is not too many");
 
     let third = door.connect();
-    while door.limit.reached() == 0 {
+    let arrival = door.workers[0].recv().await.unwrap();
+    assert_eq!(arrival.peer, Peer::Tcp(third.local_addr().unwrap()));
+    assert!(arrival.ticket.is_spare());
+    assert_eq!(door.limit.open(), 2);
+    assert_eq!(door.limit.reached(), 1);
+    drop(arrival);
+    drop(one);
+
+    let _fourth = door.connect();
+    let arrival = door.workers[0].recv().await.unwrap();
+    assert!(!arrival.ticket.is_spare(), "there is room again");
+}
+
+#[tokio::test]
+async fn beyond_the_spare_places_the_next_connection_waits() {
+    let mut door = Opened::tcp(1, 2);
+    let _clients = [door.connect(), door.connect(), door.connect()];
+    let one = door.workers[0].recv().await.unwrap();
+    let _two = door.workers[0].recv().await.unwrap();
+    let spare = door.workers[0].recv().await.unwrap();
+    assert!(spare.ticket.is_spare());
+
+    let fourth = door.connect();
+    while door.limit.reached() < 2 {
         tokio::task::yield_now().await;
     }
     assert!(door.workers[0].try_recv().is_err());
     drop(one);
+    drop(spare);
 
     let arrival = door.workers[0].recv().await.unwrap();
-    assert_eq!(arrival.peer, Peer::Tcp(third.local_addr().unwrap()));
-    assert_eq!(door.limit.open(), 2);
-    assert_eq!(door.limit.reached(), 1);
+    assert_eq!(arrival.peer, Peer::Tcp(fourth.local_addr().unwrap()));
+    assert!(!arrival.ticket.is_spare(), "it waited until there was room");
 }
 
 #[tokio::test]

@@ -154,6 +154,12 @@ pub(crate) async fn send(
                 let kind = std::io::ErrorKind::ConnectionReset;
                 return Err(Fault::Dial(DialError::Unreachable { host, kind }));
             }
+            Err(_) if outgoing.source.as_ref().is_some_and(|it| it.is_broken()) => {
+                // Wise heard half a request, which it cannot have carried out.
+                return Err(Fault::BadRequest(
+                    "the request's body is malformed or broke off",
+                ));
+            }
             Err(SendError { error, tls, .. }) => {
                 tracing::debug!(%error, "a request got no answer");
                 return Err(fault::of_send(tls));

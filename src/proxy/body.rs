@@ -19,6 +19,8 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep};
 
+use crate::proxy::policy;
+
 /// How much of an unwanted body is read on, and for how long.
 const DRAIN_LIMIT: usize = 16 * 1024 * 1024;
 const DRAIN_TIME: Duration = Duration::from_secs(2);
@@ -79,6 +81,8 @@ pub(crate) struct Source {
     moved: Cell<Instant>,
     waits_for_application: Cell<bool>,
     ended: Cell<bool>,
+    /// The application broke off, or what it sent is no body.
+    broken: Cell<bool>,
     /// Who waits for the body now; woken when superseded, to let go of its connection.
     reader: RefCell<Option<Waker>>,
 }
@@ -120,6 +124,7 @@ impl Source {
             moved: Cell::new(Instant::now()),
             waits_for_application: Cell::new(false),
             ended: Cell::new(false),
+            broken: Cell::new(false),
             reader: RefCell::default(),
         })
     }
@@ -171,6 +176,11 @@ impl Source {
             self.moved.get().elapsed(),
             self.waits_for_application.get() && !self.ended.get(),
         )
+    }
+
+    /// Whether the body can never be whole, because of the application.
+    pub(crate) fn is_broken(&self) -> bool {
+        self.broken.get()
     }
 
     fn keep(&self, piece: Piece) {
@@ -230,15 +240,19 @@ impl Source {
             *self.reader.borrow_mut() = Some(cx.waker().clone());
         }
         polled.map(|frame| match frame {
-            Some(Ok(frame)) => {
+            Some(Ok(mut frame)) => {
                 if let Some(data) = frame.data_ref() {
                     self.keep(Piece::Data(data.clone()));
-                } else if let Some(trailers) = frame.trailers_ref() {
+                } else if let Some(trailers) = frame.trailers_mut() {
+                    policy::trailers(trailers);
                     self.keep(Piece::Trailers(trailers.clone()));
                 }
                 Some(Ok(frame))
             }
-            Some(Err(error)) => Some(Err(BodyError::Application(error))),
+            Some(Err(error)) => {
+                self.broken.set(true);
+                Some(Err(BodyError::Application(error)))
+            }
             None => {
                 self.ended.set(true);
                 None

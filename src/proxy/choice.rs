@@ -129,6 +129,12 @@ impl Directory {
 
 /// The profile that a request names: by our field, in its path, or in its query.
 fn profile<'a>(target: &'a Target, headers: &'a HeaderMap) -> Result<Option<&'a str>, Fault> {
+    if headers.contains_key("x_wise_profile") {
+        // Not to know it would be to act for another account than the caller named.
+        return Err(Fault::BadRequest(
+            "the field is X-Wise-Profile, with hyphens",
+        ));
+    }
     let mut fields = headers.get_all(X_WISE_PROFILE).iter();
     if let Some(field) = fields.next() {
         if fields.next().is_some() {
@@ -215,6 +221,26 @@ mod tests {
         );
         assert_eq!(get("/v1/me", None, Some(1)), Credential::User(1));
         assert_eq!(get("/v1/me", None, None), Credential::User(0));
+    }
+
+    #[test]
+    fn a_profile_field_that_can_be_read_in_two_ways_is_malformed() {
+        for fields in [
+            &[("x-wise-profile", "100"), ("x-wise-profile", "200")][..],
+            &[("x_wise_profile", "200")],
+            &[("x_wise_profile", "200"), ("x-wise-profile", "100")],
+            &[("x-wise-profile", "100, 200")],
+            &[("x-wise-profile", "")],
+        ] {
+            let mut headers = HeaderMap::new();
+            for (name, value) in fields {
+                headers.append(*name, value.parse().unwrap());
+            }
+            let (target, method) = (target_of("/v1/me"), Method::GET);
+            let lane = Lane::OAuthMtls;
+            let chosen = directory().choose(lane, &method, &target, &headers, None);
+            assert_eq!(chosen.unwrap_err().status(), 400, "{fields:?}");
+        }
     }
 
     #[test]

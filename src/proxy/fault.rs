@@ -50,6 +50,8 @@ pub(crate) enum Fault {
     RequestTimeout,
     #[error("too many requests at once")]
     Overloaded,
+    #[error("every connection that applications may have is open")]
+    Crowded,
     #[error("the proxy is shutting down")]
     ShuttingDown,
 }
@@ -138,7 +140,7 @@ impl Fault {
             Self::UpstreamBroken => Kind::UpstreamBroken,
             Self::UpstreamTimeout => Kind::UpstreamTimeout,
             Self::RequestTimeout => Kind::RequestTimeout,
-            Self::Overloaded => Kind::Overloaded,
+            Self::Overloaded | Self::Crowded => Kind::Overloaded,
             Self::ShuttingDown => Kind::ShuttingDown,
         }
     }
@@ -156,6 +158,7 @@ impl Fault {
             | Self::ReauthorisationRequired { .. }
             | Self::TokenUnavailable { .. }
             | Self::Overloaded
+            | Self::Crowded
             | Self::ShuttingDown => StatusCode::SERVICE_UNAVAILABLE,
             Self::Dial(_) | Self::ClientCertificateRejected(_) | Self::UpstreamBroken => {
                 StatusCode::BAD_GATEWAY
@@ -179,6 +182,7 @@ impl Fault {
             | Self::ReauthorisationRequired { .. }
             | Self::ClientCertificateRejected(_)
             | Self::Overloaded
+            | Self::Crowded
             | Self::ShuttingDown => Blame::Proxy,
             Self::TokenUnavailable { .. }
             | Self::Dial(_)
@@ -191,7 +195,7 @@ impl Fault {
     pub(crate) fn retry(&self) -> Option<Duration> {
         match self {
             Self::TokenUnavailable { .. } => Some(Duration::from_secs(5)),
-            Self::Overloaded | Self::ShuttingDown => Some(Duration::from_secs(1)),
+            Self::Overloaded | Self::Crowded | Self::ShuttingDown => Some(Duration::from_secs(1)),
             Self::BadRequest(_)
             | Self::WrongHost(_)
             | Self::ForeignTarget(_)
@@ -269,6 +273,7 @@ impl Fault {
             }
             Self::RequestTimeout => "send the body without pauses".into(),
             Self::Overloaded => "slow down, or raise upstream.max_connections".into(),
+            Self::Crowded => "keep fewer connections open, or raise runtime.max_connections".into(),
             Self::ShuttingDown => "try again; another instance may serve".into(),
         }
     }
@@ -298,7 +303,7 @@ impl Fault {
             Self::ClientCertificateRejected(_) => "tls_alert_received",
             Self::UpstreamBroken => "http_response_incomplete",
             Self::UpstreamTimeout => "http_response_timeout",
-            Self::Overloaded => "connection_limit_reached",
+            Self::Overloaded | Self::Crowded => "connection_limit_reached",
         }
     }
 
@@ -348,7 +353,7 @@ impl Fault {
                 let realm = HeaderValue::from_static("Bearer realm=\"wise-auth-proxy\"");
                 headers.insert(PROXY_AUTHENTICATE, realm);
             }
-            Self::BadRequest(_) | Self::ShuttingDown | Self::RequestTimeout => {
+            Self::BadRequest(_) | Self::Crowded | Self::ShuttingDown | Self::RequestTimeout => {
                 headers.insert(CONNECTION, HeaderValue::from_static("close"));
             }
             Self::WrongHost(_)

@@ -6,9 +6,11 @@
 
 mod attempt;
 mod body;
+mod browser;
 mod choice;
 mod door;
 mod fault;
+mod patience;
 mod policy;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod properties;
@@ -32,11 +34,13 @@ use crate::proxy::record::Record;
 use crate::proxy::reply::Reply;
 use crate::proxy::worker::View;
 
+pub(crate) use browser::is_of_another_origin;
 pub(crate) use choice::Directory;
 pub(crate) use door::Door;
 pub(crate) use fault::{Fault, Kind};
 pub(crate) use serve::serve;
 pub(crate) use snapshot::{Published, Snapshot};
+pub(crate) use target::without_port;
 pub(crate) use worker::{Shared, Worker};
 
 /// Serves one request, from its head to the head of its answer.
@@ -48,13 +52,22 @@ async fn answer(worker: &Rc<Worker>, door: usize, request: Request<Incoming>) ->
     let (head, incoming) = request.into_parts();
     let source = (!incoming.is_end_stream()).then(|| {
         let limit = worker.view().snapshot.upstream.replay_limit;
-        let waits = policy::waits_for_continue(&head.headers);
+        let waits = policy::waits_for_continue(&head.headers, head.version);
         Source::new(incoming, waits, Rc::clone(&worker.budget), limit)
     });
     match forward(worker, door, head, source.clone(), &mut record).await {
         Ok(answer) => reply::of_wise(worker, answer, record, source),
         Err(fault) => reply::of_fault(&fault, record, source),
     }
+}
+
+/// Tells whoever came when every place was taken; nothing of the request leaves.
+fn turn_away(worker: &Rc<Worker>, request: Request<Incoming>) -> Response<Reply> {
+    let record = Record::new(worker, &request);
+    let incoming = request.into_body();
+    let source = (!incoming.is_end_stream())
+        .then(|| Source::new(incoming, false, Rc::clone(&worker.budget), 0));
+    reply::of_fault(&Fault::Crowded, record, source)
 }
 
 /// The steps, in order.

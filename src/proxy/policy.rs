@@ -4,8 +4,9 @@
 //! in last, so that no request can name them away or double them.
 
 use http::header::{
-    AUTHORIZATION, CONNECTION, EXPECT, HOST, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE,
-    TRANSFER_ENCODING, UPGRADE, USER_AGENT, VIA,
+    AUTHORIZATION, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE,
+    COOKIE, EXPECT, HOST, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRAILER, TRANSFER_ENCODING,
+    UPGRADE, USER_AGENT, VIA,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Version, request};
 
@@ -30,6 +31,18 @@ const HOP_BY_HOP: [HeaderName; 8] = [
 /// Fields of a request that are ours to set or to read, never to forward.
 const OURS: [HeaderName; 4] = [AUTHORIZATION, PROXY_AUTHORIZATION, HOST, X_WISE_PROFILE];
 
+/// Fields that mean nothing behind a body, and harm where they are taken to mean something: they
+/// frame a message or say how to read it (RFC 9110 §6.5.1).
+const NEVER_BEHIND: [HeaderName; 7] = [
+    CONTENT_LENGTH,
+    CONTENT_TYPE,
+    CONTENT_ENCODING,
+    CONTENT_RANGE,
+    COOKIE,
+    EXPECT,
+    TRAILER,
+];
+
 /// What [`request()`] puts in; made once.
 #[derive(Debug)]
 pub(crate) struct Stamps {
@@ -50,10 +63,12 @@ impl Default for Stamps {
     }
 }
 
-/// Whether the application waits for `100 Continue` before it sends the body.
-pub(crate) fn waits_for_continue(headers: &HeaderMap) -> bool {
+/// Whether the application waits for `100 Continue` before it sends the body. HTTP/1.0 has no such
+/// word (RFC 9110 §10.1.1).
+pub(crate) fn waits_for_continue(headers: &HeaderMap, version: Version) -> bool {
     let expect = headers.get(EXPECT).map(HeaderValue::as_bytes);
-    expect.is_some_and(|expect| expect.eq_ignore_ascii_case(b"100-continue"))
+    version > Version::HTTP_10
+        && expect.is_some_and(|expect| expect.eq_ignore_ascii_case(b"100-continue"))
 }
 
 /// Makes a request's fields fit to leave.
@@ -62,15 +77,29 @@ pub(crate) fn waits_for_continue(headers: &HeaderMap) -> bool {
 pub(crate) fn request(head: &mut request::Parts, stamps: &Stamps) {
     let headers = &mut head.headers;
     drop_hop_by_hop(headers);
+    drop_look_alikes(headers);
     for name in &OURS {
         headers.remove(name);
     }
+    if head.version <= Version::HTTP_10 {
+        headers.remove(EXPECT);
+    }
+    join_cookies(headers);
     let via = &stamps.via[usize::from(head.version == Version::HTTP_2)];
     if !headers.get_all(VIA).iter().any(|one| one == via) {
         headers.append(VIA, via.clone());
     }
     if !headers.contains_key(USER_AGENT) {
         headers.insert(USER_AGENT, stamps.user_agent.clone());
+    }
+}
+
+/// Makes the fields behind a request's body fit to leave.
+pub(crate) fn trailers(fields: &mut HeaderMap) {
+    drop_hop_by_hop(fields);
+    drop_look_alikes(fields);
+    for name in OURS.iter().chain(&NEVER_BEHIND) {
+        fields.remove(name);
     }
 }
 
@@ -98,6 +127,38 @@ fn drop_hop_by_hop(headers: &mut HeaderMap) {
     }
     for name in &HOP_BY_HOP {
         headers.remove(name);
+    }
+}
+
+/// Servers behind CGI's conventions take `X_Y` for `X-Y`, so what may not leave under its own name
+/// may not leave under that one.
+fn drop_look_alikes(headers: &mut HeaderMap) {
+    let is_ours = |name: &HeaderName| {
+        let dashed = name.as_str().replace('_', "-");
+        let mut known = OURS.into_iter().chain(HOP_BY_HOP).chain([CONTENT_LENGTH]);
+        known.any(|known| known.as_str() == dashed)
+    };
+    let look_alikes: Vec<HeaderName> = headers
+        .keys()
+        .filter(|name| name.as_str().contains('_') && is_ours(name))
+        .cloned()
+        .collect();
+    for name in look_alikes {
+        headers.remove(name);
+    }
+}
+
+/// HTTP/2 may split cookies into several fields, HTTP/1 may not (RFC 9113 §8.2.3).
+fn join_cookies(headers: &mut HeaderMap) {
+    let crumbs: Vec<&[u8]> = headers
+        .get_all(COOKIE)
+        .iter()
+        .map(HeaderValue::as_bytes)
+        .collect();
+    if crumbs.len() > 1
+        && let Ok(whole) = HeaderValue::from_bytes(&crumbs.join(&b"; "[..]))
+    {
+        headers.insert(COOKIE, whole);
     }
 }
 
@@ -139,12 +200,48 @@ mod tests {
                 ("authorization", "Bearer theirs"),
             ],
             &[("proxy-authorization", "Basic x")],
+            &[("proxy_authorization", "Basic x"), ("http2_settings", "x")],
         ] {
             let headers = leave(fields);
             let sent: Vec<_> = headers.get_all(AUTHORIZATION).iter().collect();
             assert_eq!(sent, ["Bearer ours"], "{fields:?}");
             assert!(!headers.contains_key(PROXY_AUTHORIZATION));
+            assert!(headers.keys().all(|name| !name.as_str().contains('_')));
         }
+    }
+
+    #[test]
+    fn a_field_with_an_underscore_of_its_own_passes() {
+        assert_eq!(leave(&[("x_custom", "v")])["x_custom"], "v");
+    }
+
+    #[test]
+    fn nothing_that_frames_or_authorises_leaves_behind_a_body() {
+        let mut fields = HeaderMap::new();
+        let known = OURS.into_iter().chain(HOP_BY_HOP).chain(NEVER_BEHIND);
+        for name in known {
+            fields.append(name, HeaderValue::from_static("x"));
+        }
+        fields.append("transfer_encoding", HeaderValue::from_static("chunked"));
+        fields.append("x-checksum", HeaderValue::from_static("1"));
+        trailers(&mut fields);
+        let left: Vec<_> = fields.keys().map(HeaderName::as_str).collect();
+        assert_eq!(left, ["x-checksum"]);
+    }
+
+    #[test]
+    fn cookies_leave_in_one_field() {
+        let headers = leave(&[("cookie", "a=1"), ("cookie", "b=2; c=3")]);
+        let cookies: Vec<_> = headers.get_all(COOKIE).iter().collect();
+        assert_eq!(cookies, ["a=1; b=2; c=3"]);
+    }
+
+    #[test]
+    fn only_http_1_1_and_later_wait_for_a_word_to_go_on() {
+        let mut headers = HeaderMap::new();
+        headers.insert(EXPECT, HeaderValue::from_static("100-Continue"));
+        assert!(waits_for_continue(&headers, Version::HTTP_11));
+        assert!(!waits_for_continue(&headers, Version::HTTP_10));
     }
 
     #[test]
@@ -186,7 +283,59 @@ mod tests {
         );
     }
 
+    /// Names that a caller may try, in forms that a server may read as one of ours.
+    fn tempting() -> impl Strategy<Value = String> {
+        let known: Vec<String> = HOP_BY_HOP
+            .into_iter()
+            .chain(OURS)
+            .chain([CONTENT_LENGTH, COOKIE, EXPECT, VIA])
+            .map(|name| name.as_str().to_owned())
+            .collect();
+        let known = proptest::sample::select(known);
+        let form = |(name, form): (String, u8)| match form {
+            0 => name.to_ascii_uppercase(),
+            1 => name.replace('-', "_"),
+            _ => name,
+        };
+        prop_oneof![
+            (known, 0..4_u8).prop_map(form),
+            "[A-Za-z][A-Za-z0-9_-]{0,14}",
+        ]
+    }
+
     proptest! {
+        #![proptest_config(ProptestConfig::with_cases(1024))]
+
+        #[test]
+        fn whatever_a_head_says_exactly_one_authorization_leaves_and_it_is_ours(
+            fields in proptest::collection::vec((tempting(), "[ -~]{0,20}"), 0..24),
+            named in proptest::collection::vec(tempting(), 0..6),
+            version in proptest::sample::select(
+                vec![Version::HTTP_10, Version::HTTP_11, Version::HTTP_2]
+            ),
+        ) {
+            let mut head = http::Request::new(()).into_parts().0;
+            head.version = version;
+            head.headers.append(CONNECTION, HeaderValue::from_str(&named.join(", ")).unwrap());
+            for (name, value) in &fields {
+                let name = HeaderName::try_from(name.as_str()).unwrap();
+                head.headers.append(name, HeaderValue::from_str(value.trim()).unwrap());
+            }
+            request(&mut head, &Stamps::default());
+            for name in HOP_BY_HOP.iter().chain(&OURS) {
+                prop_assert!(!head.headers.contains_key(name), "{name} survived");
+            }
+            credential(&mut head.headers, HeaderValue::from_static("Bearer ours"));
+            let mut credentials = Vec::new();
+            for (name, value) in &head.headers {
+                let dashed = name.as_str().replace('_', "-");
+                if matches!(&*dashed, "authorization" | "proxy-authorization") {
+                    credentials.push(value);
+                }
+            }
+            prop_assert_eq!(credentials, ["Bearer ours"]);
+        }
+
         #[test]
         fn the_policy_is_idempotent_and_no_hop_by_hop_field_survives(
             named in "[a-z-]{1,12}(, ?[a-z-]{1,12}){0,4}",

@@ -7,11 +7,13 @@
 
 use std::io;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::proxy::fault;
+use crate::proxy::patience::Patience;
 
 /// hyper's own answers are shorter than this.
 const LONGEST: usize = 160;
@@ -20,13 +22,19 @@ const LONGEST: usize = 160;
 #[derive(Debug)]
 pub(crate) struct Refusing<T> {
     io: T,
+    patience: Rc<Patience>,
     /// A document on its way out, how much of it has left, and the length of what it replaces.
     pending: Option<(Vec<u8>, usize, usize)>,
 }
 
 impl<T> Refusing<T> {
-    pub(crate) fn new(io: T) -> Self {
-        Self { io, pending: None }
+    /// `patience` hears of every byte that comes.
+    pub(crate) fn new(io: T, patience: Rc<Patience>) -> Self {
+        Self {
+            io,
+            patience,
+            pending: None,
+        }
     }
 }
 
@@ -95,7 +103,12 @@ impl<T: AsyncRead + Unpin> AsyncRead for Refusing<T> {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_read(cx, buf)
+        let before = buf.filled().len();
+        let read = Pin::new(&mut self.io).poll_read(cx, buf);
+        if buf.filled().len() > before {
+            self.patience.heard();
+        }
+        read
     }
 }
 
@@ -122,7 +135,8 @@ mod tests {
 
     async fn through(answer: &[u8]) -> String {
         let (ours, mut theirs) = tokio::io::duplex(4096);
-        let mut io = Refusing::new(ours);
+        let minute = std::time::Duration::from_mins(1);
+        let mut io = Refusing::new(ours, Patience::new(minute, minute));
         io.write_all(answer).await.unwrap();
         io.shutdown().await.unwrap();
         let mut seen = String::new();

@@ -2,11 +2,12 @@
 
 use std::net::IpAddr;
 
-use http::header::{HOST, ORIGIN, TRANSFER_ENCODING};
-use http::uri::PathAndQuery;
+use http::header::{HOST, TRANSFER_ENCODING};
+use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderMap, Method, Uri, Version, request};
 
 use crate::config::{Door, DoorAddress, Hosts};
+use crate::proxy::browser;
 use crate::proxy::fault::Fault;
 
 /// Path and query of a request whose host was found to be ours. Only [`Rules::admit`] makes one.
@@ -35,6 +36,10 @@ impl Target {
 pub(crate) struct Rules {
     names: Vec<String>,
     addresses: Vec<IpAddr>,
+    /// Ports that a target in absolute-form may name; others are other servers.
+    ports: Vec<u16>,
+    /// The door's port is the kernel's choice, which the settings do not know.
+    any_port: bool,
 }
 
 impl Rules {
@@ -46,19 +51,31 @@ impl Rules {
         ];
         names.extend(hosts.aliases.iter().cloned());
         names.extend(door.hosts.iter().cloned());
-        let addresses = match &door.address {
-            DoorAddress::Tcp(address) => vec![address.ip()],
-            DoorAddress::Unix { .. } => Vec::new(),
+        let mut ports = vec![80, 443, hosts.plain.port, hosts.mtls.port];
+        let (addresses, any_port) = match &door.address {
+            DoorAddress::Tcp(address) => {
+                ports.push(address.port());
+                (vec![address.ip()], address.port() == 0)
+            }
+            DoorAddress::Unix { .. } => (Vec::new(), false),
         };
-        Self { names, addresses }
+        Self {
+            names,
+            addresses,
+            ports,
+            any_port,
+        }
     }
 
     /// Checks framing, method, host and origin, and hands out the target.
     ///
     /// Origin-form and absolute-form are accepted (RFC 9112 §3.2.1, §3.2.2); in absolute-form the
-    /// target's authority counts and `Host` is ignored, as the RFC wants.
+    /// target's authority counts and `Host` is ignored, as the RFC wants, but must be well-formed.
     pub(crate) fn admit(&self, head: &request::Parts) -> Result<Target, Fault> {
         check_framing(&head.headers)?;
+        if head.version == Version::HTTP_2 {
+            check_values(&head.headers)?;
+        }
         if head.method == Method::CONNECT {
             return Err(Fault::NotAllowed("CONNECT is not offered at this door"));
         }
@@ -66,26 +83,27 @@ impl Rules {
             return Err(Fault::NotAllowed("TRACE would echo the credential"));
         }
         let host = host(&head.headers, &head.uri, head.version)?;
-        if !self.serves(host) {
+        let absolute = head.version < Version::HTTP_2 && head.uri.authority().is_some();
+        let port_is_ours = !absolute || head.uri.authority().is_none_or(|host| self.at(host));
+        if !self.serves(host) || !port_is_ours {
             let name = printable(host);
-            let absolute = head.version < Version::HTTP_2 && head.uri.authority().is_some();
             return Err(if absolute {
                 Fault::ForeignTarget(name)
             } else {
                 Fault::WrongHost(name)
             });
         }
-        self.check_origin(&head.headers)?;
-        match head.uri.path_and_query() {
-            Some(target) if target.as_str().starts_with('/') => Ok(Target(target.clone())),
-            // `http://host?query` has an empty path, which is sent as `/` (RFC 9112 §3.2.1), and
-            // which `Display` writes so.
-            Some(query) if head.uri.scheme().is_some() => {
-                let target = query.to_string().try_into().map_err(|_| NEITHER_FORM)?;
-                Ok(Target(target))
-            }
-            _ => Err(NEITHER_FORM),
+        if browser::is_of_another_origin(&head.headers, host) {
+            return Err(Fault::ForeignOrigin);
         }
+        target(&head.uri, absolute)
+    }
+
+    /// Whether an authority is at a port where we or Wise may be. An application that sends
+    /// everything through us means another server by `http://localhost:6379`.
+    fn at(&self, authority: &Authority) -> bool {
+        let port = authority.port_u16();
+        self.any_port || port.is_none_or(|port| self.ports.contains(&port))
     }
 
     fn serves(&self, host: &str) -> bool {
@@ -105,32 +123,40 @@ impl Rules {
                 .any(|ours| ours.eq_ignore_ascii_case(name)),
         }
     }
-
-    /// A program sends no `Origin`; a browser's page does, and must be one of our own hosts.
-    fn check_origin(&self, headers: &HeaderMap) -> Result<(), Fault> {
-        for origin in headers.get_all(ORIGIN) {
-            // Of the web alone: `app://localhost` is a page inside some other program.
-            let host = origin.to_str().ok().and_then(|origin| {
-                origin
-                    .strip_prefix("http://")
-                    .or_else(|| origin.strip_prefix("https://"))
-            });
-            if !host.is_some_and(|host| self.serves(host)) {
-                return Err(Fault::ForeignOrigin);
-            }
-        }
-        let mut sites = headers.get_all("sec-fetch-site").iter();
-        let cross = sites.any(|site| site == "cross-site");
-        if cross {
-            Err(Fault::ForeignOrigin)
-        } else {
-            Ok(())
-        }
-    }
 }
 
-const NEITHER_FORM: Fault =
-    Fault::BadRequest("the request target is neither origin-form nor absolute-form");
+/// Path and query, as they will leave.
+fn target(uri: &Uri, absolute: bool) -> Result<Target, Fault> {
+    const NO_FORM: Fault =
+        Fault::BadRequest("the request target is neither origin-form nor absolute-form");
+    if uri.authority().is_some() && uri.scheme().is_none() {
+        // Authority-form is for CONNECT alone (RFC 9112 §3.2.3).
+        return Err(NO_FORM);
+    }
+    if let Some(scheme) = uri.scheme()
+        && ![Scheme::HTTP, Scheme::HTTPS].contains(scheme)
+    {
+        return Err(Fault::BadRequest("the request target is no HTTP resource"));
+    }
+    let Some(target) = uri.path_and_query() else {
+        return Err(NO_FORM);
+    };
+    if !target.as_str().is_ascii() {
+        // The `http` crate lets UTF-8 pass; no URI holds it (RFC 3986 §2).
+        return Err(Fault::BadRequest(
+            "the request target holds bytes beyond ASCII; percent-encode them",
+        ));
+    }
+    if target.as_str().starts_with('/') {
+        return Ok(Target(target.clone()));
+    }
+    if target.as_str().starts_with('?') && absolute {
+        // `http://host?query` has an empty path, which is sent as `/` (RFC 9112 §3.2.1).
+        let rooted = PathAndQuery::from_maybe_shared(format!("/{}", target.as_str()));
+        return rooted.map(Target).map_err(|_| NO_FORM);
+    }
+    Err(NO_FORM)
+}
 
 /// `chunked`, once, is the only transfer coding that we undo. Another would be lost on the way, and
 /// a list is what two servers may read differently (RFC 9112 §6.1). A length beside it never gets
@@ -152,19 +178,33 @@ fn check_framing(headers: &HeaderMap) -> Result<(), Fault> {
     }
 }
 
+/// HTTP/1's parser trims what surrounds a value; HTTP/2 has nothing to trim (RFC 9113 §8.2.1), so
+/// there it is a malformed request.
+fn check_values(headers: &HeaderMap) -> Result<(), Fault> {
+    let is_blank = |byte: Option<&u8>| matches!(byte, Some(b' ' | b'\t'));
+    let padded = |value: &[u8]| is_blank(value.first()) || is_blank(value.last());
+    if headers.values().any(|value| padded(value.as_bytes())) {
+        return Err(Fault::BadRequest(
+            "a field's value begins or ends with white space",
+        ));
+    }
+    Ok(())
+}
+
 /// The authority that the request names.
 fn host<'a>(headers: &'a HeaderMap, uri: &'a Uri, version: Version) -> Result<&'a str, Fault> {
+    const NO_HOST: Fault = Fault::BadRequest("there is no Host field");
+    const INVALID: Fault = Fault::BadRequest("Host is not a host");
     let mut fields = headers.get_all(HOST).iter();
     let field = match fields.next() {
-        Some(field) => Some(
-            field
-                .to_str()
-                .map_err(|_| Fault::BadRequest("Host is not a host"))?,
-        ),
+        Some(field) => Some(field.to_str().map_err(|_| INVALID)?),
         None => None,
     };
     if fields.next().is_some() {
         return Err(Fault::BadRequest("there is more than one Host field"));
+    }
+    if field.is_some_and(|field| !is_host_and_port(field)) {
+        return Err(INVALID);
     }
     match (uri.authority(), field) {
         (Some(authority), field) => {
@@ -173,18 +213,45 @@ fn host<'a>(headers: &'a HeaderMap, uri: &'a Uri, version: Version) -> Result<&'
                     "the request target holds user information",
                 ));
             }
+            if !is_host_and_port(authority.as_str()) {
+                return Err(Fault::BadRequest("the request target names no host"));
+            }
             if version == Version::HTTP_2 && field.is_some_and(|field| field != authority.as_str())
             {
                 return Err(Fault::BadRequest("Host differs from :authority"));
             }
+            // Absolute-form spares nobody the field (RFC 9112 §3.2).
+            if version == Version::HTTP_11 && field.is_none() {
+                return Err(NO_HOST);
+            }
             Ok(authority.as_str())
         }
         (None, Some(field)) => Ok(field),
-        (None, None) => Err(Fault::BadRequest("there is no Host field")),
+        (None, None) => Err(NO_HOST),
     }
 }
 
-fn without_port(host: &str) -> &str {
+/// Whether a text is `uri-host [ ":" port ]` (RFC 9110 §7.2). It may be empty.
+fn is_host_and_port(text: &str) -> bool {
+    let (host, port) = match text.rfind(':') {
+        Some(at) if !text[at..].contains(']') => (&text[..at], &text[at + 1..]),
+        _ => (text, ""),
+    };
+    let is_host = match host.strip_prefix('[').map(|rest| rest.strip_suffix(']')) {
+        Some(literal) => literal.is_some_and(|literal| {
+            let is_literal = |byte: u8| byte.is_ascii_alphanumeric() || b".:%-_~".contains(&byte);
+            !literal.is_empty() && literal.bytes().all(is_literal)
+        }),
+        None => host
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+;=".contains(&byte)),
+    };
+    let is_port = port.bytes().all(|byte| byte.is_ascii_digit()) && port.parse::<u16>().is_ok();
+    is_host && (port.is_empty() || is_port)
+}
+
+/// A host of an authority without its port.
+pub(crate) fn without_port(host: &str) -> &str {
     match host.rsplit_once(':') {
         Some((name, port))
             if port.bytes().all(|byte| byte.is_ascii_digit()) && !name.ends_with(':') =>
@@ -241,13 +308,10 @@ mod tests {
         Rules::new(&door, &hosts)
     }
 
-    fn ask(target: &str, host: Option<&str>, origin: Option<&str>) -> Result<Target, Fault> {
+    fn ask(target: &str, host: Option<&str>) -> Result<Target, Fault> {
         let mut request = http::Request::builder().uri(target);
         if let Some(host) = host {
             request = request.header(HOST, host);
-        }
-        if let Some(origin) = origin {
-            request = request.header(ORIGIN, origin);
         }
         rules().admit(&request.body(()).unwrap().into_parts().0)
     }
@@ -267,7 +331,7 @@ mod tests {
             "wise-proxy:8080",
             "10.1.2.3:8080",
         ] {
-            let target = ask("/v1/me?x=1", Some(host), None).unwrap();
+            let target = ask("/v1/me?x=1", Some(host)).unwrap();
             assert_eq!(target.path_and_query(), "/v1/me?x=1", "{host}");
         }
     }
@@ -282,13 +346,11 @@ mod tests {
             "[::2]",
             "evil.localhost",
             // Not as the grammar writes an address (RFC 3986 §3.2.2).
-            "::1",
             "[127.0.0.1]",
-            "[[::1]]",
             "127.1",
             "",
         ] {
-            let fault = ask("/v1/me", Some(host), None).unwrap_err();
+            let fault = ask("/v1/me", Some(host)).unwrap_err();
             assert_eq!(
                 (fault.status().as_u16(), fault.kind().name()),
                 (421, "wrong-host"),
@@ -299,48 +361,75 @@ mod tests {
 
     #[test]
     fn absolute_form_reaches_wise_only_and_ignores_host() {
-        let target = ask("http://api.wise.com/v1/me", Some("evil.test"), None).unwrap();
-        assert_eq!(target.path_and_query(), "/v1/me");
-        let target = ask("https://api.wise.com/v1/me", None, None).unwrap();
-        assert_eq!(target.path_and_query(), "/v1/me");
-        let fault = ask("http://169.254.169.254/latest", Some("localhost"), None).unwrap_err();
-        assert_eq!(
-            (fault.status().as_u16(), fault.kind().name()),
-            (403, "wrong-host")
-        );
-        let fault = ask("http://a:b@api.wise.com/", None, None).unwrap_err();
-        assert_eq!(fault.kind().name(), "bad-request");
-    }
-
-    #[test]
-    fn an_empty_path_is_sent_as_a_slash_and_a_host_alone_is_no_target() {
-        for (target, sent) in [
-            ("http://api.wise.com", "/"),
-            ("http://api.wise.com?x=1", "/?x=1"),
+        for target in [
+            "http://api.wise.com/v1/me",
+            "https://api.wise.com:443/v1/me",
         ] {
-            let found = ask(target, None, None).unwrap();
-            assert_eq!(found.path_and_query(), sent, "{target}");
+            let target = ask(target, Some("evil.test")).unwrap();
+            assert_eq!(target.path_and_query(), "/v1/me");
         }
-        let fault = ask("api.wise.com", Some("localhost"), None).unwrap_err();
-        assert_eq!(fault.kind().name(), "bad-request");
-    }
-
-    #[test]
-    fn a_page_of_another_origin_is_forbidden() {
-        for origin in [
-            "https://evil.test",
-            "null",
-            "http://localhost.evil.test:80",
-            "app://localhost",
+        let target = ask("http://localhost:8080?x=1", Some("localhost")).unwrap();
+        assert_eq!(
+            target.path_and_query(),
+            "/?x=1",
+            "an empty path is sent as /"
+        );
+        for target in [
+            "http://169.254.169.254/latest",
+            "http://localhost:6379/",
+            "http://api.wise.com:8443/v1/me",
         ] {
-            let fault = ask("/v1/me", Some("localhost"), Some(origin)).unwrap_err();
+            let fault = ask(target, Some("localhost")).unwrap_err();
             assert_eq!(
                 (fault.status().as_u16(), fault.kind().name()),
                 (403, "wrong-host"),
-                "{origin}"
+                "{target}"
             );
         }
-        assert!(ask("/v1/me", Some("localhost"), Some("http://localhost:8080")).is_ok());
+        for (target, host) in [
+            ("http://a:b@api.wise.com/", Some("localhost")),
+            ("ftp://api.wise.com/", Some("localhost")),
+            ("api.wise.com:443", Some("localhost")),
+            ("https://api.wise.com/v1/me", None),
+            ("https://api.wise.com/v1/me", Some("not a host")),
+        ] {
+            let fault = ask(target, host).unwrap_err();
+            assert_eq!(fault.kind().name(), "bad-request", "{target} {host:?}");
+        }
+    }
+
+    #[test]
+    fn a_host_that_is_none_is_malformed() {
+        for host in [
+            "a b",
+            "localhost/x",
+            "localhost, localhost",
+            "localhost:x",
+            "user@localhost",
+            "[::1",
+            "[]:80",
+            "localhost:80:80",
+            "localhost:65536",
+        ] {
+            let fault = ask("/v1/me", Some(host)).unwrap_err();
+            assert_eq!(fault.kind().name(), "bad-request", "{host}");
+        }
+    }
+
+    #[test]
+    fn a_target_beyond_ascii_is_malformed() {
+        let fault = ask("/v1/\u{e9}", Some("localhost")).unwrap_err();
+        assert_eq!(fault.kind().name(), "bad-request");
+    }
+
+    #[test]
+    fn a_value_with_white_space_around_it_is_malformed_over_http2() {
+        for (value, welcome) in [("a b", true), (" a", false), ("a\t", false)] {
+            let request = http::Request::builder().version(Version::HTTP_2);
+            let request = request.uri("http://localhost/").header("x", value);
+            let admitted = rules().admit(&request.body(()).unwrap().into_parts().0);
+            assert_eq!(admitted.is_ok(), welcome, "{value:?}");
+        }
     }
 
     #[test]
@@ -371,7 +460,7 @@ mod tests {
     #[test]
     fn a_request_without_a_host_is_malformed() {
         assert_eq!(
-            ask("/v1/me", None, None).unwrap_err().kind().name(),
+            ask("/v1/me", None).unwrap_err().kind().name(),
             "bad-request"
         );
     }
@@ -379,7 +468,7 @@ mod tests {
     proptest! {
         #[test]
         fn no_host_leaves_the_allowlist(host in "[a-z0-9.:\\[\\]@-]{1,40}") {
-            if ask("/", Some(&host), None).is_ok() {
+            if ask("/", Some(&host)).is_ok() {
                 let name = without_port(&host).trim_matches(['[', ']']).to_owned();
                 let loopback = name.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback());
                 let known = ["localhost", "api.wise.com", "api-mtls.wise.com",

@@ -81,7 +81,9 @@ impl Server {
             doors: names.clone(),
             ..Notes::default()
         }));
-        let limit = Arc::new(Limit::new(config.runtime.max_connections));
+        let limit = Arc::new(Limit::new(listener::affordable(
+            config.runtime.max_connections,
+        )));
         let (reloads, wishes) = mpsc::channel(4);
         let turning = Arc::default();
         let (held, told) = (Arc::clone(&turning), Arc::clone(&notes));

@@ -340,7 +340,7 @@ impl Page {
             ),
             single(
                 names::DOWNSTREAM_LIMIT,
-                "Connections that waited because runtime.max_connections were open.",
+                "Connections that came when runtime.max_connections were open.",
                 MetricType::COUNTER,
                 float(readings.limit_reached),
             ),

@@ -60,6 +60,7 @@ pub struct Plan<'a> {
     mtls: bool,
     directory: Option<Arc<tempfile::TempDir>>,
     log_in: bool,
+    files: Option<u32>,
 }
 
 impl Plan<'_> {
@@ -89,6 +90,12 @@ impl Plan<'_> {
     /// Leaves the grants without a login.
     pub fn logged_out(mut self) -> Self {
         self.log_in = false;
+        self
+    }
+
+    /// Bounds the open files of the proxy, as `ulimit -n` does.
+    pub fn files(mut self, most: u32) -> Self {
+        self.files = Some(most);
         self
     }
 
@@ -132,6 +139,7 @@ impl Plan<'_> {
             directory,
             settings: self.settings.clone(),
             failpoints: None,
+            files: self.files,
         };
         if fresh {
             site.secret("client_secret", CLIENT_SECRET);
@@ -212,6 +220,7 @@ pub struct Site {
     pub socket: PathBuf,
     settings: Vec<(String, String)>,
     failpoints: Option<PathBuf>,
+    files: Option<u32>,
 }
 
 impl Site {
@@ -292,7 +301,16 @@ impl Site {
     }
 
     pub fn command(&self) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_wise-auth-proxy"));
+        let program = env!("CARGO_BIN_EXE_wise-auth-proxy");
+        let mut command = match self.files {
+            None => Command::new(program),
+            Some(most) => {
+                let mut command = Command::new("/bin/sh");
+                let limited = format!("ulimit -n {most} && exec \"$0\" \"$@\"");
+                command.args(["-c", &limited, program]);
+                command
+            }
+        };
         command.env_clear().current_dir(self.directory.path());
         // Where there is no such file, nothing happens at any point.
         let script = self.failpoints.clone();
@@ -407,6 +425,7 @@ impl House {
             mtls: true,
             directory: None,
             log_in: true,
+            files: None,
         }
     }
 
@@ -516,6 +535,22 @@ impl House {
             .sum()
     }
 
+    /// Polls a metric until its samples sum up to `wanted`.
+    pub async fn metric_until(&self, name: &str, wanted: f64) {
+        let deadline = tokio::time::Instant::now() + PATIENCE;
+        loop {
+            let value = self.metric(name, "").await;
+            if (value - wanted).abs() < 0.5 {
+                return;
+            }
+            assert!(
+                tokio::time::Instant::now() < deadline,
+                "{name} stays at {value}, not {wanted}"
+            );
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
     pub async fn switch(&self, lane: &str) {
         let output = self.cli(&["switch", lane, "--reason", "test"]).await;
         assert!(
@@ -552,6 +587,15 @@ impl House {
         let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
         tokio::spawn(connection);
         Ok(Connection(sender).request(request).await?)
+    }
+
+    /// Memory that the proxy holds, in KiB.
+    pub fn memory(&self) -> u64 {
+        let path = format!("/proc/{}/status", self.pid());
+        let status = std::fs::read_to_string(path).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let mut words = line.unwrap().split_whitespace();
+        words.next().unwrap().parse().unwrap()
     }
 
     pub fn pid(&self) -> u32 {

@@ -12,17 +12,22 @@
 )]
 
 mod architecture;
+mod browsers;
 mod cli_commands;
 #[cfg(feature = "failpoints")]
 mod clock;
 #[cfg(feature = "failpoints")]
 mod crash;
+mod crowd;
 mod custody;
 mod damage;
 mod demo;
 mod dependencies;
 mod disk;
 mod failures;
+mod floods;
+mod frames;
+mod h2_door;
 mod house;
 mod lanes;
 mod leaks;
@@ -30,9 +35,13 @@ mod load;
 mod main_job;
 mod promises;
 mod readme;
+mod slow;
+mod smuggling;
+mod targets;
 mod token_files;
 mod traffic;
 mod transport;
 mod upstream_failures;
 mod wire;
 mod wise_answers;
+mod witness;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
@@ -21,6 +21,13 @@ pub struct Wire {
 impl Wire {
     pub async fn to(address: SocketAddr) -> Self {
         Self::of(TcpStream::connect(address).await.unwrap())
+    }
+
+    /// A connection that takes in little before it is read.
+    pub async fn narrow(address: SocketAddr) -> Self {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.set_recv_buffer_size(4096).unwrap();
+        Self::of(socket.connect(address).await.unwrap())
     }
 
     fn of(stream: TcpStream) -> Self {
@@ -65,6 +72,26 @@ impl Wire {
         }
         let rest = self.seen.split_off(length);
         std::mem::replace(&mut self.seen, rest)
+    }
+
+    /// Reads `length` bytes; `None`: the stream ends before.
+    pub async fn try_exact(&mut self, length: usize) -> Option<Vec<u8>> {
+        while self.seen.len() < length {
+            if !self.more().await {
+                return None;
+            }
+        }
+        let rest = self.seen.split_off(length);
+        Some(std::mem::replace(&mut self.seen, rest))
+    }
+
+    /// Sends bytes as long as the other side takes them; whether it took them all.
+    pub async fn try_send(&mut self, bytes: &[u8]) -> bool {
+        let sending = self.stream.write_all(bytes);
+        timeout(PATIENCE, sending)
+            .await
+            .expect("it is read")
+            .is_ok()
     }
 
     /// Reads one answer whose body has a declared length.

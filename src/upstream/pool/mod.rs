@@ -36,7 +36,12 @@ pub(crate) use self::lease::Lease;
 use self::lease::{Kind, Stream, Whole};
 
 /// Streams that one HTTP/2 connection carries before another is dialled, whatever Wise allows.
-const STREAMS: usize = 100;
+const STREAMS: u8 = 100;
+
+/// What Wise may send ahead on one stream. A connection's window holds all its streams' windows:
+/// applications that do not read their answers cannot use up what the others' answers need.
+const STREAM_WINDOW: u32 = 128 * 1024;
+const CONNECTION_WINDOW: u32 = STREAM_WINDOW * STREAMS as u32;
 
 /// No connection for a request.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -257,7 +262,7 @@ where
             // Before the first answer we do not know whether one connection will carry them all.
             let useful = match state.http2 {
                 Some(false) => state.dialling < state.line.len(),
-                Some(true) => state.dialling * STREAMS < state.line.len(),
+                Some(true) => state.dialling * usize::from(STREAMS) < state.line.len(),
                 None => state.dialling == 0 && !state.line.is_empty(),
             };
             if !room || !useful {
@@ -311,8 +316,8 @@ where
         if http2 {
             let (sender, mut connection) = http2::Builder::new(Local)
                 .timer(TokioTimer::new())
-                .initial_stream_window_size(1024 * 1024)
-                .initial_connection_window_size(4 * 1024 * 1024)
+                .initial_stream_window_size(STREAM_WINDOW)
+                .initial_connection_window_size(CONNECTION_WINDOW)
                 .max_header_list_size(64 * 1024)
                 .keep_alive_interval(Duration::from_secs(20))
                 .keep_alive_timeout(Duration::from_secs(10))
@@ -320,13 +325,19 @@ where
                 .await
                 .map_err(broken)?;
             let allowed = Rc::new(Cell::new(
-                connection.current_max_send_streams().min(STREAMS),
+                connection
+                    .current_max_send_streams()
+                    .min(usize::from(STREAMS)),
             ));
             let told = Rc::clone(&allowed);
             // Wise may change its mind about the number of streams at any time.
             self.drive(std::future::poll_fn(move |cx| {
                 let ended = Pin::new(&mut connection).poll(cx);
-                told.set(connection.current_max_send_streams().min(STREAMS));
+                told.set(
+                    connection
+                        .current_max_send_streams()
+                        .min(usize::from(STREAMS)),
+                );
                 ended.map(Result::err)
             }));
             let mut state = inner.state.borrow_mut();

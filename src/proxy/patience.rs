@@ -1,0 +1,248 @@
+//! How long a connection may keep us waiting for the application.
+//!
+//! hyper's own timer watches request heads of HTTP/1 only, and takes an idle connection for a slow
+//! head. This one knows whose turn it is: while we or Wise are at work nothing is overdue.
+
+use std::cell::Cell;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::Version;
+use http_body::{Body, Frame, SizeHint};
+use tokio::time::{Instant, sleep_until};
+
+use crate::proxy::body::BodyError;
+use crate::proxy::reply::Reply;
+
+/// The limits of one connection, and where it stands.
+#[derive(Debug)]
+pub(crate) struct Patience {
+    /// For the head of the first request, from the start; for that of a later one over HTTP/1,
+    /// from its first byte.
+    head: Duration,
+    /// Without a request, or with an answer that the application does not take.
+    idle: Duration,
+    /// When the application last did something that counts.
+    since: Cell<Instant>,
+    /// Requests that are not over, and those of them on which we or Wise are at work.
+    open: Cell<usize>,
+    at_work: Cell<usize>,
+    /// The version of the last request; `None` before the first.
+    version: Cell<Option<Version>>,
+    /// When the first byte of the next head came.
+    head_since: Cell<Option<Instant>>,
+}
+
+impl Patience {
+    pub(crate) fn new(head: Duration, idle: Duration) -> Rc<Self> {
+        Rc::new(Self {
+            head,
+            idle,
+            since: Cell::new(Instant::now()),
+            open: Cell::new(0),
+            at_work: Cell::new(0),
+            version: Cell::new(None),
+            head_since: Cell::new(None),
+        })
+    }
+
+    /// Bytes came. Over HTTP/2 they need not be a request's, so there they count for nothing.
+    pub(crate) fn heard(&self) {
+        let between = self.open.get() == 0 && self.head_since.get().is_none();
+        if between && self.version.get().is_some_and(|it| it < Version::HTTP_2) {
+            self.head_since.set(Some(Instant::now()));
+        }
+    }
+
+    /// A request's head is here.
+    pub(crate) fn begins(self: &Rc<Self>, version: Version) -> Turn {
+        self.version.set(Some(version));
+        self.head_since.set(None);
+        self.open.set(self.open.get() + 1);
+        self.at_work.set(self.at_work.get() + 1);
+        Turn {
+            patience: Rc::clone(self),
+            ours: true,
+        }
+    }
+
+    /// Whether nothing is under way.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.open.get() == 0 && self.head_since.get().is_none() && self.version.get().is_some()
+    }
+
+    /// Counts from now again.
+    pub(crate) fn renew(&self) {
+        self.since.set(Instant::now());
+    }
+
+    /// Waits until the application is overdue. Must be polled whenever its connection is; the timer
+    /// is touched only when it would ring too late.
+    pub(crate) async fn overdue(&self) {
+        let mut alarm = std::pin::pin!(sleep_until(self.since.get() + self.head));
+        std::future::poll_fn(|cx| {
+            loop {
+                let now = Instant::now();
+                // While somebody is at work the alarm only has to ring some time, to look again.
+                let due = self.due().unwrap_or(now + self.idle);
+                if due <= now {
+                    return Poll::Ready(());
+                }
+                if alarm.is_elapsed() || due < alarm.deadline() {
+                    alarm.as_mut().reset(due);
+                }
+                std::task::ready!(alarm.as_mut().poll(cx));
+            }
+        })
+        .await;
+    }
+
+    /// When the application's time is up; `None`: it is not its turn.
+    fn due(&self) -> Option<Instant> {
+        if self.at_work.get() > 0 {
+            return None;
+        }
+        if self.version.get().is_none() {
+            return Some(self.since.get() + self.head);
+        }
+        match self.head_since.get() {
+            Some(since) if self.open.get() == 0 => Some(since + self.head),
+            _ => Some(self.since.get() + self.idle),
+        }
+    }
+}
+
+/// One request, and whose turn it is in it. Dropped when it is over.
+#[derive(Debug)]
+pub(crate) struct Turn {
+    patience: Rc<Patience>,
+    ours: bool,
+}
+
+impl Turn {
+    fn is_ours(&mut self, ours: bool) {
+        let at_work = &self.patience.at_work;
+        match (self.ours, ours) {
+            (false, true) => at_work.set(at_work.get() + 1),
+            (true, false) => at_work.set(at_work.get() - 1),
+            _ => {}
+        }
+        self.ours = ours;
+        self.patience.renew();
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        self.is_ours(false);
+        self.patience.open.set(self.patience.open.get() - 1);
+    }
+}
+
+/// An answer's body that keeps account of whose turn it is: ours while it has nothing to hand
+/// down, the application's while it has.
+#[derive(Debug)]
+pub(crate) struct Paced {
+    reply: Reply,
+    turn: Turn,
+}
+
+impl Paced {
+    pub(crate) fn new(reply: Reply, mut turn: Turn) -> Self {
+        turn.is_ours(false);
+        Self { reply, turn }
+    }
+}
+
+impl Body for Paced {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let polled = Pin::new(&mut self.reply).poll_frame(cx);
+        self.turn.is_ours(polled.is_pending());
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.reply.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.reply.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HEAD: Duration = Duration::from_secs(30);
+    const IDLE: Duration = Duration::from_mins(2);
+
+    /// How long until the application is overdue.
+    async fn left(patience: &Patience) -> Duration {
+        let now = Instant::now();
+        patience.overdue().await;
+        now.elapsed()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_first_head_has_its_time_from_the_start_whatever_trickles_in() {
+        let patience = Patience::new(HEAD, IDLE);
+        tokio::time::advance(HEAD / 2).await;
+        patience.heard();
+        assert_eq!(left(&patience).await.as_secs(), 15);
+        assert!(!patience.is_idle(), "nothing to be polite about");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_later_head_has_its_time_from_its_first_byte() {
+        let patience = Patience::new(HEAD, IDLE);
+        drop(patience.begins(Version::HTTP_11));
+        assert!(patience.is_idle());
+        tokio::time::advance(IDLE / 2).await;
+        patience.heard();
+        tokio::time::advance(HEAD / 2).await;
+        patience.heard();
+        assert_eq!(left(&patience).await.as_secs(), 15);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn over_http2_only_requests_keep_an_idle_connection_open() {
+        let patience = Patience::new(HEAD, IDLE);
+        drop(patience.begins(Version::HTTP_2));
+        tokio::time::advance(IDLE / 2).await;
+        patience.heard();
+        assert_eq!(left(&patience).await.as_secs(), 60);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn while_we_are_at_work_nothing_is_overdue() {
+        let patience = Patience::new(HEAD, IDLE);
+        let mut turn = patience.begins(Version::HTTP_11);
+        let waited = tokio::time::timeout(IDLE * 10, patience.overdue()).await;
+        assert!(waited.is_err());
+        turn.is_ours(false);
+        assert_eq!(left(&patience).await.as_secs(), 120, "now it is its turn");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_request_at_work_excuses_the_connection() {
+        let patience = Patience::new(HEAD, IDLE);
+        let mut taken = patience.begins(Version::HTTP_2);
+        taken.is_ours(false);
+        let working = patience.begins(Version::HTTP_2);
+        let waited = tokio::time::timeout(IDLE * 10, patience.overdue()).await;
+        assert!(waited.is_err());
+        drop(working);
+        assert_eq!(left(&patience).await.as_secs(), 120);
+        drop(taken);
+    }
+}
