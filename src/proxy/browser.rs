@@ -12,8 +12,12 @@ use http::header::ORIGIN;
 /// address) or `same-origin`; what it may say one day, we refuse.
 pub(crate) fn is_of_another_origin(headers: &HeaderMap, host: &str) -> bool {
     let foreign = headers.get_all(ORIGIN).iter().any(|origin| {
-        let origin = origin.to_str().ok().and_then(|text| text.split_once("://"));
-        !origin.is_some_and(|(_, authority)| authority.eq_ignore_ascii_case(host))
+        // Of the web alone: `app://localhost` is a page inside some other program.
+        let authority = origin.to_str().ok().and_then(|text| {
+            let plain = text.strip_prefix("http://");
+            plain.or_else(|| text.strip_prefix("https://"))
+        });
+        !authority.is_some_and(|authority| authority.eq_ignore_ascii_case(host))
     });
     let sites = headers.get_all("sec-fetch-site").iter();
     let mut sites = sites.map(http::HeaderValue::as_bytes);
@@ -55,6 +59,7 @@ mod tests {
             &[("origin", "null")],
             &[("origin", "")],
             &[("origin", "http://localhost:3000")],
+            &[("origin", "app://localhost:8080")],
             &[("origin", "http://localhost")],
             &[("origin", "http://localhost:8080.evil.test")],
             &[("origin", "https://api.wise.com")],

@@ -52,6 +52,11 @@ pub fn credential_choice(input: &[u8]) {
         assert_eq!(chosen.expect("for any profile"), Credential::Client);
         return;
     }
+    if came.iter().any(|(name, _)| name == "x_wise_profile") {
+        let fault = chosen.expect_err("a field that can be read in two ways");
+        assert_eq!(fault.status(), 400);
+        return;
+    }
     let header: Vec<&HeaderValue> = all(&came, &X_WISE_PROFILE).collect();
     let named = match header.as_slice() {
         [] => in_path(path).or_else(|| in_query(target.query().unwrap_or_default())),
@@ -146,7 +151,9 @@ mod tests {
             let path = path.map_or(String::new(), |(before, id)| format!("{before}{id}"));
             let query = query.into_iter().map(|(name, id)| format!("{name}={id}"));
             let query = query.collect::<Vec<_>>().join("&");
-            let header = header.into_iter().map(|id| format!("\nx-wise-profile: {id}"));
+            let names = ["\nx-wise-profile", "\nX-Wise-Profile", "\nx_wise_profile"].iter().cycle();
+            let names = names.skip(usize::from(door));
+            let header = header.into_iter().zip(names).map(|(id, name)| format!("{name}: {id}"));
             let text = format!("{version}{path}{rest}/?{query}{}", header.collect::<String>());
             credential_choice(&[&[door], text.as_bytes()].concat());
         }

@@ -16,12 +16,24 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 
 /// Fields as lines `name: value`. Lines that no HTTP parser would take for a field are left out.
 fn fields<'a>(lines: impl Iterator<Item = &'a [u8]>) -> Vec<(HeaderName, HeaderValue)> {
+    let mut fields = untrimmed(lines);
+    for (_, value) in &mut fields {
+        if let Ok(trimmed) = HeaderValue::from_bytes(value.as_bytes().trim_ascii()) {
+            *value = trimmed;
+        }
+    }
+    fields
+}
+
+/// As [`fields`], but a value is all that stands behind the colon and one space.
+fn untrimmed<'a>(lines: impl Iterator<Item = &'a [u8]>) -> Vec<(HeaderName, HeaderValue)> {
     lines
         .filter_map(|line| {
             let colon = line.iter().position(|byte| *byte == b':')?;
-            let name = HeaderName::from_bytes(&line[..colon]).ok()?;
-            let value = HeaderValue::from_bytes(line[colon + 1..].trim_ascii()).ok()?;
-            Some((name, value))
+            let (name, value) = (&line[..colon], &line[colon + 1..]);
+            let value = value.strip_prefix(b" ").unwrap_or(value);
+            let name = HeaderName::from_bytes(name).ok()?;
+            Some((name, HeaderValue::from_bytes(value).ok()?))
         })
         .collect()
 }

@@ -6,7 +6,7 @@ use base64::engine::general_purpose::STANDARD;
 use http::header::{AUTHORIZATION, HOST, ORIGIN, PROXY_AUTHORIZATION, TRANSFER_ENCODING};
 use http::{HeaderName, HeaderValue, Method, Uri, Version, request};
 
-use super::{all, fields, map};
+use super::{all, fields, map, untrimmed};
 use crate::config::{self, Hosts, Origin};
 use crate::proxy::door::Door;
 use crate::secret::Secret;
@@ -59,6 +59,8 @@ const NAMES: [&str; 4] = [
     "api-mtls.transferwise.com",
     "wise-proxy",
 ];
+/// Ports where we or Wise may be.
+const PORTS: [u16; 3] = [80, 443, 8080];
 const ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 1, 2, 3);
 
 static OPEN: LazyLock<Door> = LazyLock::new(|| door(None, false));
@@ -114,7 +116,11 @@ impl<'a> Head<'a> {
                 b"HTTP/2" => Version::HTTP_2,
                 _ => return None,
             },
-            fields: fields(lines),
+            fields: if version == b"HTTP/2" {
+                untrimmed(lines)
+            } else {
+                fields(lines)
+            },
         })
     }
 
@@ -132,6 +138,10 @@ impl<'a> Head<'a> {
         if self.method == Method::CONNECT || self.method == Method::TRACE {
             return None;
         }
+        let padded = |value: &HeaderValue| value.as_bytes() != value.as_bytes().trim_ascii();
+        if self.version == Version::HTTP_2 && self.fields.iter().any(|(_, value)| padded(value)) {
+            return None;
+        }
         let codings: Vec<_> = all(&self.fields, &TRANSFER_ENCODING).collect();
         if !matches!(codings.as_slice(), [] | [_])
             || codings
@@ -141,52 +151,58 @@ impl<'a> Head<'a> {
             return None;
         }
         // Nothing behind `#` is ever sent (RFC 9112 §3.2).
-        let target = self.target.split(|byte| *byte == b'#').next()?;
-        let (authority, rest) = match target {
-            [b'/', ..] => (None, target),
-            absolute => {
-                let scheme = absolute.windows(3).position(|three| three == b"://")?;
-                let behind = &absolute[scheme + 3..];
-                let end = behind
-                    .iter()
-                    .position(|byte| matches!(byte, b'/' | b'?'))
-                    .unwrap_or(behind.len());
-                (Some(&behind[..end]), &behind[end..])
-            }
+        let target = std::str::from_utf8(self.target).ok()?;
+        let target = target.split('#').next().filter(|text| text.is_ascii())?;
+        let hosts: Vec<&str> = all(&self.fields, &HOST)
+            .map(|host| host.to_str().ok().filter(|host| port(host).is_some()))
+            .collect::<Option<_>>()?;
+        let field = match hosts.as_slice() {
+            [] => None,
+            [host] => Some(*host),
+            [_, _, ..] => return None,
         };
-        let hosts: Vec<&[u8]> = all(&self.fields, &HOST)
-            .map(HeaderValue::as_bytes)
-            .collect();
-        let host = match (authority, hosts.as_slice()) {
-            (_, [_, _, ..]) | (None, []) => return None,
-            (None, [host]) => *host,
-            (Some(authority), hosts) => {
-                if !hosts.iter().all(|host| visible(host)) {
+
+        let (host, rest) = if target.starts_with('/') {
+            (field?, target)
+        } else {
+            let (scheme, behind) = target.split_once("://")?;
+            if !["http", "https"]
+                .iter()
+                .any(|known| scheme.eq_ignore_ascii_case(known))
+            {
+                return None;
+            }
+            let end = behind.find(['/', '?']).unwrap_or(behind.len());
+            let (authority, rest) = behind.split_at(end);
+            let named = port(authority)?;
+            if self.version == Version::HTTP_2 {
+                if field.is_some_and(|field| field != authority) || rest.starts_with('?') {
                     return None;
                 }
-                let differs = hosts.iter().any(|host| *host != authority);
-                if self.version == Version::HTTP_2 && differs {
+            } else {
+                // The field is a must, and another port is another server.
+                field?;
+                if !named.is_empty() && !PORTS.contains(&named.parse().ok()?) {
                     return None;
                 }
-                authority
             }
+            (authority, rest)
         };
-        let ours = ours(host) && self.is_no_page();
-        let slash: &[u8] = if rest.starts_with(b"/") { b"" } else { b"/" };
-        ours.then(|| [slash, rest].concat())
+        let slash = if rest.starts_with('/') { "" } else { "/" };
+        (ours(host) && self.is_no_page_but_of(host)).then(|| format!("{slash}{rest}").into_bytes())
     }
 
-    /// Whether the request comes from a program, or from a page of one of our own names.
-    fn is_no_page(&self) -> bool {
+    /// Whether the request comes from a program, or from a page that we are the origin of.
+    fn is_no_page_but_of(&self, host: &str) -> bool {
         let own = |origin: &HeaderValue| {
-            let origin = origin.as_bytes();
-            let host = origin
-                .strip_prefix(b"http://")
-                .or_else(|| origin.strip_prefix(b"https://"));
-            host.is_some_and(ours)
+            let same = |scheme: &str| format!("{scheme}://{}", host.to_ascii_lowercase());
+            let (scheme, rest) = origin.to_str().ok()?.split_once("://")?;
+            let origin = format!("{scheme}://{}", rest.to_ascii_lowercase());
+            Some(origin == same("http") || origin == same("https"))
         };
-        all(&self.fields, &ORIGIN).all(own)
-            && all(&self.fields, &SEC_FETCH_SITE).all(|site| site != "cross-site")
+        all(&self.fields, &ORIGIN).all(|origin| own(origin) == Some(true))
+            && all(&self.fields, &SEC_FETCH_SITE)
+                .all(|site| site == "none" || site == "same-origin")
     }
 
     fn shows_key(&self) -> bool {
@@ -221,31 +237,41 @@ fn visible(text: &[u8]) -> bool {
         .all(|byte| (b' '..0x7f).contains(byte) || *byte == b'\t')
 }
 
-/// `uri-host [ ":" port ]` (RFC 9110 §7.2) with one of our names or addresses.
-fn ours(host: &[u8]) -> bool {
-    let Ok(host) = std::str::from_utf8(host) else {
-        return false;
-    };
-    let is_port = |text: &str| text.chars().all(|letter| letter.is_ascii_digit());
-    let (address, port) = if let Some(bracketed) = host.strip_prefix('[') {
-        let Some((inner, rest)) = bracketed.split_once(']') else {
-            return false;
-        };
-        let address = inner.parse::<Ipv6Addr>().ok().map(IpAddr::V6);
-        if address.is_none() || !(rest.is_empty() || rest.starts_with(':')) {
-            return false;
-        }
-        (address, rest.get(1..).unwrap_or_default())
+/// The port of `uri-host [ ":" port ]` (RFC 9110 §7.2), perhaps empty; `None` for any other text.
+fn port(text: &str) -> Option<&str> {
+    let (host, behind, marks) = if let Some(rest) = text.strip_prefix('[') {
+        let (literal, behind) = rest.split_once(']')?;
+        (literal, behind, ".:%-_~")
     } else {
-        let (name, port) = host.split_once(':').unwrap_or((host, ""));
-        let known = |ours: &&str| ours.eq_ignore_ascii_case(name);
-        if name.eq_ignore_ascii_case("localhost") || NAMES.iter().any(known) {
-            return is_port(port);
-        }
-        (name.parse::<Ipv4Addr>().ok().map(IpAddr::V4), port)
+        let (host, behind) = text.split_at(text.find(':').unwrap_or(text.len()));
+        (host, behind, "-._~%!$&'()*+;=")
     };
-    is_port(port)
-        && address.is_some_and(|address| address.is_loopback() || address == IpAddr::V4(ADDRESS))
+    let fits = |letter: char| letter.is_ascii_alphanumeric() || marks.contains(letter);
+    let is_host = host.chars().all(fits) && !(text.starts_with('[') && host.is_empty());
+    let port = match behind {
+        "" => "",
+        behind => behind.strip_prefix(':')?,
+    };
+    let digits = port.chars().all(|letter| letter.is_ascii_digit());
+    let number = port.is_empty() || port.parse::<u16>().is_ok();
+    (is_host && digits && number).then_some(port)
+}
+
+/// Whether a host is one of our names or addresses, whatever its port.
+fn ours(host: &str) -> bool {
+    let is_ours = |address: IpAddr| address.is_loopback() || address == IpAddr::V4(ADDRESS);
+    if let Some(literal) = host.strip_prefix('[') {
+        let literal = literal.split(']').next().unwrap_or_default();
+        return literal
+            .parse()
+            .is_ok_and(|address: Ipv6Addr| is_ours(address.into()));
+    }
+    let name = host.split(':').next().unwrap_or_default();
+    let mut names = NAMES.into_iter().chain(["localhost"]);
+    names.any(|known| known.eq_ignore_ascii_case(name))
+        || name
+            .parse()
+            .is_ok_and(|address: Ipv4Addr| is_ours(address.into()))
 }
 
 #[cfg(test)]
@@ -297,7 +323,9 @@ mod tests {
     }
 
     fn target() -> impl Strategy<Value = String> {
-        let schemes = select(vec!["http://", "https://", "HTTP://", "ftp://", "//", ""]);
+        let schemes = select(vec![
+            "http://", "https://", "HTTP://", "hTTps://", "ftp://", "//", "",
+        ]);
         prop_oneof![
             3 => path(),
             2 => (schemes, host(), path()).prop_map(|(scheme, host, path)| format!("{scheme}{host}{path}")),
