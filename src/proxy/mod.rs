@@ -73,7 +73,7 @@ async fn forward(
         let (lane, directory) = (view.snapshot.lane, &view.snapshot.directory);
         directory.choose(lane, &head.method, &target, &head.headers, door.grant)
     };
-    let mut pass = token::take(worker, choose, record).await?;
+    let mut pass = token::take(worker, choose, source.is_none(), record).await?;
 
     // Fields: what may not leave stays behind.
     policy::request(&mut head, &worker.stamps);

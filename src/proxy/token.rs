@@ -25,11 +25,15 @@ pub(crate) struct Pass {
 
 /// Takes the newest snapshot's token, waiting for a running renewal for at most `tokens.wait`.
 ///
+/// A request without a body waits for less while the old token lives: if Wise turns out to have
+/// ended it, nothing was done and the request goes again for sure. With a body that is not sure.
+///
 /// The choice is made anew after each wait: what has not left yet goes where the switch stands
 /// when it leaves.
 pub(crate) async fn take(
     worker: &Worker,
     choose: impl Fn(&View) -> Result<Credential, Fault>,
+    bodiless: bool,
     record: &mut Record,
 ) -> Result<Pass, Fault> {
     let mut patience: Option<Patience> = None;
@@ -46,8 +50,8 @@ pub(crate) async fn take(
         let lane = view.snapshot.lane;
         let credential = choose(&view)?;
         record.chose(lane, credential, &view);
-        let patient = patience.as_ref().is_none_or(|patience| !patience.over());
-        match token_of(worker, &view, credential, patient)? {
+        let waits = patience.as_ref().map_or(Waits::FIRST, Patience::waits);
+        match token_of(worker, &view, credential, waits)? {
             Found::Pass {
                 authorization,
                 generation,
@@ -69,10 +73,11 @@ pub(crate) async fn take(
         }
         let patience = patience.get_or_insert_with(|| {
             worker.meter.gate_waits.add(1);
-            Patience {
-                until: Instant::now() + worker.shared.tokens.wait,
-                news: worker.subscribe(),
+            let mut patience = Patience::begin(worker);
+            if bodiless {
+                patience.spares = patience.spares.min(Instant::now() + SPARED);
             }
+            patience
         });
         patience.wait().await;
     }
@@ -93,7 +98,7 @@ fn token_of(
     worker: &Worker,
     view: &View,
     credential: Credential,
-    patient: bool,
+    waits: Waits,
 ) -> Result<Found, Fault> {
     let Some(slot) = view.snapshot.directory.slot(credential) else {
         let Some(authorization) = view.personal.clone() else {
@@ -109,18 +114,15 @@ fn token_of(
         });
     };
     match &view.tokens[slot] {
-        TokenView::Live { renewing: true, .. } | TokenView::Absent { renewing: true, .. }
-            if patient =>
-        {
-            Ok(Found::Wait)
-        }
+        TokenView::Live { renewing: true, .. } if waits.for_the_next => Ok(Found::Wait),
+        TokenView::Absent { renewing: true, .. } if waits.for_any => Ok(Found::Wait),
         live @ TokenView::Live { .. } => match live.usable(worker.shared.clock.boot()) {
             Some((authorization, generation)) => Ok(Found::Pass {
                 authorization: authorization.clone(),
                 generation,
             }),
             // It ended while the machine slept: its keeper hears of it first from us.
-            None if patient => Ok(Found::Ask(slot)),
+            None if waits.for_any => Ok(Found::Ask(slot)),
             None => Err(unavailable(
                 view,
                 credential,
@@ -130,7 +132,7 @@ fn token_of(
         TokenView::Absent {
             reason: Absence::NotFetched,
             ..
-        } if patient => Ok(Found::Ask(slot)),
+        } if waits.for_any => Ok(Found::Ask(slot)),
         TokenView::Absent {
             reason: Absence::NeverLoggedIn,
             ..
@@ -173,17 +175,14 @@ pub(crate) async fn renewed(worker: &Worker, pass: &mut Pass) -> bool {
         Ok(Renewal::Newer) => {}
         Ok(Renewal::NotRenewed) | Err(_) => return false,
     }
-    let mut patience = Patience {
-        until: Instant::now() + worker.shared.tokens.wait,
-        news: worker.subscribe(),
-    };
+    let mut patience = Patience::begin(worker);
     loop {
         patience.news.mark_unchanged();
         let view = worker.view();
         if view.snapshot.ways[pass.lane.index()].is_none() {
             return false; // A reload has taken the lane away.
         }
-        match token_of(worker, &view, pass.credential, !patience.over()) {
+        match token_of(worker, &view, pass.credential, patience.waits()) {
             Ok(Found::Pass {
                 authorization,
                 generation,
@@ -209,19 +208,71 @@ pub(crate) fn complain(worker: &Worker, pass: &Pass) {
     }
 }
 
+/// What a request still waits for.
+#[derive(Clone, Copy)]
+struct Waits {
+    /// The token after the living one.
+    for_the_next: bool,
+    /// Any token, where there is none.
+    for_any: bool,
+}
+
+impl Waits {
+    const FIRST: Self = Self {
+        for_the_next: true,
+        for_any: true,
+    };
+}
+
 /// How long a request waits for news.
 struct Patience {
+    limit: Duration,
     until: Instant,
+    /// So long a living token that is being renewed is not used.
+    spares: Instant,
     news: tokio::sync::watch::Receiver<u64>,
 }
 
 impl Patience {
+    fn begin(worker: &Worker) -> Self {
+        let limit = worker.shared.tokens.wait;
+        let until = Instant::now() + limit;
+        Self {
+            limit,
+            until,
+            spares: until,
+            news: worker.subscribe(),
+        }
+    }
+
+    fn waits(&self) -> Waits {
+        let now = Instant::now();
+        Waits {
+            for_the_next: now < self.spares,
+            for_any: now < self.until,
+        }
+    }
+
     fn over(&self) -> bool {
         Instant::now() >= self.until
     }
 
-    /// Returns at the next publication, or when patience is over.
+    /// Returns at the next publication, or when patience for one thing or the other is over.
     async fn wait(&mut self) {
-        let _ = tokio::time::timeout_at(self.until, self.news.changed()).await;
+        let spared = Instant::now() >= self.spares;
+        let end = if spared { self.until } else { self.spares };
+        let _ = tokio::time::timeout_at(end, self.news.changed()).await;
+        // A process that was stopped meanwhile could not have done what is waited for.
+        let now = Instant::now();
+        if now.saturating_duration_since(end) > OVERSLEPT {
+            self.until = now + self.limit;
+            self.spares = self.until;
+        }
     }
 }
+
+/// Timers are not so late in a process that runs.
+const OVERSLEPT: Duration = Duration::from_secs(1);
+/// How long a request that may go twice waits for the next token while the old one lives. An
+/// exchange usually takes less.
+const SPARED: Duration = Duration::from_millis(250);
