@@ -26,6 +26,7 @@ mod leaks;
 mod load;
 mod main_job;
 mod readme;
+mod renewal;
 mod token_files;
 mod traffic;
 mod transport;
