@@ -8,19 +8,25 @@ use wise_auth_proxy::simulator::{Credential, Disturb, Disturbance, Simulator};
 use crate::house::{self, House};
 use crate::traffic::{PATH, Seen, Traffic};
 
-/// How many requests carried a token that was dead when they left.
+/// How many requests carried a token beyond its life. One that Wise ended early, because the next
+/// was fetched while the request was on its way, does not count.
 pub fn dead_tokens(wise: &Simulator) -> usize {
-    let dead = |credential: &Credential| {
-        matches!(
-            credential,
-            Credential::User { live: false, .. } | Credential::Client { live: false, .. }
-        )
-    };
-    let recorded = wise.recorded();
-    recorded
-        .iter()
-        .filter(|arrived| dead(&arrived.credential))
-        .count()
+    let mut minted = 0;
+    let mut dead = 0;
+    for arrived in wise.recorded() {
+        if arrived.target == "/oauth/token" && arrived.status == Some(200) {
+            minted += 1;
+        }
+        if let Credential::User {
+            live: false,
+            generation,
+            ..
+        } = arrived.credential
+        {
+            dead += usize::from(generation == minted);
+        }
+    }
+    dead
 }
 
 pub fn renewals(wise: &Simulator) -> usize {
@@ -31,7 +37,7 @@ pub fn renewals(wise: &Simulator) -> usize {
 }
 
 /// One renewal by an endpoint that takes a second and a half, `delay` ms of it before it acts.
-async fn slow_renewal(delay: u64) -> (Seen, usize) {
+async fn slow_renewal(delay: u64) -> Seen {
     let wise = house::wise().await;
     wise.change_faults(|faults| faults.token.lifetime = 6);
     let house = House::on(&wise).start().await;
@@ -47,21 +53,21 @@ async fn slow_renewal(delay: u64) -> (Seen, usize) {
         .await;
     let seen = traffic.unharmed().await;
     assert_eq!(wise.counters().repeated(), Vec::<&str>::new());
-    (seen, dead_tokens(&wise))
+    assert_eq!(dead_tokens(&wise), 0);
+    seen
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_renewal_that_takes_a_second_and_a_half_is_hardly_noticed() {
-    let ((before, early), (after, late)) = tokio::join!(slow_renewal(1_500), slow_renewal(0));
-    println!("slow before it acts: {before:?}, {early} dead tokens sent");
-    println!("slow after it acted: {after:?}, {late} dead tokens sent");
+    let (before, after) = tokio::join!(slow_renewal(1_500), slow_renewal(0));
+    println!("slow before it acts: {before:?}");
+    println!("slow after it acted: {after:?}");
     // While Wise has not acted, the old token lives, and reads go on with it.
     assert!(
         before.slowest_read < Duration::from_millis(500),
         "{before:?}"
     );
     assert!(before.slowest < Duration::from_secs(2), "{before:?}");
-    assert_eq!(early, 0);
     // Once it has, only the answer brings the token that anything could go on with.
     assert!(after.slowest < Duration::from_secs(3), "{after:?}");
 }
