@@ -256,6 +256,15 @@ impl Patience {
 
     /// Returns at the next publication, or when `limit` of waiting is over.
     async fn wait(&mut self, limit: Duration) {
-        let _ = tokio::time::timeout_at(self.began + limit, self.news.changed()).await;
+        let end = self.began + limit;
+        let _ = tokio::time::timeout_at(end, self.news.changed()).await;
+        // A process that was stopped meanwhile could not have done what is waited for.
+        let now = Instant::now();
+        if now.saturating_duration_since(end) > OVERSLEPT {
+            self.began = now;
+        }
     }
 }
+
+/// Timers are not so late in a process that runs.
+const OVERSLEPT: Duration = Duration::from_secs(1);

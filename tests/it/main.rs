@@ -47,6 +47,7 @@ mod main_job;
 mod names;
 mod promises;
 mod readme;
+mod renewal;
 mod replay;
 mod scripted;
 mod scripted_http1;
