@@ -34,7 +34,7 @@ pub(crate) async fn take(
 ) -> Result<Pass, Fault> {
     let mut patience: Option<Patience> = None;
     loop {
-        // Subscribed before the look, so that no publication falls in between.
+        // Before the look, so that no publication falls in between.
         if let Some(patience) = &mut patience {
             patience.news.mark_unchanged();
         }
@@ -47,33 +47,32 @@ pub(crate) async fn take(
         let credential = choose(&view)?;
         record.chose(lane, credential, &view);
         let patient = patience.as_ref().is_none_or(|patience| !patience.over());
-        match token_of(worker, &view, credential, patient)? {
-            Found::Pass {
+        let found = token_of(worker, &view, credential, patient)?;
+        if let Found::Pass {
+            authorization,
+            generation,
+        } = found
+        {
+            record.generation = Some(generation).filter(|generation| *generation > 0);
+            return Ok(Pass {
+                view,
+                lane,
+                credential,
                 authorization,
                 generation,
-            } => {
-                record.generation = Some(generation).filter(|generation| *generation > 0);
-                return Ok(Pass {
-                    view,
-                    lane,
-                    credential,
-                    authorization,
-                    generation,
-                });
-            }
-            Found::Wait => {}
-            Found::Ask(keeper) => {
-                let keeper = worker.shared.keepers[keeper].clone();
-                tokio::task::spawn_local(async move { keeper.wake_client().await });
-            }
+            });
         }
-        let patience = patience.get_or_insert_with(|| {
+        let Some(patience) = &mut patience else {
+            // Only who has to wait subscribes, and looks once more: the publication to wait for
+            // may have come since the first look.
             worker.meter.gate_waits.add(1);
-            Patience {
-                until: Instant::now() + worker.shared.tokens.wait,
-                news: worker.subscribe(),
-            }
-        });
+            patience = Some(Patience::new(worker));
+            continue;
+        };
+        if let Found::Ask(keeper) = found {
+            let keeper = worker.shared.keepers[keeper].clone();
+            tokio::task::spawn_local(async move { keeper.wake_client().await });
+        }
         patience.wait().await;
     }
 }
@@ -171,10 +170,7 @@ pub(crate) async fn renewed(worker: &Worker, pass: &mut Pass) -> bool {
         Ok(Renewal::Newer) => {}
         Ok(Renewal::NotRenewed) | Err(_) => return false,
     }
-    let mut patience = Patience {
-        until: Instant::now() + worker.shared.tokens.wait,
-        news: worker.subscribe(),
-    };
+    let mut patience = Patience::new(worker);
     loop {
         patience.news.mark_unchanged();
         let view = worker.view();
@@ -214,6 +210,13 @@ struct Patience {
 }
 
 impl Patience {
+    fn new(worker: &Worker) -> Self {
+        Self {
+            until: Instant::now() + worker.shared.tokens.wait,
+            news: worker.subscribe(),
+        }
+    }
+
     fn over(&self) -> bool {
         Instant::now() >= self.until
     }
