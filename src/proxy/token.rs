@@ -61,7 +61,7 @@ pub(crate) async fn take(
     let waits = Waits::new(worker, repeatable);
     let mut patience: Option<Patience> = None;
     loop {
-        // Subscribed before the look, so that no publication falls in between.
+        // Before the look, so that no publication falls in between.
         if let Some(patience) = &mut patience {
             patience.news.mark_unchanged();
         }
@@ -74,7 +74,7 @@ pub(crate) async fn take(
         let credential = choose(&view)?;
         record.chose(lane, credential, &view);
         let waited = patience.as_ref().map_or(Duration::ZERO, Patience::waited);
-        let limit = match token_of(worker, &view, credential, waited, waits)? {
+        let (limit, keeper) = match token_of(worker, &view, credential, waited, waits)? {
             Found::Pass {
                 authorization,
                 generation,
@@ -88,17 +88,20 @@ pub(crate) async fn take(
                     generation,
                 });
             }
-            Found::Wait(limit) => limit,
-            Found::Ask(keeper) => {
-                let keeper = worker.shared.keepers[keeper].clone();
-                tokio::task::spawn_local(async move { keeper.wake().await });
-                waits.without
-            }
+            Found::Wait(limit) => (limit, None),
+            Found::Ask(keeper) => (waits.without, Some(keeper)),
         };
-        let patience = patience.get_or_insert_with(|| {
+        let Some(patience) = &mut patience else {
+            // Only who has to wait subscribes, and looks once more: the publication to wait for
+            // may have come since the first look.
             worker.meter.gate_waits.add(1);
-            Patience::begin(worker)
-        });
+            patience = Some(Patience::begin(worker));
+            continue;
+        };
+        if let Some(keeper) = keeper {
+            let keeper = worker.shared.keepers[keeper].clone();
+            tokio::task::spawn_local(async move { keeper.wake().await });
+        }
         patience.wait(limit).await;
     }
 }
