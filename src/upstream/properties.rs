@@ -4,7 +4,7 @@
 #![allow(clippy::expect_used, reason = "what does not hold must panic")]
 
 use bytes::Bytes;
-use http::header::RETRY_AFTER;
+use http::header::{DATE, RETRY_AFTER};
 use http::{HeaderMap, HeaderValue};
 use serde_json::Value;
 
@@ -18,14 +18,15 @@ const PLANTED: &str = "PLANTED";
 /// move it is and repeats nothing of the body. Only a refusal of the grant itself ends a grant,
 /// and good tokens are never thrown away for an odd field beside them.
 ///
-/// The input is a status in two bytes, `Retry-After` up to a line break, and the body.
+/// The input is a status in two bytes, a line with `Retry-After` and, behind a tab, `Date`, and the
+/// body.
 pub fn token_response(input: &[u8]) {
     let Some((status, rest)) = input.split_first_chunk::<2>() else {
         return;
     };
     let status = 100 + u16::from_be_bytes(*status) % 500;
     let mut parts = rest.splitn(2, |byte| *byte == b'\n');
-    let (Some(after), Some(body)) = (parts.next(), parts.next()) else {
+    let (Some(line), Some(body)) = (parts.next(), parts.next()) else {
         return;
     };
     let json: Option<Value> = serde_json::from_slice(body).ok();
@@ -58,9 +59,14 @@ pub fn token_response(input: &[u8]) {
         }
     }
 
+    let mut words = line.splitn(2, |byte| *byte == b'\t');
+    let after = words.next().unwrap_or_default().trim_ascii();
+    let date = words.next().map(<[u8]>::trim_ascii);
     let mut headers = HeaderMap::new();
-    if let Ok(after) = HeaderValue::from_bytes(after) {
-        headers.insert(RETRY_AFTER, after);
+    for (name, value) in [(RETRY_AFTER, Some(after)), (DATE, date)] {
+        if let Some(Ok(value)) = value.map(HeaderValue::from_bytes) {
+            headers.insert(name, value);
+        }
     }
     let error = refused(status, &headers, &body);
     let word = json.as_ref().and_then(|json| json.get("error")?.as_str());
@@ -68,7 +74,8 @@ pub fn token_response(input: &[u8]) {
         says_nothing(&error);
     }
     if matches!(error, ExchangeError::InvalidGrant { .. }) {
-        assert!((400..500).contains(&status) && word == Some("invalid_grant"));
+        assert!((400..500).contains(&status));
+        assert!(json.is_none() || word == Some("invalid_grant"));
     }
     if let ExchangeError::Throttled { retry_after }
     | ExchangeError::ServerTrouble { retry_after, .. } = &error
@@ -79,6 +86,10 @@ pub fn token_response(input: &[u8]) {
                 .iter()
                 .fold(0, |sum, digit| sum * 10 + u64::from(digit - b'0'));
             assert_eq!(retry_after.map(|wait| wait.as_secs()), Some(seconds));
+        } else if date.is_none() && !digits && !after.contains(&b'+') {
+            assert_eq!(*retry_after, None, "a date counts from the answer's own");
+        } else if date == Some(after) && retry_after.is_some() && !digits {
+            assert!(retry_after.is_some_and(|wait| wait.is_zero()));
         }
     }
 }
