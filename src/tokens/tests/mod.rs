@@ -126,6 +126,11 @@ impl Wise {
         self.faults.lock().unwrap().extend(faults);
     }
 
+    /// Tokens live so many seconds from now on.
+    pub(super) fn lives(&self, seconds: i64) {
+        *self.expires_in.lock().unwrap() = seconds;
+    }
+
     /// Down until [`Wise::mend`].
     pub(super) fn take_down(&self) {
         self.plan((0..10_000).map(|_| Fault::Down));
