@@ -256,6 +256,15 @@ impl Patience {
 
     /// Returns at the next publication, or when `limit` of waiting is over.
     async fn wait(&mut self, limit: Duration) {
-        let _ = tokio::time::timeout_at(self.began + limit, self.news.changed()).await;
+        let end = self.began + limit;
+        let _ = tokio::time::timeout_at(end, self.news.changed()).await;
+        // In a process that was stopped meanwhile nothing that is waited for could have come.
+        let now = Instant::now();
+        if now.saturating_duration_since(end) > OVERSLEPT {
+            self.began = now;
+        }
     }
 }
+
+/// Timers are never so late in a process that runs.
+const OVERSLEPT: Duration = Duration::from_secs(1);
