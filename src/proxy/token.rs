@@ -261,7 +261,7 @@ impl Patience {
     async fn wait(&mut self, limit: Duration) {
         let end = self.began + limit;
         let _ = tokio::time::timeout_at(end, self.news.changed()).await;
-        // A process that was stopped meanwhile could not have done what is waited for.
+        // In a process that was stopped meanwhile nothing that is waited for could have come.
         let now = Instant::now();
         if now.saturating_duration_since(end) > OVERSLEPT {
             self.began = now;
@@ -269,5 +269,5 @@ impl Patience {
     }
 }
 
-/// Timers are not so late in a process that runs.
+/// Timers are never so late in a process that runs.
 const OVERSLEPT: Duration = Duration::from_secs(1);

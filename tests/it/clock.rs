@@ -6,8 +6,7 @@ use std::time::Duration;
 use wise_auth_proxy::simulator::{Options, Outcome, Rotation, Simulator};
 
 use crate::house::{self, House};
-use crate::renewal::{dead_tokens, renewals};
-use crate::traffic::{PATH, Traffic};
+use crate::traffic::{PATH, Traffic, dead_tokens, renewals};
 
 const ROTATIONS: [Rotation; 3] = [Rotation::Always, Rotation::Grace, Rotation::Never];
 const DAY: i64 = 86_400;

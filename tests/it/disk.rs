@@ -7,8 +7,7 @@ use std::process::Command;
 use wise_auth_proxy::simulator::{Disturb, Disturbance, Exchange, Outcome, Rotation, Simulator};
 
 use crate::house::{self, House, PATIENCE, Site};
-use crate::renewal::renewals;
-use crate::traffic::{PATH, Traffic};
+use crate::traffic::{PATH, Traffic, renewals};
 
 const ROTATIONS: [Rotation; 3] = [Rotation::Always, Rotation::Grace, Rotation::Never];
 

@@ -10,6 +10,7 @@ use http::Request;
 use serde_json::json;
 use tokio::sync::watch;
 use tokio::time::Instant;
+use wise_auth_proxy::simulator::{Credential, Simulator};
 
 use crate::house::{Connection, House, PATIENCE, post};
 
@@ -128,4 +129,32 @@ async fn application(
         tokio::time::sleep(PAUSE).await;
     }
     seen
+}
+
+/// How many requests carried a token beyond its life. One that Wise ended early, because the next
+/// was fetched while the request was on its way, does not count.
+pub fn dead_tokens(wise: &Simulator) -> usize {
+    let mut minted = 0;
+    let mut dead = 0;
+    for arrived in wise.recorded() {
+        if arrived.target == "/oauth/token" && arrived.status == Some(200) {
+            minted += 1;
+        }
+        if let Credential::User {
+            live: false,
+            generation,
+            ..
+        } = arrived.credential
+        {
+            dead += usize::from(generation == minted);
+        }
+    }
+    dead
+}
+
+pub fn renewals(wise: &Simulator) -> usize {
+    let exchanges = wise.exchanges();
+    let renewal =
+        |exchange: &&wise_auth_proxy::simulator::Exchange| exchange.grant_type == "refresh_token";
+    exchanges.iter().filter(renewal).count()
 }
