@@ -146,7 +146,11 @@ impl<E: Exchange> Keeper<E> {
                 continue;
             }
             let nap = self.nap();
+            // Questions first: on a slow disk a look may be due again after each look. They hold
+            // nothing up, since who asks for a newer token has the store looked at, and what the
+            // clock brings about is seen to at the head of each round.
             tokio::select! {
+                biased;
                 ask = self.commands.recv() => match ask {
                     Some(Ask::Stop { reply }) => break Some(reply),
                     Some(ask) => self.obey(ask).await,
