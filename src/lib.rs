@@ -10,6 +10,7 @@
 mod clock;
 mod durable;
 mod secret;
+mod sync;
 mod wise;
 // floor 1
 pub mod config;
