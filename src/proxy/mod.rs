@@ -9,6 +9,8 @@ mod body;
 mod choice;
 mod door;
 mod fault;
+#[cfg(test)]
+mod model;
 mod policy;
 mod record;
 mod refusal;
