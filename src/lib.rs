@@ -11,6 +11,7 @@ mod clock;
 mod durable;
 mod failpoint;
 mod secret;
+mod sync;
 mod wise;
 // floor 1
 pub mod config;

@@ -10,6 +10,7 @@ use crate::proxy::choice::Credential;
 use crate::proxy::fault::Fault;
 use crate::proxy::record::Record;
 use crate::proxy::worker::{View, Worker};
+use crate::sync::{spawn_local, watch};
 use crate::tokens::{Absence, Renewal, TokenView};
 use crate::wise::Lane;
 
@@ -100,7 +101,7 @@ pub(crate) async fn take(
         };
         if let Some(keeper) = keeper {
             let keeper = worker.shared.keepers[keeper].clone();
-            tokio::task::spawn_local(async move { keeper.wake().await });
+            spawn_local(async move { keeper.wake().await });
         }
         patience.wait(limit).await;
     }
@@ -235,14 +236,14 @@ pub(crate) fn complain(worker: &Worker, pass: &Pass) {
     let slot = pass.view.snapshot.directory.slot(pass.credential);
     if let Some(keeper) = slot.and_then(|slot| worker.shared.keepers.get(slot)) {
         let (keeper, refused) = (keeper.clone(), pass.generation);
-        tokio::task::spawn_local(async move { keeper.refused(refused).await });
+        spawn_local(async move { keeper.refused(refused).await });
     }
 }
 
 /// A request that waits for news.
 struct Patience {
     began: Instant,
-    news: tokio::sync::watch::Receiver<u64>,
+    news: watch::Receiver<u64>,
 }
 
 impl Patience {

@@ -8,12 +8,12 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use tokio::sync::{mpsc, watch};
 use tokio::time::{self, MissedTickBehavior};
 
 use crate::clock::Clock;
 use crate::config::Tokens;
 use crate::credentials::{FileStore, Record, Stamp};
+use crate::sync::{mpsc, watch};
 use crate::tokens::exchange::Exchange;
 use crate::tokens::handle::{Ask, KeeperHandle, RefreshError, Renewal};
 use crate::tokens::renewal::{Cause, Unsaved};
@@ -152,6 +152,9 @@ impl<E: Exchange> Keeper<E> {
             } else {
                 self.nap()
             };
+            // Questions first: on a slow disk a look may be due again after each look. They hold
+            // nothing up, since who asks for a newer token has the store looked at, and what the
+            // clock brings about is seen to at the head of each round.
             tokio::select! {
                 biased;
                 ask = self.commands.recv() => match ask {

@@ -350,6 +350,7 @@ impl<E: Exchange> Keeper<E> {
         while self.is_live() {
             let left = self.left();
             tokio::select! {
+                biased;
                 done = &mut work => return done,
                 () = time::sleep(left.min(GLANCE_AT_CLOCK)) => if !self.is_live() { self.publish() },
             }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 /// Every room that may exist, by floor. A room imports only from floors below its own.
 const FLOORS: [&[&str]; 10] = [
-    &["clock", "secret", "wise", "durable", CELLAR],
+    &["clock", "secret", "sync", "wise", "durable", CELLAR],
     &["config"],
     &["confinement", "credentials", "listener", "telemetry"],
     &["tokens"],

@@ -4,6 +4,7 @@
 
 mod custody;
 mod enrolment;
+mod model;
 mod renewals;
 mod trouble;
 
