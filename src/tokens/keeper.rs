@@ -168,9 +168,10 @@ impl<E: Exchange> Keeper<E> {
             // All who wait, not one for each renewal.
             let mut stop = None;
             while let Ok(ask) = self.commands.try_recv() {
-                match ask {
-                    Ask::Stop { reply } => stop = Some(reply),
-                    ask => self.obey(ask).await,
+                if let Ask::Stop { reply } = ask {
+                    stop = Some(reply);
+                } else {
+                    self.obey(ask).await;
                 }
             }
             if stop.is_some() {
