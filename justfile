@@ -11,7 +11,7 @@ fmt:
     cargo fmt --all
 
 clippy:
-    cargo clippy --locked --all-targets -- -D warnings
+    cargo clippy --locked --all-targets --features failpoints -- -D warnings
 
 # All tests, those with real clients included.
 test:
@@ -34,3 +34,7 @@ deny:
 # Each fuzzer for so long or 10 million executions; `just fuzz keep` minimises what they found.
 fuzz *arguments:
     tests/fuzz/run {{ arguments }}
+
+# Everything at once, on the released program; memory and descriptors must stay flat.
+soak minutes="60":
+    SOAK_MINUTES={{ minutes }} cargo test --release --locked --test soak

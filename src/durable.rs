@@ -2,9 +2,9 @@
 //!
 //! Everything here blocks; asynchronous callers go through `spawn_blocking`.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::Path;
 use std::time::Duration;
 
@@ -69,6 +69,16 @@ pub(crate) fn append(path: &Path, line: &[u8]) -> io::Result<()> {
         sync_parent(path)?;
     }
     Ok(())
+}
+
+/// Makes a directory that its owner alone may enter, where there is none.
+pub(crate) fn make_dir(path: &Path) -> io::Result<()> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    let mut builder = DirBuilder::new();
+    builder.recursive(true).mode(0o700).create(path)?;
+    sync_parent(path)
 }
 
 /// Makes the name of a new file or directory durable.

@@ -11,10 +11,12 @@ mod clock;
 mod durable;
 mod failpoint;
 mod secret;
+mod sync;
 mod wise;
 // floor 1
 pub mod config;
 // floor 2
+mod confinement;
 mod credentials;
 mod listener;
 mod telemetry;

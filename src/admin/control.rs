@@ -9,6 +9,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::clock::Clock;
 use crate::config::Environment;
+use crate::confinement::Confinement;
 use crate::credentials::FileStore;
 use crate::failpoint::{self, Point};
 use crate::proxy::Published;
@@ -48,6 +49,7 @@ pub(crate) struct Control {
     pub(crate) on_switch: Box<dyn Fn(Lane) + Send + Sync>,
     /// One turn of the switch at a time, and no reload meanwhile.
     pub(crate) turning: Arc<tokio::sync::Mutex<()>>,
+    pub(crate) confinement: Arc<Confinement>,
     pub(crate) environment: Environment,
     pub(crate) started: SystemTime,
 }

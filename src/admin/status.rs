@@ -26,9 +26,17 @@ pub(crate) struct Status {
     certificate: Option<Certificate>,
     doors: Vec<String>,
     last_reload: Option<ReloadNote>,
+    confinement: Confined,
     /// RFC 3339.
     started: String,
     uptime_seconds: u64,
+}
+
+/// What the process has given up on its own machine, in words.
+#[derive(Debug, Serialize)]
+struct Confined {
+    in_force: Vec<String>,
+    left_out: Vec<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -77,6 +85,10 @@ impl Control {
             certificate,
             doors: notes.doors.clone(),
             last_reload: notes.last_reload.clone(),
+            confinement: Confined {
+                in_force: self.confinement.in_force().to_vec(),
+                left_out: self.confinement.left_out(),
+            },
             started: rfc3339(self.started),
             uptime_seconds: now
                 .duration_since(self.started)

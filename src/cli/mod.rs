@@ -27,7 +27,8 @@ use std::process::ExitCode;
 use clap::Parser as _;
 
 use self::args::{Args, Command};
-use self::failure::Failure;
+use self::failure::{Exit, Failure};
+use crate::confinement;
 
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
@@ -47,6 +48,13 @@ pub fn main() -> ExitCode {
 
 fn run(args: Args) -> Result<(), Failure> {
     let Args { global, command } = args;
+    if !matches!(command, Command::Run) {
+        // `run` asks its configuration first.
+        confinement::close_memory().map_err(|error| {
+            Failure::new(Exit::Failed, error)
+                .hint("something keeps this process from switching its core dumps off")
+        })?;
+    }
     match command {
         Command::Run => run::run(&global),
         Command::Login(args) => login::run(&global, &args),

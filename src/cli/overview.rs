@@ -41,6 +41,14 @@ pub(crate) fn status(status: &Value) -> String {
             ));
         }
     }
+    let confinement = &status["confinement"];
+    if confinement.is_object() {
+        let measures = list(&confinement["in_force"]).join(", ");
+        rows.push(row("confined", or_none(&measures)));
+        for left_out in list(&confinement["left_out"]) {
+            rows.push(row("", &format!("left out: {left_out}")));
+        }
+    }
     rows.push(row(
         "proxy",
         &format!(
@@ -50,6 +58,10 @@ pub(crate) fn status(status: &Value) -> String {
         ),
     ));
     format!("{}\n\n{}", report::table(&rows), tokens(&status["tokens"]))
+}
+
+fn or_none(text: &str) -> &str {
+    if text.is_empty() { "no" } else { text }
 }
 
 fn lane(status: &Value) -> String {
@@ -194,10 +206,14 @@ mod tests {
             },
             "doors": ["127.0.0.1:8080"],
             "last_reload": { "at": "2026-11-22T09:30:00Z", "error": null, "needs_restart": ["store"] },
+            "confinement": {
+                "in_force": ["core dumps off", "no new privileges"],
+                "left_out": ["hardening.files: it is \"off\""],
+            },
             "started": "2026-11-21T00:00:00Z",
             "uptime_seconds": 93_784,
         }));
-        insta::assert_snapshot!(text, @"
+        insta::assert_snapshot!(text, @r#"
         lane         oauth-mtls since 2026-11-22T10:00:00Z, by ada (uid 1000): migration, step 2
         ready        NO
                      grant other: nobody has logged in for this grant yet; run `login`
@@ -207,6 +223,8 @@ mod tests {
                      the client certificate expires in 7 days
         reload       at 2026-11-22T09:30:00Z
                      changed but read at the start only: store
+        confined     core dumps off, no new privileges
+                     left out: hardening.files: it is "off"
         proxy        version 0.1.0, up 1day 2h
 
         grant  state           generation  age  left    renewal in  profile   user
@@ -215,7 +233,7 @@ mod tests {
         main: ALARM: the newest tokens are not in the store; a restart may lose the grant
         main: last failure at 2026-11-22T09:00:00Z: the token endpoint cannot be reached
         other: nobody has logged in for this grant yet; run `login`
-        ");
+        "#);
     }
 
     #[test]

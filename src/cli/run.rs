@@ -5,16 +5,23 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::args::Global;
 use super::failure::{Exit, Failure};
 use super::report;
-use crate::config::Config;
+use crate::config::{Config, load};
+use crate::confinement::{self, ConfinementError};
 use crate::server::{Running, Server, StartError};
 use crate::telemetry::log::{self, Sink};
 
 pub(crate) fn run(global: &Global) -> Result<(), Failure> {
     let sources = global.sources()?;
-    let config = global.load()?.config;
-    let log = start_log(&config)?;
-    keep_secrets_off_disk();
-    let server = Server::build(sources, log.clone());
+    let loaded = load(&sources)?;
+    // Before the first secret is read, and before there is a second thread.
+    let confinement = confinement::confine(&loaded, &sources.variables)?;
+    let log = start_log(&loaded.config)?;
+    if confinement.is_troubled() {
+        tracing::warn!("confined: {confinement}");
+    } else {
+        tracing::info!("confined: {confinement}");
+    }
+    let server = Server::build(sources, log.clone(), confinement);
     let outcome = server.map_err(Failure::from).and_then(|server| {
         control_runtime()?.block_on(async {
             let signals = Signals::listen()?;
@@ -53,21 +60,6 @@ pub(crate) fn start_log(config: &Config) -> Result<Sink, Failure> {
     Ok(sink)
 }
 
-/// No core dump, and no other process of this user may read our memory.
-fn keep_secrets_off_disk() {
-    use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
-    let none = Rlimit {
-        current: Some(0),
-        maximum: Some(0),
-    };
-    if let Err(error) = setrlimit(Resource::Core, none) {
-        tracing::warn!(%error, "core dumps could not be switched off");
-    }
-    if let Err(error) = set_dumpable_behavior(DumpableBehavior::NotDumpable) {
-        tracing::warn!(%error, "the process could not be made undumpable");
-    }
-}
-
 /// What the process hears.
 struct Signals {
     interrupt: tokio::signal::unix::Signal,
@@ -99,11 +91,20 @@ impl Signals {
     }
 }
 
+impl From<ConfinementError> for Failure {
+    fn from(error: ConfinementError) -> Self {
+        let hint = format!("{} = \"auto\" starts without it, and says so", error.key);
+        Self::new(Exit::Failed, error).hint(hint)
+    }
+}
+
 impl From<StartError> for Failure {
     fn from(error: StartError) -> Self {
         let (exit, hint) = match &error {
             StartError::Config(error) => (Exit::Config, Some(error.hint())),
-            StartError::Outfit(_) | StartError::Switch(_) => (Exit::Config, None),
+            StartError::Outfit(_) | StartError::Switch(_) | StartError::OutOfReach(_) => {
+                (Exit::Config, None)
+            }
             StartError::Store(_) | StartError::Door(_) | StartError::Io { .. } => {
                 (Exit::Failed, None)
             }

@@ -1,7 +1,7 @@
 //! `switch`: every new request takes another lane.
 
 use std::fs;
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
+use std::os::unix::fs::MetadataExt as _;
 
 use serde_json::{Value, json};
 
@@ -11,6 +11,7 @@ use super::failure::{Exit, Failure};
 use super::report;
 use crate::clock::System;
 use crate::config::{Config, Lane};
+use crate::durable;
 use crate::server::lane_in_use;
 use crate::switch::{Entry, SwitchStore};
 
@@ -60,11 +61,7 @@ fn at_rest(config: &Config, to: Lane, reason: &str) -> Result<Value, Failure> {
         Failure::new(Exit::Failed, anyhow::Error::new(error).context(text))
             .hint("run it as the user that the proxy runs as")
     };
-    let made = fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(dir);
-    made.map_err(failed)?;
+    durable::make_dir(dir).map_err(failed)?;
     let owner = fs::metadata(dir).map_err(failed)?.uid();
     let uid = rustix::process::getuid().as_raw();
     if owner != uid {

@@ -7,8 +7,8 @@ use super::leaf::Parsed;
 use super::secrets::Named;
 use super::url;
 use super::{
-    Config, Environment, Hosts, Lane, LaneSet, Mtls, OAuth, Origin, Roots, SecretSource, Store,
-    Switch, TokenUrl, Trust,
+    Config, Environment, Hardening, Hosts, Lane, LaneSet, Measure, Mtls, OAuth, Origin, Roots,
+    SecretSource, Store, Switch, TokenUrl, Trust,
 };
 use crate::wise::hosts::{PRODUCTION, Preset, SANDBOX};
 
@@ -51,6 +51,7 @@ pub(super) fn check(file: &File, base: &Path) -> Result<Config, Vec<Finding>> {
     let runtime = check.runtime(&file.runtime);
     let admin = check.admin(&file.admin, &store, &doors);
     let log = check.log(&file.log);
+    let hardening = check.hardening(file);
 
     match (environment, hosts, switch) {
         (Some(environment), Some(hosts), Some(switch)) if check.findings.is_empty() => Ok(Config {
@@ -69,6 +70,7 @@ pub(super) fn check(file: &File, base: &Path) -> Result<Config, Vec<Finding>> {
             runtime,
             admin,
             log,
+            hardening,
         }),
         _ => Err(check.findings),
     }
@@ -229,6 +231,33 @@ impl Check<'_> {
             client_id: client_id?,
             client_secret: client_secret?,
         })
+    }
+
+    fn hardening(&mut self, file: &File) -> Hardening {
+        let typed = &file.hardening;
+        let hardening = Hardening {
+            memory: typed.memory.0,
+            privileges: typed.privileges.0,
+            files: typed.files.0,
+        };
+        let sources = [
+            file.personal.as_ref().and_then(|it| it.token.as_ref()),
+            file.oauth.as_ref().and_then(|it| it.client_secret.as_ref()),
+            file.upstream.via_credentials.as_ref(),
+            file.store.seal_key.as_ref(),
+        ];
+        let keys = file.door.iter().filter_map(|door| door.key.as_ref());
+        let mut sources = sources.into_iter().flatten().chain(keys);
+        if hardening.files == Measure::Required
+            && sources.any(|Named(source)| matches!(source, SecretSource::Exec(_)))
+        {
+            self.refuse(
+                "hardening.files",
+                "\"required\" is impossible with a secret from a program (exec), which would be \
+                 confined with the proxy; name a file, or say \"auto\"",
+            );
+        }
+        hardening
     }
 
     fn personal(&mut self, typed: Option<&file::Personal>) -> Option<SecretSource> {

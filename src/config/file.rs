@@ -15,7 +15,8 @@ use super::leaf::{List, Parsed};
 use super::secrets::Named;
 use super::values::{AddressOrOff, GrantName, HostName, Level, Listen, Mode, Page, Size};
 use super::{
-    AccessLog, Environment, HttpVersion, Lane, LogFormat, Origin, ProfileId, Roots, TokenUrl,
+    AccessLog, Environment, HttpVersion, Lane, LogFormat, Measure, Origin, ProfileId, Roots,
+    TokenUrl,
 };
 
 /// Configuration of wise-auth-proxy.
@@ -51,6 +52,8 @@ pub(super) struct File {
     pub(super) admin: Admin,
     /// What is written about all this.
     pub(super) log: Log,
+    /// What the process may do on its machine.
+    pub(super) hardening: Hardening,
 }
 
 /// A listening address with its rules.
@@ -244,6 +247,18 @@ pub(super) struct Log {
     pub(super) level: Parsed<Level>,
     /// One line for each request: `stderr`, `off` or the path of a file.
     pub(super) access: Parsed<AccessLog>,
+}
+
+/// What the process may do on its machine.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Hardening {
+    /// No core dumps, and no other process of this user reads the proxy's memory.
+    pub(super) memory: Parsed<Measure>,
+    /// No program that starts from the proxy gains rights by starting.
+    pub(super) privileges: Parsed<Measure>,
+    /// No file but those that this configuration needs, and no program (Landlock).
+    pub(super) files: Parsed<Measure>,
 }
 
 /// Reads the merged layers. The first value of a wrong type ends it.

@@ -23,7 +23,7 @@ mod values;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub use crate::wise::{Lane, LaneSet, ParseLaneError, ParseProfileError, ProfileId};
@@ -66,6 +66,37 @@ pub struct Config {
     pub admin: Admin,
     /// What is written about all this.
     pub log: Log,
+    /// What the process may do on its machine.
+    pub hardening: Hardening,
+}
+
+impl Config {
+    /// The secrets that a reload reads anew, each with its key. The seal key is read at the start
+    /// only.
+    pub(crate) fn secrets(&self) -> impl Iterator<Item = (&'static str, &SecretSource)> {
+        let client = self.oauth.as_ref().map(|oauth| &oauth.client_secret);
+        let via = self.upstream.via.as_ref();
+        let via = via.and_then(|via| via.credentials.as_ref());
+        let doors = self.doors.iter().filter_map(|door| door.key.as_ref());
+        let of = |key| move |source| (key, source);
+        (self.personal.iter().map(of("personal.token")))
+            .chain(client.map(of("oauth.client_secret")))
+            .chain(via.map(of("upstream.via_credentials")))
+            .chain(doors.map(of("door.key")))
+    }
+
+    /// The files besides that a reload reads anew, each with its key.
+    pub(crate) fn files(&self) -> impl Iterator<Item = (&'static str, &Path)> {
+        let ca = self.trust.extra_ca.iter();
+        let ca = ca.map(|path| ("wise.extra_ca", path.as_path()));
+        let mtls = self.mtls.iter().flat_map(|mtls| {
+            [
+                ("mtls.certificate", mtls.certificate.as_path()),
+                ("mtls.key", mtls.key.as_path()),
+            ]
+        });
+        ca.chain(mtls)
+    }
 }
 
 /// One of Wise's environments.
@@ -359,6 +390,28 @@ pub enum AccessLog {
     Stderr,
     /// To a file, appended.
     File(PathBuf),
+}
+
+/// What the process may do on its machine.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Hardening {
+    /// No core dumps, and no other process of this user reads our memory.
+    pub memory: Measure,
+    /// No program that starts from here gains rights by starting.
+    pub privileges: Measure,
+    /// Landlock: no file but those that the configuration needs, and no program.
+    pub files: Measure,
+}
+
+/// How much a measure is wanted.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Measure {
+    /// Where the system has it; else a line in the log.
+    Auto,
+    /// No start without it.
+    Required,
+    /// Not at all.
+    Off,
 }
 
 /// Where a secret is. Never the secret itself.

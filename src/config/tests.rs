@@ -456,6 +456,11 @@ const RULES: &[(&str, &str, &str)] = &[
         r#"log.level (house.toml): must be off, error, warn, info, debug or trace, or directives such as "info,wise_auth_proxy::tokens=debug""#,
     ),
     (
+        "client_secret = { file = \"secrets/client_secret\" }",
+        "client_secret = { exec = [\"/bin/pass\"] }\n[hardening]\nfiles = \"required\"",
+        r#"hardening.files (house.toml): "required" is impossible with a secret from a program (exec), which would be confined with the proxy; name a file, or say "auto""#,
+    ),
+    (
         "[oauth]",
         "[oath]",
         "oath (house.toml): there is no such key; did you mean `oauth`?; switch.lane (house.toml): lane oauth-mtls needs [oauth]",
@@ -548,6 +553,9 @@ const OTHER_VALUES: &[(&str, &str)] = &[
     ("admin.address", "off"),
     ("admin.socket", "other.sock"),
     ("environment", "sandbox"),
+    ("hardening.files", "off"),
+    ("hardening.memory", "off"),
+    ("hardening.privileges", "required"),
     ("log.access", "access.log"),
     ("log.format", "json"),
     ("log.level", "debug"),

@@ -8,7 +8,8 @@ use std::time::Duration;
 use super::leaf::Leaf;
 use super::url;
 use super::{
-    AccessLog, Environment, HttpVersion, Lane, LogFormat, Origin, ProfileId, Roots, TokenUrl,
+    AccessLog, Environment, HttpVersion, Lane, LogFormat, Measure, Origin, ProfileId, Roots,
+    TokenUrl,
 };
 
 /// Bytes, as a size such as `"8 MiB"`.
@@ -70,6 +71,8 @@ words!(Roots, "\"system\", \"bundled\" or \"only-extra\"",
     "system" => Self::System, "bundled" => Self::Bundled, "only-extra" => Self::OnlyExtra);
 words!(HttpVersion, "\"auto\", \"1.1\" or \"2\", in quotes",
     "auto" => Self::Auto, "1.1" => Self::Http1, "2" => Self::Http2);
+words!(Measure, "\"auto\", \"required\" or \"off\"",
+    "auto" => Self::Auto, "required" => Self::Required, "off" => Self::Off);
 words!(LogFormat, "\"human\" or \"json\"",
     "human" => Self::Human, "json" => Self::Json);
 

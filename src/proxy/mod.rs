@@ -10,6 +10,8 @@ mod browser;
 mod choice;
 mod door;
 mod fault;
+#[cfg(test)]
+mod model;
 mod patience;
 mod policy;
 #[cfg(any(test, fuzzing))]

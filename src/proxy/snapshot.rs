@@ -6,13 +6,12 @@
 
 use std::sync::Arc;
 
-use arc_swap::ArcSwap;
 use http::HeaderValue;
-use tokio::sync::watch;
 
 use crate::config;
 use crate::proxy::choice::Directory;
 use crate::proxy::door::Door;
+use crate::sync::{ArcSwap, Cache, watch};
 use crate::tokens::TokenView;
 use crate::upstream::Endpoint;
 use crate::wise::Lane;
@@ -72,7 +71,7 @@ impl Published {
 
     /// A reader that notices publications at the cost of one atomic load.
     pub(crate) fn reader(&self) -> Reader {
-        arc_swap::Cache::new(Arc::clone(&self.current))
+        Cache::new(Arc::clone(&self.current))
     }
 
     /// Wakes at each publication after this call.
@@ -82,4 +81,4 @@ impl Published {
 }
 
 /// See [`Published::reader`].
-pub(crate) type Reader = arc_swap::Cache<Arc<ArcSwap<Snapshot>>, Arc<Snapshot>>;
+pub(crate) type Reader = Cache<Arc<ArcSwap<Snapshot>>, Arc<Snapshot>>;

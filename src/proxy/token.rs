@@ -10,6 +10,7 @@ use crate::proxy::choice::Credential;
 use crate::proxy::fault::Fault;
 use crate::proxy::record::Record;
 use crate::proxy::worker::{View, Worker};
+use crate::sync::{spawn_local, watch};
 use crate::tokens::{Absence, Renewal, TokenView};
 use crate::wise::Lane;
 
@@ -61,7 +62,7 @@ pub(crate) async fn take(
     let waits = Waits::new(worker, repeatable);
     let mut patience: Option<Patience> = None;
     loop {
-        // Subscribed before the look, so that no publication falls in between.
+        // Before the look, so that no publication falls in between.
         if let Some(patience) = &mut patience {
             patience.news.mark_unchanged();
         }
@@ -74,7 +75,7 @@ pub(crate) async fn take(
         let credential = choose(&view)?;
         record.chose(lane, credential, &view);
         let waited = patience.as_ref().map_or(Duration::ZERO, Patience::waited);
-        let limit = match token_of(worker, &view, credential, waited, waits)? {
+        let (limit, keeper) = match token_of(worker, &view, credential, waited, waits)? {
             Found::Pass {
                 authorization,
                 generation,
@@ -88,17 +89,20 @@ pub(crate) async fn take(
                     generation,
                 });
             }
-            Found::Wait(limit) => limit,
-            Found::Ask(keeper) => {
-                let keeper = worker.shared.keepers[keeper].clone();
-                tokio::task::spawn_local(async move { keeper.wake().await });
-                waits.without
-            }
+            Found::Wait(limit) => (limit, None),
+            Found::Ask(keeper) => (waits.without, Some(keeper)),
         };
-        let patience = patience.get_or_insert_with(|| {
+        let Some(patience) = &mut patience else {
+            // Only who has to wait subscribes, and looks once more: the publication to wait for
+            // may have come since the first look.
             worker.meter.gate_waits.add(1);
-            Patience::begin(worker)
-        });
+            patience = Some(Patience::begin(worker));
+            continue;
+        };
+        if let Some(keeper) = keeper {
+            let keeper = worker.shared.keepers[keeper].clone();
+            spawn_local(async move { keeper.wake().await });
+        }
         patience.wait(limit).await;
     }
 }
@@ -232,14 +236,14 @@ pub(crate) fn complain(worker: &Worker, pass: &Pass) {
     let slot = pass.view.snapshot.directory.slot(pass.credential);
     if let Some(keeper) = slot.and_then(|slot| worker.shared.keepers.get(slot)) {
         let (keeper, refused) = (keeper.clone(), pass.generation);
-        tokio::task::spawn_local(async move { keeper.refused(refused).await });
+        spawn_local(async move { keeper.refused(refused).await });
     }
 }
 
 /// A request that waits for news.
 struct Patience {
     began: Instant,
-    news: tokio::sync::watch::Receiver<u64>,
+    news: watch::Receiver<u64>,
 }
 
 impl Patience {
@@ -256,6 +260,15 @@ impl Patience {
 
     /// Returns at the next publication, or when `limit` of waiting is over.
     async fn wait(&mut self, limit: Duration) {
-        let _ = tokio::time::timeout_at(self.began + limit, self.news.changed()).await;
+        let end = self.began + limit;
+        let _ = tokio::time::timeout_at(end, self.news.changed()).await;
+        // In a process that was stopped meanwhile nothing that is waited for could have come.
+        let now = Instant::now();
+        if now.saturating_duration_since(end) > OVERSLEPT {
+            self.began = now;
+        }
     }
 }
+
+/// Timers are never so late in a process that runs.
+const OVERSLEPT: Duration = Duration::from_secs(1);

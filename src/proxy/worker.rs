@@ -6,13 +6,13 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use http::HeaderValue;
-use tokio::sync::watch;
 
 use crate::clock::Clock;
 use crate::config;
 use crate::proxy::body::{Budget, Upload};
 use crate::proxy::policy::Stamps;
 use crate::proxy::snapshot::{Published, Reader, Snapshot};
+use crate::sync::watch;
 use crate::telemetry::access::AccessLog;
 use crate::telemetry::meter::Meter;
 use crate::tokens::{KeeperHandle, TokenView};

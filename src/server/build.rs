@@ -9,6 +9,7 @@ use crate::clock::{Clock, System};
 use crate::config::{
     self, AccessLog, Config, ConfigError, Grant, Lane, Loaded, SecretSource, Sources,
 };
+use crate::confinement::Confinement;
 use crate::credentials::{FileStore, StoreError};
 use crate::listener::ListenerError;
 use crate::proxy::{Directory, Kind, Published, Snapshot};
@@ -37,6 +38,7 @@ pub struct Server {
     pub(crate) access: Option<Sink>,
     pub(crate) log: Sink,
     pub(crate) last_switch: Option<Entry>,
+    pub(crate) confinement: Arc<Confinement>,
 }
 
 /// The proxy cannot start. Each message says what to mend.
@@ -45,6 +47,9 @@ pub enum StartError {
     /// The configuration is not usable.
     #[error(transparent)]
     Config(#[from] Box<ConfigError>),
+    /// The configuration has changed since the process was confined to what it named.
+    #[error("{0}")]
+    OutOfReach(String),
     /// A secret, certificate or host is not usable.
     #[error(transparent)]
     Outfit(#[from] OutfitError),
@@ -95,9 +100,17 @@ impl Server {
     /// Reads the configuration and everything it names, and checks that it fits together.
     ///
     /// Blocks on files; call it before the runtime is busy. `log` takes the access lines too,
-    /// unless the configuration sends them elsewhere.
-    pub(crate) fn build(sources: Sources, log: Sink) -> Result<Self, StartError> {
+    /// unless the configuration sends them elsewhere. `confinement` is what this process is under
+    /// already: what can be read here can be read at a reload.
+    pub(crate) fn build(
+        sources: Sources,
+        log: Sink,
+        confinement: Confinement,
+    ) -> Result<Self, StartError> {
         let Loaded { config, path, .. } = config::load(&sources).map_err(Box::new)?;
+        confinement
+            .check(&config)
+            .map_err(|out| StartError::OutOfReach(out.to_string()))?;
         let clock: Arc<dyn Clock> = Arc::new(System);
         let store = Arc::new(FileStore::at(&config.store.path, seal_key(&config)?));
         match store.check() {
@@ -161,6 +174,7 @@ impl Server {
             access,
             log,
             last_switch,
+            confinement: Arc::new(confinement),
         })
     }
 

@@ -259,23 +259,10 @@ impl Outfit {
 pub(crate) fn files(config: &Config, path: Option<&Path>) -> Digest {
     let mut digest = Ingredients::new();
     digest.file(path);
-    digest.file(config.trust.extra_ca.as_deref());
-    digest.file(config.mtls.as_ref().map(|mtls| mtls.certificate.as_path()));
-    digest.file(config.mtls.as_ref().map(|mtls| mtls.key.as_path()));
-    let via = config
-        .upstream
-        .via
-        .as_ref()
-        .and_then(|via| via.credentials.as_ref());
-    let client_secret = config.oauth.as_ref().map(|oauth| &oauth.client_secret);
-    let keys = config.doors.iter().filter_map(|door| door.key.as_ref());
-    for source in config
-        .personal
-        .iter()
-        .chain(client_secret)
-        .chain(via)
-        .chain(keys)
-    {
+    for (_, path) in config.files() {
+        digest.file(Some(path));
+    }
+    for (_, source) in config.secrets() {
         match source {
             SecretSource::File(path) => digest.file(Some(path)),
             SecretSource::Env(_) | SecretSource::Exec(_) | SecretSource::Credential(_) => {}

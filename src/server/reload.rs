@@ -1,6 +1,6 @@
 //! Reloading: on a wish (SIGHUP, the `reload` command) or when the content of a file has changed.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use crate::admin::{Notes, ReloadAsk, ReloadNote, Reloaded};
 use crate::clock::Clock;
 use crate::config::{self, Config, DoorAddress, Lane, Sources};
+use crate::confinement::Confinement;
 use crate::failpoint::{self, Point};
 use crate::proxy::{Directory, Published};
 use crate::server::build::Server;
@@ -35,6 +36,7 @@ pub(crate) struct Reloader {
     /// Also read at a switch, to aim the token endpoint at the new lane's host.
     current: Arc<Mutex<Current>>,
     path: Option<PathBuf>,
+    confinement: Arc<Confinement>,
     /// The files as they were last read, so that a poll reads nothing but them, and a lasting
     /// fault is told once.
     seen: Digest,
@@ -67,6 +69,7 @@ impl Reloader {
             turning,
             current: Arc::new(Mutex::new(current)),
             path: server.path.clone(),
+            confinement: Arc::clone(&server.confinement),
             seen: outfit::files(&server.config, server.path.as_deref()),
         }
     }
@@ -138,10 +141,13 @@ impl Reloader {
             Arc::clone(&before),
         );
         let (path, last) = (self.path.clone(), old_config.clone());
+        let confinement = Arc::clone(&self.confinement);
         let read = move || {
             // Taken before the reading: a file that changes meanwhile is seen by the next poll.
             let seen = outfit::files(&last, path.as_deref());
-            (seen, read(&sources, &directory, &old, clock.as_ref()))
+            let config = load(&sources, path.as_deref(), &confinement);
+            let outcome = config.and_then(|config| read(config, &directory, &old, clock.as_ref()));
+            (seen, outcome)
         };
         let outcome = match tokio::task::spawn_blocking(read).await {
             Ok((seen, outcome)) => {
@@ -264,15 +270,28 @@ impl Reloader {
     }
 }
 
-fn read(
+/// The configuration as it is now, if it names nothing that this process has given up.
+fn load(
     sources: &Sources,
+    path: Option<&Path>,
+    confinement: &Confinement,
+) -> Result<Config, String> {
+    if let Some(path) = path {
+        let reach = confinement.check_file(path);
+        reach.map_err(|out| out.to_string())?;
+    }
+    let loaded = config::load(sources).map_err(|error| error.to_string())?;
+    let reach = confinement.check(&loaded.config);
+    reach.map_err(|out| out.to_string())?;
+    Ok(loaded.config)
+}
+
+fn read(
+    config: Config,
     directory: &Directory,
     before: &Outfit,
     clock: &dyn Clock,
 ) -> Result<(Config, Outfit), String> {
-    let config = config::load(sources)
-        .map_err(|error| error.to_string())?
-        .config;
     let outfit =
         Outfit::read(&config, directory, Some(before)).map_err(|error| error.to_string())?;
     if outfit.digest != before.digest
@@ -337,7 +356,7 @@ fn client_id(config: &Config) -> Option<&str> {
 /// Sections that are read at the start only.
 fn needs_restart(first: &Config, new: &Config) -> Vec<String> {
     let addresses = |c: &Config| format!("{:?}", addresses(c).collect::<Vec<_>>());
-    let rows: [(&str, String, String); 8] = [
+    let rows: [(&str, String, String); 9] = [
         ("door", addresses(first), addresses(new)),
         (
             "upstream.replay_budget",
@@ -370,6 +389,11 @@ fn needs_restart(first: &Config, new: &Config) -> Vec<String> {
             format!("{:?}", new.admin),
         ),
         ("log", format!("{:?}", first.log), format!("{:?}", new.log)),
+        (
+            "hardening",
+            format!("{:?}", first.hardening),
+            format!("{:?}", new.hardening),
+        ),
     ];
     rows.into_iter()
         .filter(|(_, a, b)| a != b)

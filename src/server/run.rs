@@ -99,6 +99,7 @@ impl Server {
             reloads,
             on_switch: Box::new(reloader.follow()),
             turning,
+            confinement: Arc::clone(&self.confinement),
             environment: config.environment,
             started: self.clock.wall(),
         });

@@ -58,6 +58,8 @@ pub struct TokenFaults {
     pub repeat_refresh_token: bool,
     /// 400 or 401: Wise shows both for `invalid_grant`.
     pub invalid_grant_status: InvalidGrantStatus,
+    /// Milliseconds before anything is done.
+    pub delay: u64,
     /// Milliseconds before the answer, after the token was minted.
     pub latency: u64,
     /// What the endpoint does instead of its work.
@@ -79,6 +81,7 @@ impl Default for TokenFaults {
             expires_at: true,
             repeat_refresh_token: true,
             invalid_grant_status: InvalidGrantStatus::BadRequest,
+            delay: 0,
             latency: 0,
             disturb: None,
         }

@@ -108,6 +108,10 @@ pub(super) async fn answer(
     } else {
         HashMap::new()
     };
+    let delay = shared.lock().faults.token.delay;
+    if delay > 0 {
+        tokio::time::sleep(Duration::from_millis(delay)).await;
+    }
     let now = shared.now();
     let (work, latency) = {
         let mut state = shared.lock();

@@ -2,9 +2,8 @@
 
 use std::sync::Arc;
 
-use tokio::sync::{mpsc, oneshot, watch};
-
 use crate::clock::Clock;
+use crate::sync::{mpsc, oneshot, watch};
 use crate::tokens::status::{Facts, KeeperStatus, Outcome};
 use crate::tokens::view::{Absence, Subject};
 

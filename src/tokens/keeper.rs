@@ -8,12 +8,12 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use tokio::sync::{mpsc, watch};
 use tokio::time::{self, MissedTickBehavior};
 
 use crate::clock::Clock;
 use crate::config::Tokens;
 use crate::credentials::{FileStore, Record, Stamp};
+use crate::sync::{mpsc, watch};
 use crate::tokens::exchange::Exchange;
 use crate::tokens::handle::{Ask, KeeperHandle, RefreshError, Renewal};
 use crate::tokens::renewal::{Cause, Unsaved};
@@ -144,10 +144,19 @@ impl<E: Exchange> Keeper<E> {
             self.save_if_due().await;
             if self.is_due() {
                 self.renew(Cause::Due).await;
-                continue;
             }
-            let nap = self.nap();
+            // Where an exchange takes longer than its token lives, renewals follow one another
+            // without a pause: whoever asks comes in between.
+            let nap = if self.is_due() {
+                Duration::ZERO
+            } else {
+                self.nap()
+            };
+            // Questions first: on a slow disk a look may be due again after each look. They hold
+            // nothing up, since who asks for a newer token has the store looked at, and what the
+            // clock brings about is seen to at the head of each round.
             tokio::select! {
+                biased;
                 ask = self.commands.recv() => match ask {
                     Some(Ask::Stop { reply }) => break Some(reply),
                     Some(ask) => self.obey(ask).await,
@@ -155,6 +164,18 @@ impl<E: Exchange> Keeper<E> {
                 },
                 _ = looks.tick() => self.look().await,
                 () = time::sleep(nap) => {}
+            }
+            // All who wait, not one for each renewal.
+            let mut stop = None;
+            while let Ok(ask) = self.commands.try_recv() {
+                if let Ask::Stop { reply } = ask {
+                    stop = Some(reply);
+                } else {
+                    self.obey(ask).await;
+                }
+            }
+            if stop.is_some() {
+                break stop;
             }
         };
         self.save_now().await;
@@ -284,6 +305,8 @@ impl<E: Exchange> Keeper<E> {
     /// Tells the surroundings and the status readers.
     pub(super) fn publish(&mut self) {
         self.shown_live = self.is_live();
+        // Whoever hears that there is no token would give up, a moment before we begin.
+        let renewing = self.renewing || (!self.shown_live && self.is_due());
         let view = match (&self.dead, &self.held) {
             (Some(reason), _) => TokenView::Dead {
                 reason: reason.clone(),
@@ -292,7 +315,7 @@ impl<E: Exchange> Keeper<E> {
                 authorization: held.access.authorization().clone(),
                 generation: self.serial,
                 ends: held.life.ends,
-                renewing: self.renewing,
+                renewing,
             },
             (None, held) => TokenView::Absent {
                 reason: if held.is_some() {
@@ -300,7 +323,7 @@ impl<E: Exchange> Keeper<E> {
                 } else {
                     self.absence
                 },
-                renewing: self.renewing,
+                renewing,
             },
         };
         // The view first: who learns of a generation from the facts must find its token there.
@@ -311,7 +334,7 @@ impl<E: Exchange> Keeper<E> {
             next_try: self.next_due(),
             absence: self.absence,
             dead: self.dead.clone(),
-            renewing: self.renewing,
+            renewing,
             stored: self.record.as_ref().map(|record| Stored {
                 profile: record.profile.as_ref().map(ToString::to_string),
                 user: record.user.clone(),

@@ -113,10 +113,7 @@ impl<E: Exchange> Keeper<E> {
             return;
         }
         if self.put(&vault, &mut hold, &own).await.is_ok() {
-            tracing::info!(
-                grant = self.subject.name(),
-                "the store takes writes again; the newest tokens are safe"
-            );
+            self.tell_safe();
         } else {
             let next_try = self.clock.boot() + SAVE_AGAIN;
             self.unsaved = Some(Unsaved { hold, next_try });
@@ -134,6 +131,13 @@ impl<E: Exchange> Keeper<E> {
         {
             self.take_in(found);
         }
+    }
+
+    fn tell_safe(&self) {
+        tracing::info!(
+            grant = self.subject.name(),
+            "the store takes writes again; the newest tokens are safe"
+        );
     }
 
     /// Makes a record durable under the lock, which is kept in `hold` if that fails.
@@ -300,6 +304,9 @@ impl<E: Exchange> Keeper<E> {
         let mut waits = HOLD_BACK.into_iter();
         loop {
             let Err(error) = self.put(vault, &mut hold, next).await else {
+                if self.unsaved.is_some() {
+                    self.tell_safe();
+                }
                 return None;
             };
             if let Some(wait) = waits.next() {
@@ -343,6 +350,7 @@ impl<E: Exchange> Keeper<E> {
         while self.is_live() {
             let left = self.left();
             tokio::select! {
+                biased;
                 done = &mut work => return done,
                 () = time::sleep(left.min(GLANCE_AT_CLOCK)) => if !self.is_live() { self.publish() },
             }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::sync::fill;
 use crate::tokens::token::Lifetime;
 
 /// A random number from -1 to 1, so that many proxies do not ask at the same moment.
@@ -12,7 +13,7 @@ impl Jitter {
     /// From the system's randomness; none where that fails, since spreading is only a courtesy.
     pub(super) fn random() -> Self {
         let mut bytes = [0; 4];
-        if aws_lc_rs::rand::fill(&mut bytes).is_err() {
+        if fill(&mut bytes).is_err() {
             return Self(0.0);
         }
         Self(f64::from(u32::from_be_bytes(bytes)) / f64::from(u32::MAX) * 2.0 - 1.0)

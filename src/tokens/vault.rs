@@ -5,10 +5,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::task::spawn_blocking;
 use tokio::time::{self, Instant};
 
 use crate::credentials::{FileStore, Locked, Record, Stamp, StoreError};
+use crate::sync::spawn_blocking;
 
 /// One grant's place in the store.
 #[derive(Clone)]

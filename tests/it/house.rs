@@ -56,7 +56,7 @@ pub struct Plan<'a> {
     grants: Vec<(String, u64)>,
     lane: &'static str,
     settings: Vec<(String, String)>,
-    environment: Vec<(String, PathBuf)>,
+    variables: Vec<(String, String)>,
     toml: String,
     mtls: bool,
     directory: Option<Arc<tempfile::TempDir>>,
@@ -83,8 +83,8 @@ impl Plan<'_> {
     }
 
     /// Sets a variable of the proxy's environment, which is empty otherwise.
-    pub fn env(mut self, key: &str, value: &Path) -> Self {
-        self.environment.push((key.into(), value.into()));
+    pub fn variable(mut self, name: &str, value: &str) -> Self {
+        self.variables.push((name.into(), value.into()));
         self
     }
 
@@ -146,8 +146,8 @@ impl Plan<'_> {
             directory,
             settings: self.settings.clone(),
             failpoints: None,
-            environment: self.environment.clone(),
             files: self.files,
+            variables: self.variables.clone(),
         };
         if fresh {
             site.secret("client_secret", CLIENT_SECRET);
@@ -228,8 +228,8 @@ pub struct Site {
     pub socket: PathBuf,
     settings: Vec<(String, String)>,
     failpoints: Option<PathBuf>,
-    environment: Vec<(String, PathBuf)>,
     files: Option<u32>,
+    variables: Vec<(String, String)>,
 }
 
 impl Site {
@@ -327,7 +327,7 @@ impl Site {
             "FAILPOINTS",
             script.unwrap_or_else(|| self.path("failpoints")),
         );
-        command.envs(self.environment.clone());
+        command.envs(self.variables.iter().cloned());
         command
     }
 
@@ -345,13 +345,28 @@ impl Site {
         house.expect(seen).await
     }
 
-    /// Starts the proxy and returns at once.
-    pub fn spawn(&self) -> (House, watch::Receiver<String>) {
+    /// The command that starts the proxy.
+    pub fn run(&self) -> Command {
         let mut command = self.command();
         command.arg("run").arg("--config").arg(&self.config);
         for (key, value) in &self.settings {
             command.arg("--set").arg(format!("{key}={value}"));
         }
+        command
+    }
+
+    /// Starts the proxy and returns at once.
+    pub fn spawn(&self) -> (House, watch::Receiver<String>) {
+        self.spawn_as(self.run())
+    }
+
+    /// Starts the proxy by a command that a test has changed.
+    pub async fn start_as(&self, command: Command) -> House {
+        let (house, seen) = self.spawn_as(command);
+        house.expect(seen).await
+    }
+
+    fn spawn_as(&self, mut command: Command) -> (House, watch::Receiver<String>) {
         let mut child = command
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -431,7 +446,7 @@ impl House {
             grants: Vec::new(),
             lane: "oauth-mtls",
             settings: Vec::new(),
-            environment: Vec::new(),
+            variables: Vec::new(),
             toml: String::new(),
             mtls: true,
             directory: None,
@@ -440,7 +455,8 @@ impl House {
         }
     }
 
-    async fn expect(mut self, mut seen: watch::Receiver<String>) -> Self {
+    /// Waits until the doors are open.
+    pub async fn expect(mut self, mut seen: watch::Receiver<String>) -> Self {
         let open = seen.wait_for(|log| log.contains("serving on ") && log.contains("status on "));
         match tokio::time::timeout(PATIENCE, open).await {
             Ok(Ok(_)) => {}

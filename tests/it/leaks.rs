@@ -407,8 +407,13 @@ async fn the_whole_story_shows_nothing(format: &str) {
     }
 
     // What the machine shows of the process, and what rests on the disk.
-    let arguments = std::fs::read(format!("/proc/{}/cmdline", house.pid())).unwrap();
-    heard.0.push(("the command line".into(), arguments));
+    for file in ["cmdline", "environ", "status", "mountinfo", "maps"] {
+        // Of a process that cannot be dumped most is for root alone.
+        match std::fs::read(format!("/proc/{}/{file}", house.pid())) {
+            Ok(shown) => heard.0.push((format!("/proc/…/{file}"), shown)),
+            Err(error) => assert_ne!(file, "cmdline", "{error}"),
+        }
+    }
     assert_eq!(house.stop().await.code(), Some(0));
     heard.0.push(("the log".into(), house.log().into_bytes()));
     assert!(house.log().contains("DEBUG"), "{}", house.log());
@@ -581,6 +586,66 @@ async fn a_secret_in_the_wrong_place_is_refused_and_not_repeated() {
         heard.output(&name, &output);
     }
     heard.assert_silent_about(&[PASTED.into()]);
+}
+
+#[tokio::test]
+async fn what_is_stored_can_be_read_by_its_owner_alone_whatever_the_umask() {
+    let wise = house::wise().await;
+    let site = House::on(&wise).logged_out().prepare().await;
+    let under_no_umask = |command: &Command| {
+        let mut shell = Command::new("/bin/sh");
+        shell.args(["-c", "umask 0; exec \"$0\" \"$@\""]);
+        shell.arg(command.get_program()).args(command.get_args());
+        shell.env_clear().current_dir(site.directory.path());
+        shell
+    };
+    // The store and its key are made by whoever comes first.
+    let code = wise.authorise(PROFILE).unwrap();
+    let mut login = Command::new(env!("CARGO_BIN_EXE_wise-auth-proxy"));
+    login.args(["login", "--grant", "main", "--code", &code]);
+    login.args(["--redirect-uri", house::REDIRECT, "--config"]);
+    login.arg(&site.config);
+    let mut login = under_no_umask(&login);
+    // Wise answers from this thread.
+    let output = tokio::task::spawn_blocking(move || login.output());
+    let output = output.await.unwrap().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let house = site.start_as(under_no_umask(&site.run())).await;
+    let refreshed = house.cli(&["token", "refresh", "main"]).await;
+    assert!(refreshed.status.success(), "{refreshed:?}");
+    house.turn("personal").await;
+
+    let mode = |path: &std::path::Path| {
+        use std::os::unix::fs::PermissionsExt as _;
+        std::fs::symlink_metadata(path)
+            .unwrap()
+            .permissions()
+            .mode()
+            & 0o7777
+    };
+    assert_eq!(mode(&site.path("state")), 0o700);
+    assert_eq!(mode(&site.socket), 0o600, "the operator's socket");
+    let mut stored: Vec<_> = std::fs::read_dir(site.path("state"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .inspect(|path| assert_eq!(mode(path), 0o600, "{}", path.display()))
+        .map(|path| path.file_name().unwrap().to_str().unwrap().to_owned())
+        .collect();
+    stored.sort();
+    let expected = [
+        "main.grant",
+        "main.lock",
+        "main.previous",
+        "seal.key",
+        "switch.json",
+        "switch.log",
+    ];
+    for name in expected {
+        assert!(
+            stored.iter().any(|found| found == name),
+            "{name}: {stored:?}"
+        );
+    }
 }
 
 #[tokio::test]

@@ -21,6 +21,7 @@ mod certificates;
 mod cli_commands;
 #[cfg(feature = "failpoints")]
 mod clock;
+mod confinement;
 #[cfg(feature = "failpoints")]
 mod crash;
 mod crowd;
@@ -46,6 +47,7 @@ mod main_job;
 mod names;
 mod promises;
 mod readme;
+mod renewal;
 mod replay;
 mod scripted;
 mod scripted_http1;

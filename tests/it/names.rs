@@ -54,8 +54,8 @@ impl Names {
         House::on(wise)
             .lane("personal")
             .logged_out()
-            .env("LD_PRELOAD", &self.library)
-            .env("NAMES", &self.file())
+            .variable("LD_PRELOAD", self.library.to_str().unwrap())
+            .variable("NAMES", self.file().to_str().unwrap())
             .set("wise.plain", &format!("https://wise.test:{port}"))
             .set("upstream.http", http)
     }

@@ -1,5 +1,5 @@
-//! `docs/testing.md` says of each promise which test shows it. This holds the page to it: every
-//! test that it names is there, and no promise of the list is left out.
+//! `docs/testing.md` and `SECURITY.md` say of each promise which test shows it. This holds the pages
+//! to it: every test that they name is there, and no promise of the list is left out.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -23,7 +23,8 @@ fn sources(directory: &Path, found: &mut Vec<PathBuf>) {
     }
 }
 
-/// Every test as `module::name`, where the module is its file, or the folder of a `mod.rs`.
+/// Every test as `module::name`, where the module is its file, the folder of a `mod.rs`, or the room
+/// that it stands in.
 fn tests() -> BTreeSet<String> {
     let mut files = Vec::new();
     for directory in ["src", "tests/it"] {
@@ -37,6 +38,11 @@ fn tests() -> BTreeSet<String> {
             "mod" => folder.to_str().unwrap(),
             stem => stem,
         };
+        let inside = file.strip_prefix(root().join("src")).unwrap_or(&file);
+        let room = Path::new(inside.iter().next().unwrap())
+            .file_stem()
+            .unwrap();
+        let room = room.to_str().unwrap();
         let text = fs::read_to_string(&file).unwrap();
         let mut marked = false;
         for line in text.lines().map(str::trim) {
@@ -47,6 +53,7 @@ fn tests() -> BTreeSet<String> {
                 // Properties stand inside `proptest!`, marked like any other test.
                 if marked {
                     found.insert(format!("{module}::{name}"));
+                    found.insert(format!("{room}::{name}"));
                 }
                 marked = false;
             }
@@ -69,6 +76,19 @@ fn named(page: &str) -> impl Iterator<Item = &str> {
             plain(module) && plain(name)
         })
     })
+}
+
+#[test]
+fn every_test_that_the_threat_model_names_is_there() {
+    let page = fs::read_to_string(root().join("SECURITY.md")).unwrap();
+    let tests = tests();
+    let named: Vec<_> = named(&page).collect();
+    assert!(named.len() >= 30, "only {named:?}");
+    let gone: Vec<_> = named
+        .iter()
+        .filter(|name| !tests.contains(**name))
+        .collect();
+    assert!(gone.is_empty(), "no such tests: {gone:#?}");
 }
 
 #[test]

@@ -8,9 +8,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::Request;
 use serde_json::json;
+use tokio::sync::watch;
 use tokio::time::Instant;
+use wise_auth_proxy::simulator::{Credential, Simulator};
 
-use crate::house::{Connection, House, post};
+use crate::house::{Connection, House, PATIENCE, post};
 
 /// What every second request asks for; the others are POSTs.
 pub const PATH: &str = "/v2/profiles/30000000";
@@ -21,6 +23,7 @@ const PAUSE: Duration = Duration::from_millis(5);
 /// Four applications that GET and POST in turn, a few hundred requests a second together.
 pub struct Traffic {
     stop: Arc<AtomicBool>,
+    answers: watch::Receiver<u64>,
     tasks: tokio::task::JoinSet<Seen>,
 }
 
@@ -30,17 +33,33 @@ pub struct Seen {
     pub answers: u64,
     /// Every answer but 200, and every request without an answer.
     pub wrong: Vec<String>,
+    pub slowest_read: Duration,
     pub slowest: Duration,
 }
 
 impl Traffic {
     pub fn on(house: &House) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
+        let (count, answers) = watch::channel(0);
         let mut tasks = tokio::task::JoinSet::new();
         for number in 0..CONNECTIONS {
-            tasks.spawn(application(house.door, number, Arc::clone(&stop)));
+            let (stop, count) = (Arc::clone(&stop), count.clone());
+            tasks.spawn(application(house.door, number, stop, count));
         }
-        Self { stop, tasks }
+        Self {
+            stop,
+            answers,
+            tasks,
+        }
+    }
+
+    /// Waits until a hundred more requests have been answered.
+    pub async fn goes_on(&self) {
+        let mut answers = self.answers.clone();
+        let enough = *answers.borrow() + 100;
+        let more = answers.wait_for(|answers| *answers >= enough);
+        let more = tokio::time::timeout(PATIENCE, more).await;
+        assert!(matches!(more, Ok(Ok(_))), "the traffic has stopped");
     }
 
     pub async fn end(mut self) -> Seen {
@@ -50,6 +69,7 @@ impl Traffic {
             let seen = seen.unwrap();
             all.answers += seen.answers;
             all.wrong.extend(seen.wrong);
+            all.slowest_read = all.slowest_read.max(seen.slowest_read);
             all.slowest = all.slowest.max(seen.slowest);
         }
         all
@@ -70,7 +90,12 @@ impl Traffic {
     }
 }
 
-async fn application(door: SocketAddr, number: u64, stop: Arc<AtomicBool>) -> Seen {
+async fn application(
+    door: SocketAddr,
+    number: u64,
+    stop: Arc<AtomicBool>,
+    count: watch::Sender<u64>,
+) -> Seen {
     let mut connection = Connection::to(door).await;
     let mut seen = Seen::default();
     while !stop.load(Ordering::Relaxed) {
@@ -94,9 +119,42 @@ async fn application(door: SocketAddr, number: u64, stop: Arc<AtomicBool>) -> Se
                 connection = Connection::to(door).await;
             }
         }
-        seen.slowest = seen.slowest.max(begun.elapsed());
+        let took = begun.elapsed();
+        seen.slowest = seen.slowest.max(took);
+        if turn.is_multiple_of(2) {
+            seen.slowest_read = seen.slowest_read.max(took);
+        }
         seen.answers += 1;
+        count.send_modify(|count| *count += 1);
         tokio::time::sleep(PAUSE).await;
     }
     seen
+}
+
+/// How many requests carried a token beyond its life. One that Wise ended early, because the next
+/// was fetched while the request was on its way, does not count.
+pub fn dead_tokens(wise: &Simulator) -> usize {
+    let mut minted = 0;
+    let mut dead = 0;
+    for arrived in wise.recorded() {
+        if arrived.target == "/oauth/token" && arrived.status == Some(200) {
+            minted += 1;
+        }
+        if let Credential::User {
+            live: false,
+            generation,
+            ..
+        } = arrived.credential
+        {
+            dead += usize::from(generation == minted);
+        }
+    }
+    dead
+}
+
+pub fn renewals(wise: &Simulator) -> usize {
+    let exchanges = wise.exchanges();
+    let renewal =
+        |exchange: &&wise_auth_proxy::simulator::Exchange| exchange.grant_type == "refresh_token";
+    exchanges.iter().filter(renewal).count()
 }

@@ -3,6 +3,7 @@
 import os
 import pathlib
 import shutil
+import signal
 import socket
 import subprocess
 import time
@@ -10,6 +11,7 @@ import time
 MTLS = "api-mtls.wise.test"
 PLAIN = "api.wise.test"
 OAUTH = "oauth.wise.test"
+WORKERS = 2
 
 # What nginx takes off on its way to the origin is reported to it in fields of its own.
 CONFIG = """\
@@ -17,7 +19,7 @@ CONFIG = """\
 daemon off;
 pid {folder}/nginx.pid;
 error_log {folder}/error.log info;
-worker_processes 2;
+worker_processes {workers};
 events {{ worker_connections 512; }}
 http {{
   access_log {folder}/access.log;
@@ -32,6 +34,7 @@ http {{
   ssl_protocols TLSv1.2 TLSv1.3;
   ssl_session_cache shared:sessions:1m;
   ssl_client_certificate {authority};
+  ssl_crl {revocations};
 
   keepalive_requests 100000;
   client_max_body_size 0;
@@ -125,9 +128,9 @@ class Edge:
         config = folder / "nginx.conf"
         config.write_text(CONFIG.format(
             folder=folder, certificate=server.certificate, key=server.key,
-            authority=authority.certificate, mtls=self.mtls_port, plain=self.plain_port,
+            authority=authority.certificate, revocations=authority.revocations, mtls=self.mtls_port, plain=self.plain_port,
             mtls_name=MTLS, plain_name=PLAIN, oauth_name=OAUTH,
-            origin=origin_port, oauth=oauth_port,
+            origin=origin_port, oauth=oauth_port, workers=WORKERS,
             user="user root;" if os.getuid() == 0 else "",
         ))
         program = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin:/sbin")
@@ -145,6 +148,18 @@ class Edge:
 
     def plain(self):
         return f"https://{PLAIN}:{self.plain_port}"
+
+    def reload(self, seconds=10):
+        """Takes new revocations into use: returns when no old worker takes connections any more."""
+        left = "gracefully shutting down"
+        log = self.folder / "error.log"
+        before = log.read_text().count(left)
+        self.process.send_signal(signal.SIGHUP)
+        end = time.monotonic() + seconds
+        while log.read_text().count(left) < before + WORKERS:
+            if time.monotonic() > end:
+                raise RuntimeError("nginx does not reload")
+            time.sleep(0.02)
 
     def stop(self):
         self.process.terminate()

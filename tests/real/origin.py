@@ -59,6 +59,7 @@ class Origin:
     def __init__(self, mtls_name, plain_name):
         self.tokens = Tokens()
         self.mtls_name, self.plain_name = mtls_name, plain_name
+        self.arrived = 0
         handler = type("Handler", (Handler,), {"origin": self})
         self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
         self.server.daemon_threads = True
@@ -82,6 +83,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
     origin: Origin
 
     def do_any(self):
+        self.origin.arrived += 1
         body = self.body()
         path = self.path.partition("?")[0]
         if path == "/oauth/token":

@@ -1,9 +1,16 @@
 """A private certificate authority, made with openssl."""
 
+import os
 import pathlib
 import subprocess
 
 CONFIG = """\
+[ca]
+default_ca = book
+[book]
+database = $ENV::BOOK
+default_md = sha256
+default_crl_days = 2
 [req]
 distinguished_name = name
 prompt = no
@@ -24,8 +31,11 @@ extendedKeyUsage = clientAuth
 CURVE = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]
 
 
-def openssl(*arguments):
-    done = subprocess.run(["openssl", *map(str, arguments)], capture_output=True, text=True)
+def openssl(*arguments, book="none"):
+    done = subprocess.run(
+        ["openssl", *map(str, arguments)], capture_output=True, text=True,
+        env={**os.environ, "BOOK": str(book)},
+    )
     if done.returncode != 0:
         raise RuntimeError(f"openssl {' '.join(map(str, arguments))}: {done.stderr}")
     return done.stdout
@@ -56,12 +66,29 @@ class Authority:
             "req", "-x509", *CURVE, "-days", 2, "-config", self.config, "-extensions", "authority",
             "-subj", f"/O=Real clients/CN={name}", "-keyout", self.key, "-out", self.certificate,
         )
+        self.book = folder / "index.txt"
+        self.book.touch()
+        self.revocations = folder / "crl.pem"
+        self._list()
 
     def server(self, *names):
         return self._issue("server", names[0], "subjectAltName = " + ",".join(f"DNS:{n}" for n in names))
 
     def client(self, common_name):
         return self._issue("client", common_name, "")
+
+    def revoke(self, pair):
+        self._ca("-revoke", pair.certificate)
+        self._list()
+
+    def _list(self):
+        self._ca("-gencrl", "-out", self.revocations)
+
+    def _ca(self, *arguments):
+        openssl(
+            "ca", "-config", self.config, "-cert", self.certificate, "-keyfile", self.key, *arguments,
+            book=self.book,
+        )
 
     def _issue(self, kind, common_name, extra):
         stem = f"{kind}-{len(list(self.folder.glob('*.key')))}"

@@ -145,6 +145,8 @@ def act(checks, scene):
         certificate(checks, scene)
     with checks.section("personal and back under load"):
         switch(checks, scene)
+    with checks.section("a certificate that nginx refuses"):
+        rejected(checks, scene)
     with checks.section("an OAuth server nobody here wrote"):
         authlib(checks, scene)
     with checks.section("the end"):
@@ -283,6 +285,25 @@ def switch(checks, scene):
     }
     checks.equal("every request was wholly in one lane", lanes, whole)
     checks.equal("no request failed", load.failures, [])
+
+
+def rejected(checks, scene):
+    """nginx judges after the handshake and says so in HTTP: it is Wise's answer, and passes as such."""
+    house, good = scene.house, scene.authority.client(origins.CLIENT_ID)
+    revoked = scene.authority.client(origins.CLIENT_ID)
+    scene.authority.revoke(revoked)
+    scene.edge.reload()
+    for what, pair in (("a stranger's", scene.stranger), ("a revoked", revoked)):
+        house.install(pair)
+        checks.equal(f"a reload to {what} certificate succeeds", outcome(house.command("reload")), "done")
+        before = scene.origin.arrived
+        status, body = scene.through(house, "/v1/me", "-i", "-d", "{}")
+        seen = (status, "The SSL certificate error" in body, "proxy-status" in body.lower())
+        checks.equal(f"nginx's 400 to {what} certificate passes untouched", seen, (400, True, False))
+        checks.equal("and nothing arrived behind nginx", scene.origin.arrived, before)
+    house.install(good)
+    checks.equal("a reload to a good one succeeds", outcome(house.command("reload")), "done")
+    checks.equal("and it serves again", scene.through(house, "/v1/me")[0], 200)
 
 
 def authlib(checks, scene):

@@ -13,6 +13,7 @@ use tempfile::TempDir;
 
 use crate::clock::System;
 use crate::config::{FileChoice, Sources, load};
+use crate::confinement::Confinement;
 use crate::secret::Secret;
 use crate::server::{Errand, Running, Server};
 use crate::simulator::{Options, Simulator};
@@ -98,7 +99,7 @@ impl Stage {
         let proof = Proof::AuthorizationCode { code, redirect_uri };
         enrol(Arc::clone(&errand.store), exchange, &System, who, proof).await?;
 
-        let server = Server::build(sources, log.clone())?;
+        let server = Server::build(sources, log.clone(), Confinement::of_guest())?;
         let running = server.start().await?;
         let address = running.door_addresses().first().copied();
         Ok(Self {

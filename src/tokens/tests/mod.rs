@@ -4,6 +4,7 @@
 
 mod custody;
 mod enrolment;
+mod model;
 mod renewals;
 mod trouble;
 
@@ -124,6 +125,11 @@ impl Wise {
 
     pub(super) fn plan(&self, faults: impl IntoIterator<Item = Fault>) {
         self.faults.lock().unwrap().extend(faults);
+    }
+
+    /// Tokens live so many seconds from now on.
+    pub(super) fn lives(&self, seconds: i64) {
+        *self.expires_in.lock().unwrap() = seconds;
     }
 
     /// Down until [`Wise::mend`].

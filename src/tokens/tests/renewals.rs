@@ -258,3 +258,31 @@ async fn a_stop_finishes_the_exchange_under_way() {
     assert_eq!(proxy.handle.refresh().await, Err(RefreshError::Stopped));
     assert_eq!(proxy.handle.refused(2).await, Renewal::NotRenewed);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_token_that_lives_no_longer_than_the_spacing_ends_in_a_renewal_and_not_in_a_refusal() {
+    let (house, mut proxy) = House::serving(Rotate::Always).await;
+    house.wise.plan((0..20).map(|_| Fault::ExpiresIn(Some(0))));
+    let renewed = proxy.handle.refused(1).await;
+    assert_eq!(renewed, Renewal::Newer);
+
+    proxy.until_live(10).await;
+
+    let refused = |view: &TokenView| {
+        matches!(
+            view,
+            TokenView::Absent {
+                renewing: false,
+                ..
+            }
+        )
+    };
+    let views = proxy.views();
+    let first = views
+        .iter()
+        .position(|view| matches!(view, TokenView::Live { .. }));
+    assert!(
+        !views.iter().skip(first.unwrap()).any(refused),
+        "{views:#?}"
+    );
+}

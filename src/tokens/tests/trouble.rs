@@ -300,6 +300,7 @@ async fn while_a_new_refresh_token_is_unsaved_no_other_process_spends_the_old_on
     fs::remove_dir_all(house.state().join("main.previous")).unwrap();
     two.until_live(2).await;
     assert_eq!(two.authorization().unwrap(), house.wise.bearer());
+    // The other may have read the record before this one has come back from writing it.
     while one.handle.status().unsaved {
         one.view.changed().await.unwrap();
     }
@@ -340,4 +341,35 @@ async fn a_corrupt_store_is_reported_left_alone_and_healed_by_a_login() {
     again.until_live(1).await;
     assert_eq!(again.authorization().unwrap(), house.wise.bearer());
     assert_eq!(fs::read(enrolled.set_aside.unwrap()).unwrap(), bytes);
+}
+
+#[tokio::test(start_paused = true)]
+async fn renewals_that_follow_one_another_without_a_pause_keep_nobody_waiting() {
+    let (house, proxy) = House::serving(Rotate::Always).await;
+    // Dead when it arrives: the next one is due at once, and again.
+    house
+        .wise
+        .plan((0..1_000).map(|_| Fault::ExpiresIn(Some(1))));
+    proxy.handle.refresh().await.unwrap();
+    house.wise.mend();
+    *house.wise.latency.lock().unwrap() = secs(3);
+    house.wise.lives(1);
+    let before = house.wise.tries().len();
+    while house.wise.tries().len() < before + 3 {
+        house.wise.arrived.notified().await;
+    }
+
+    let asked = Instant::now();
+    let seen = proxy.handle.status().generation;
+    let asks = (0..50).map(|_| proxy.handle.refused(seen));
+    let answers = time::timeout(secs(60), futures_util::future::join_all(asks));
+    for came in answers.await.expect("all are answered") {
+        assert_eq!(came, Renewal::Newer);
+    }
+    assert!(asked.elapsed() < secs(7), "{:?}", asked.elapsed());
+
+    let stopped = Instant::now();
+    let stop = time::timeout(secs(60), proxy.handle.stop());
+    stop.await.expect("it stops");
+    assert!(stopped.elapsed() < secs(7), "{:?}", stopped.elapsed());
 }

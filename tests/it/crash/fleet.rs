@@ -16,7 +16,7 @@ use wise_auth_proxy::simulator::{Outcome, Rotation, Simulator};
 use super::{
     MODES, PATH, Script, is_served, kill, no_litter, no_payment_twice, payment, random, wise,
 };
-use crate::house::{Connection, House, PATIENCE, PROFILE, Site, post};
+use crate::house::{Connection, House, PATIENCE, PROFILE, post};
 
 /// How long a test goes on: `WISE_TEST_SECONDS`, or `ordinary`.
 fn lasting(ordinary: u64) -> Duration {
@@ -388,99 +388,4 @@ async fn while_an_exchange_takes_five_seconds_nobody_makes_another() {
         no_payment_twice(&wise);
     }))
     .await;
-}
-
-/// Two processes; the first stands still with the lock in its hands, the second wants it.
-struct Queue {
-    wise: Simulator,
-    holder: House,
-    script: Script,
-    waiter: House,
-    waiting: Script,
-}
-
-impl Queue {
-    async fn new(mode: Rotation) -> Self {
-        let wise = wise(mode).await;
-        let site = House::on(&wise).prepare().await;
-        let (script, waiting) = (Script::new(&site), Script::new(&site));
-        let holder = site.scripted(&script.path).start().await;
-        let beside: Site = House::on(&wise).beside(&holder).prepare().await;
-        let waiter = beside.scripted(&waiting.path).start().await;
-        script.pause_at("renewal-locked", 1);
-        Self {
-            wise,
-            holder,
-            script,
-            waiter,
-            waiting,
-        }
-    }
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_dead_holder_of_the_lock_delays_nobody() {
-    join_all(MODES.map(async |mode| {
-        let queue = Queue::new(mode).await;
-        let refresh = || post("/tokens/main/refresh", &json!({}));
-        let holding = async {
-            let answer = queue.holder.try_operate(refresh()).await;
-            assert!(answer.is_err(), "it died");
-        };
-        let waiting = async {
-            queue.script.reached("renewal-locked", 1).await;
-            let answer = queue.waiter.operate(refresh()).await;
-            (answer, Instant::now())
-        };
-        let dying = async {
-            queue.waiting.reached("renewal-begun", 1).await;
-            kill(&queue.holder).await;
-            Instant::now()
-        };
-        let ((), (answer, then), died) = tokio::join!(holding, waiting, dying);
-        assert_eq!(answer.status, 200, "{answer:?}");
-        assert_eq!(queue.wise.exchange_count(), 2, "the login and one");
-        let delay = then.saturating_duration_since(died);
-        assert!(delay < Duration::from_secs(10), "{delay:?}");
-        println!("{mode:?}: {delay:?} after the death of the holder");
-    }))
-    .await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_holder_that_hangs_delays_a_renewal_ten_seconds_and_no_request() {
-    let queue = Queue::new(Rotation::Always).await;
-    let refresh = || post("/tokens/main/refresh", &json!({}));
-    let holding = queue.holder.operate(refresh());
-    let waiting = async {
-        queue.script.reached("renewal-locked", 1).await;
-        let start = Instant::now();
-        let mut waiting = Box::pin(queue.waiter.operate(refresh()));
-        let mut connection = queue.waiter.connect().await;
-        let answer = loop {
-            tokio::select! {
-                answer = &mut waiting => break answer,
-                served = connection.request(get()) => {
-                    assert_eq!(served.unwrap().status, 200);
-                    sleep(Duration::from_millis(100)).await;
-                }
-            }
-        };
-        println!("given up after {:?}", start.elapsed());
-        let text = String::from_utf8_lossy(&answer.body).into_owned();
-        assert!(text.contains("another process"), "{text}");
-        assert!(
-            start.elapsed() < Duration::from_secs(15),
-            "ten and a little"
-        );
-        assert_eq!(queue.wise.exchange_count(), 1, "it made none of its own");
-        queue.script.say("");
-    };
-    let (answer, ()) = tokio::join!(holding, waiting);
-    assert_eq!(answer.status, 200, "{answer:?}");
-    queue
-        .waiter
-        .status_until(|status| status["tokens"][0]["generation"] == 2)
-        .await;
-    assert_eq!(queue.wise.exchange_count(), 2);
 }

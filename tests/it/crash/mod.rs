@@ -7,7 +7,13 @@
 //!
 //! `WISE_TEST_KILLS=1000` makes so many of them in all. Each test prints its table.
 
+#![allow(
+    clippy::print_stdout,
+    reason = "figures are printed where they are known"
+)]
+
 mod fleet;
+mod lock;
 mod order;
 mod points;
 mod random;
@@ -220,14 +226,15 @@ async fn is_served(wise: &Simulator, house: &House) -> bool {
     }
     let arrived = wise.recorded();
     let last = arrived.iter().rfind(|seen| seen.target == PATH).unwrap();
-    match last.credential {
-        Credential::User {
-            generation,
-            live: true,
-            ..
-        } => assert!(Some(generation) >= newest, "{generation} of {newest:?}"),
-        _ => panic!("{last:?}"),
-    }
+    let Credential::User {
+        generation,
+        live: true,
+        ..
+    } = last.credential
+    else {
+        panic!("{last:?}")
+    };
+    assert!(Some(generation) >= newest, "{generation} of {newest:?}");
     true
 }
 
@@ -295,7 +302,7 @@ fn no_litter(site: &Site) {
 /// Makes what a killed writer left look as old as it would be at the next turn of a switch.
 fn age_left_overs(site: &Site) {
     let state = site.path("state");
-    for name in names(&state).iter().filter(|name| name.ends_with(".tmp")) {
+    for name in names(&state).iter().filter(|name| name.starts_with('.')) {
         let file = std::fs::File::options().write(true).open(state.join(name));
         let hours_ago = SystemTime::UNIX_EPOCH + Duration::from_hours(1);
         file.unwrap().set_modified(hours_ago).unwrap();

@@ -8,8 +8,8 @@ use tokio::task::JoinSet;
 use wise_auth_proxy::simulator::{Credential, Door, Rotation, Simulator};
 
 use super::{
-    Fate, MODES, PATH, Script, Toll, age_left_overs, fate, kill, names, no_litter, random,
-    was_killed, wise, wished,
+    Fate, MODES, PATH, Script, Toll, age_left_overs, fate, kill, no_litter, random, was_killed,
+    wise, wished,
 };
 use crate::house::{House, Site, post};
 
@@ -141,7 +141,7 @@ async fn reload(wise: &Simulator, site: &Site, case: &Case, round: usize) -> Hou
 
     let house = site.start().await;
     is_whole(wise, &house, "oauth-mtls").await;
-    shows_the_newest_certificate(wise, &house).await;
+    shows_the_newest_certificate(wise, &house);
     house
 }
 
@@ -159,18 +159,19 @@ async fn install(wise: &Simulator, site: &Site, case: &Case, round: usize) -> Ho
 
     house.reload().await;
     is_whole(wise, &house, "oauth-mtls").await;
-    shows_the_newest_certificate(wise, &house).await;
+    shows_the_newest_certificate(wise, &house);
     kill(&house).await;
     let house = site.start().await;
     is_whole(wise, &house, "oauth-mtls").await;
-    shows_the_newest_certificate(wise, &house).await;
+    shows_the_newest_certificate(wise, &house);
     house.logs("run `cert install` again to finish it").await;
     kill(&house).await;
 
     let again = site.cli(&install).await;
     assert!(again.status.success(), "{again:?}");
-    let waiting = names(site.directory.path());
-    assert!(!waiting.iter().any(|name| name.ends_with(".next")));
+    for waiting in ["client.pem.next", "client.key.next"] {
+        assert!(!site.path(waiting).exists(), "{waiting}");
+    }
     let house = site.start().await;
     is_whole(wise, &house, "oauth-mtls").await;
     assert!(!house.log().contains("interrupted"), "{}", house.log());
@@ -204,7 +205,7 @@ async fn turn_and_kill(rounds: usize) -> usize {
         let moment = std::time::Duration::from_millis(random(150));
         let turning = async {
             loop {
-                asked = other(&answered).to_owned();
+                other(&answered).clone_into(&mut asked);
                 let wish = json!({ "lane": asked, "reason": "often", "by": "test" });
                 match house.try_operate(post("/switch", &wish)).await {
                     Ok(answer) if answer.status == 200 => answered.clone_from(&asked),
@@ -263,7 +264,7 @@ async fn is_whole(wise: &Simulator, house: &House, lane: &str) {
 }
 
 /// The last request came with the certificate that was issued last.
-async fn shows_the_newest_certificate(wise: &Simulator, house: &House) {
+fn shows_the_newest_certificate(wise: &Simulator, house: &House) {
     let issued = wise.certificates().pop().unwrap();
     let arrived = wise.recorded();
     let last = arrived.iter().rfind(|seen| seen.target == PATH).unwrap();

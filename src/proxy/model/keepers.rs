@@ -1,0 +1,128 @@
+//! Requests on several workers, with the keepers behind them.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::*;
+use crate::credentials::FileStore;
+use crate::proxy::token::renewed;
+use crate::secret::Secret;
+use crate::sync::{Pace, explore, start};
+use crate::tokens::{
+    Enrolment, Exchange, ExchangeError, GrantRequest, Hooks, Proof, Subject, enrol, keeper,
+};
+use crate::wise::wire::TokenAnswer;
+
+/// Wise's token endpoint: a new token each time, a little later.
+#[derive(Default)]
+struct Mint(AtomicU64);
+
+impl Exchange for Mint {
+    async fn exchange(&self, _: GrantRequest) -> Result<TokenAnswer, ExchangeError> {
+        let number = self.0.fetch_add(1, Ordering::SeqCst) + 1;
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        Ok(TokenAnswer {
+            access_token: format!("access-{number}"),
+            token_type: Some("bearer".into()),
+            refresh_token: Some(format!("refresh-{number}")),
+            expires_in: Some(43_199),
+            refresh_token_expires_in: None,
+        })
+    }
+}
+
+/// A keeper that publishes as the server's do.
+fn keep(
+    published: &Published,
+    slot: usize,
+    subject: Subject,
+    store: Option<Arc<FileStore>>,
+    mint: &Arc<Mint>,
+) -> KeeperHandle {
+    let published = published.clone();
+    let hooks = Hooks {
+        publish: Box::new(move |view| {
+            published.update(|snapshot| snapshot.tokens[slot] = view.clone());
+        }),
+        unanswered: Box::new(|| 0),
+    };
+    let (handle, task) = keeper(subject, store, Arc::clone(mint), still(), tokens(), hooks);
+    drop(start(task));
+    handle
+}
+
+#[test]
+fn workers_that_met_a_401_go_on_with_the_next_token_after_one_exchange() {
+    explore("401s on two workers", Pace::Fine, || async {
+        let directory = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir());
+        let directory = directory.unwrap();
+        let store = FileStore::open(&directory.path().join("state"), None).unwrap();
+        let store = Arc::new(store);
+        let (user, client) = (Arc::new(Mint::default()), Arc::new(Mint::default()));
+        let who = Enrolment {
+            grant: "main".into(),
+            profile: None,
+            client_id: "acme".into(),
+            timeout: Duration::from_hours(1_000),
+        };
+        let proof = Proof::AuthorizationCode {
+            code: Secret::new("code"),
+            redirect_uri: "http://127.0.0.1:9/".into(),
+        };
+        let clock = still();
+        let login = enrol(
+            Arc::clone(&store),
+            user.as_ref(),
+            clock.as_ref(),
+            who,
+            proof,
+        );
+        login.await.ok().unwrap();
+
+        let published = Published::new(first());
+        let [main, branch] = ["main", "branch"].map(|grant| Subject::User {
+            grant: grant.into(),
+            profile: None,
+            client_id: "acme".into(),
+        });
+        let keepers = [
+            keep(&published, 0, main, Some(Arc::clone(&store)), &user),
+            keep(&published, 1, branch, Some(store), &user),
+            keep(&published, 2, Subject::Client, None, &client),
+        ];
+        keepers[0].awake().await;
+
+        let requests = [0, 1].map(|_| {
+            let worker = worker(&published, &keepers);
+            start(async move {
+                // Whatever is there first meets a 401 while it is the first token.
+                let mut pass = pass(&worker, FIRST).await;
+                if pass.generation == 1 {
+                    assert!(renewed(&worker, &mut pass).await);
+                }
+                assert_eq!(pass.generation, 2);
+                assert_eq!(pass.authorization, "Bearer access-2");
+                assert_whole(&pass.view);
+            })
+        });
+        let calls = [0, 1].map(|_| {
+            let worker = worker(&published, &keepers);
+            start(async move { pass(&worker, Credential::Client).await.generation })
+        });
+        for request in requests {
+            request.await.unwrap();
+        }
+        for call in calls {
+            assert_eq!(call.await.unwrap(), 1);
+        }
+
+        assert_eq!(
+            user.0.load(Ordering::SeqCst),
+            2,
+            "the login and one renewal"
+        );
+        assert_eq!(client.0.load(Ordering::SeqCst), 1, "one for all who waited");
+        for keeper in keepers {
+            keeper.stop().await;
+        }
+    });
+}
