@@ -150,9 +150,11 @@ impl<'a> Head<'a> {
         {
             return None;
         }
-        // Nothing behind `#` is ever sent (RFC 9112 §3.2).
-        let target = std::str::from_utf8(self.target).ok()?;
-        let target = target.split('#').next().filter(|text| text.is_ascii())?;
+        // What stands behind `#` never leaves, nor is it looked at (RFC 9112 §3.2).
+        let target = self.target.split(|byte| *byte == b'#').next()?;
+        let target = std::str::from_utf8(target)
+            .ok()
+            .filter(|text| text.is_ascii())?;
         let hosts: Vec<&str> = all(&self.fields, &HOST)
             .map(|host| host.to_str().ok().filter(|host| port(host).is_some()))
             .collect::<Option<_>>()?;
