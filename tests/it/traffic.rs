@@ -158,3 +158,10 @@ pub fn renewals(wise: &Simulator) -> usize {
         |exchange: &&wise_auth_proxy::simulator::Exchange| exchange.grant_type == "refresh_token";
     exchanges.iter().filter(renewal).count()
 }
+
+/// Waits until there have been so many renewals.
+pub async fn renewed(wise: &Simulator, times: usize) {
+    let enough = wise.until(|wise| renewals(wise) >= times);
+    let waited = tokio::time::timeout(PATIENCE, enough).await;
+    assert!(waited.is_ok(), "{} of {times} renewals", renewals(wise));
+}
