@@ -73,10 +73,12 @@ fn reads(plain: &[u8]) {
         (Err(Unread::NewerVersion(said)), None) => assert!(said > 1 && json.is_none()),
         (Err(Unread::NewerVersion(said)), Some(version)) => assert_eq!(said, version),
         (Err(Unread::Garbled), version) => {
-            // A key that stands there twice is garbled, and a plain reader takes the last.
+            // A key that stands there twice is garbled, and a plain reader takes the last. White
+            // space in front is none of ours.
             let text = String::from_utf8_lossy(plain);
             let twice = text.matches("version").count() > 1 || text.contains('\\');
-            assert!(version.is_none_or(|version| version <= 1) || twice);
+            let known = version.is_none_or(|version| version <= 1);
+            assert!(known || twice || !text.starts_with('{'));
         }
         (read, version) => panic!("version {version:?} read as {:?}", read.err()),
     }

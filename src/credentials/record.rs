@@ -79,6 +79,10 @@ impl Record {
 
     /// Reads what [`Record::to_plain`] wrote.
     pub(super) fn from_plain(plain: &[u8]) -> Result<Self, Unread> {
+        // serde would take a list for a record as well, item by item.
+        if !plain.starts_with(b"{") {
+            return Err(Unread::Garbled);
+        }
         let Edition { version } = serde_json::from_slice(plain).map_err(|_| Unread::Garbled)?;
         if version > VERSION {
             return Err(Unread::NewerVersion(version));
@@ -300,7 +304,9 @@ pub(in crate::credentials) mod tests {
             Record::from_plain(br#"{"version":2,"tokens":[]}"#).unwrap_err(),
             Unread::NewerVersion(2)
         );
-        assert_eq!(Record::from_plain(b"{}").unwrap_err(), Unread::Garbled);
+        for garbled in [&b"{}"[..], b"[2]", b"2"] {
+            assert_eq!(Record::from_plain(garbled).unwrap_err(), Unread::Garbled);
+        }
     }
 
     #[test]

@@ -20,7 +20,7 @@ use crate::tokens::{Exchange, ExchangeError, Garbled, GrantRequest};
 use crate::upstream::endpoint::Endpoint;
 use crate::upstream::once::{Answer, OnceError, Question, ask};
 use crate::upstream::resolve::Resolver;
-use crate::wise::wire::{TokenAnswer, TokenRefusal};
+use crate::wise::wire::{self, TokenAnswer, TokenRefusal};
 
 /// Where exchanges go and as whom.
 #[derive(Clone, Debug)]
@@ -108,7 +108,7 @@ impl Exchange for TokenEndpoint {
 
 /// What an answer other than 200 means.
 pub(super) fn refused(status: u16, headers: &HeaderMap, body: &Bytes) -> ExchangeError {
-    let refusal: Option<TokenRefusal> = serde_json::from_slice(body).ok();
+    let refusal: Option<TokenRefusal> = wire::object(body);
     let error = refusal.as_ref().map(|refusal| refusal.error.as_str());
     ExchangeError::answered(status, error, retry_after(headers))
 }
@@ -118,7 +118,7 @@ pub(super) fn understand(body: &Bytes) -> Result<TokenAnswer, ExchangeError> {
         return Err(ExchangeError::Garbled(Garbled::Empty));
     }
     // serde's own message could quote the body, which holds tokens.
-    serde_json::from_slice(body).map_err(|_| ExchangeError::Garbled(Garbled::NotJson))
+    wire::object(body).ok_or(ExchangeError::Garbled(Garbled::NotJson))
 }
 
 /// Seconds, or a date, which counts from the answer's own: the two clocks need not agree

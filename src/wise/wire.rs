@@ -1,5 +1,6 @@
 //! What the token endpoint says (RFC 6749 §5, Wise "Refresh tokens" and API reference).
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer};
 use zeroize::Zeroize;
 
@@ -34,6 +35,15 @@ impl Drop for TokenAnswer {
 #[derive(Debug, Deserialize)]
 pub(crate) struct TokenRefusal {
     pub(crate) error: String,
+}
+
+/// Reads an object of JSON; `None` for anything else.
+///
+/// serde alone would take a list for a struct, item by item: an answer `["x"]` would be the access
+/// token `x`, and with it the end of a good one.
+pub(crate) fn object<T: DeserializeOwned>(text: &[u8]) -> Option<T> {
+    let opens = text.trim_ascii_start().starts_with(b"{");
+    opens.then(|| serde_json::from_slice(text).ok()).flatten()
 }
 
 /// A number of seconds, however it is written; `None` for what is no number.
@@ -76,6 +86,22 @@ mod tests {
             let answer: TokenAnswer = serde_json::from_str(&body).unwrap();
             assert_eq!(answer.expires_in, read, "{written}");
         }
+    }
+
+    #[test]
+    fn a_list_is_neither_tokens_nor_a_refusal() {
+        for text in [
+            r#"["t"]"#,
+            r#" ["t","bearer","r",1,1]"#,
+            r#""t""#,
+            "",
+            "null",
+        ] {
+            assert!(object::<TokenAnswer>(text.as_bytes()).is_none(), "{text}");
+        }
+        assert!(object::<TokenRefusal>(br#"["invalid_grant"]"#).is_none());
+        let answer: TokenAnswer = object(b"\r\n {\"access_token\":\"t\"}").unwrap();
+        assert_eq!(answer.access_token, "t");
     }
 
     #[test]
