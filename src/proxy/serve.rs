@@ -68,6 +68,8 @@ pub(crate) async fn serve(
     let mut leaving = false;
     loop {
         tokio::select! {
+            // The connection first: what it hears decides when somebody is overdue.
+            biased;
             outcome = connection.as_mut() => {
                 if let Err(error) = outcome {
                     tracing::debug!(error, "an application's connection ended early");

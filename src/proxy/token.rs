@@ -224,7 +224,9 @@ pub(crate) async fn renewed(worker: &Worker, pass: &mut Pass) -> bool {
                 pass.generation = generation;
                 return true;
             }
-            // Told of a newer token, but it is not in our snapshot yet, or a next one is coming.
+            // The next one is coming already: as patient as with the first.
+            Ok(Found::Wait(limit)) => patience.wait(limit).await,
+            // Told of a newer token, but it is not in our snapshot yet.
             Ok(_) if waited < waits.without => patience.wait(waits.without).await,
             Ok(_) | Err(_) => return false,
         }

@@ -25,6 +25,9 @@ use crate::tokens::{Hooks, KeeperHandle, Outcome, Subject, TokenView, keeper};
 /// A store on a disk that hangs must not keep the personal lane from opening.
 const FIRST_LOOK: Duration = Duration::from_secs(2);
 
+/// What a keeper may need at a stop beside an exchange: a lock, and tries to save.
+const LONGEST_SAVE: Duration = Duration::from_secs(15);
+
 /// A worker's thread.
 type Thread = JoinHandle<io::Result<()>>;
 
@@ -42,6 +45,7 @@ pub struct Running {
     stop_admin: CancellationToken,
     workers: Vec<Thread>,
     drain_timeout: Duration,
+    keepers_timeout: Duration,
     sinks: Vec<Sink>,
 }
 
@@ -163,6 +167,7 @@ impl Server {
             stop_admin,
             workers,
             drain_timeout: config.runtime.drain_timeout,
+            keepers_timeout: config.tokens.exchange_timeout + LONGEST_SAVE,
             sinks: self.access.iter().chain([&self.log]).cloned().collect(),
         })
     }
@@ -360,8 +365,13 @@ impl Running {
             }
         });
         let _ = tokio::time::timeout(self.drain_timeout + Duration::from_secs(5), joined).await;
-        for keeper in self.keepers.iter() {
-            keeper.stop().await;
+        // An exchange under way is finished and saved first; a store that hangs is not waited for.
+        let kept = futures_util::future::join_all(self.keepers.iter().map(KeeperHandle::stop));
+        if tokio::time::timeout(self.keepers_timeout, kept)
+            .await
+            .is_err()
+        {
+            tracing::error!("a grant was busy for too long and is left as it is");
         }
         self.stop_admin.cancel();
         self.tasks.close();

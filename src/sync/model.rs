@@ -47,6 +47,11 @@ pub(crate) mod mpsc {
             self.0.recv().await
         }
 
+        pub(crate) fn len(&self) -> usize {
+            point();
+            self.0.len()
+        }
+
         pub(crate) fn try_recv(&mut self) -> Result<T, real::error::TryRecvError> {
             point();
             self.0.try_recv()

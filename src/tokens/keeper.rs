@@ -16,7 +16,7 @@ use crate::credentials::{FileStore, Record, Stamp};
 use crate::sync::{mpsc, watch};
 use crate::tokens::exchange::Exchange;
 use crate::tokens::handle::{Ask, KeeperHandle, RefreshError, Renewal};
-use crate::tokens::renewal::{Cause, Unsaved};
+use crate::tokens::renewal::{Cause, LOCK_WAIT, Unsaved};
 use crate::tokens::schedule::{self, Jitter, Retry};
 use crate::tokens::status::{Facts, Outcome, Stored, Tally};
 use crate::tokens::token::{AccessToken, Lifetime};
@@ -79,6 +79,7 @@ pub(crate) fn keeper<E: Exchange>(
         shown_live: false,
         retry: Retry::default(),
         last_forced: None,
+        hung: None,
         unsaved: None,
         tally: Tally::default(),
         last_error: None,
@@ -114,6 +115,9 @@ pub(super) struct Keeper<E> {
     shown_live: bool,
     pub(super) retry: Retry,
     last_forced: Option<Duration>,
+    /// Until when another process that kept the lock too long is not waited for again, by the boot
+    /// clock.
+    hung: Option<Duration>,
     pub(super) unsaved: Option<Unsaved>,
     pub(super) tally: Tally,
     pub(super) last_error: Option<(SystemTime, Outcome, String)>,
@@ -165,20 +169,21 @@ impl<E: Exchange> Keeper<E> {
                 _ = looks.tick() => self.look().await,
                 () = time::sleep(nap) => {}
             }
-            // All who wait, not one for each renewal.
+            // All who wait by now, not one for each renewal, and not all who may come.
             let mut stop = None;
-            while let Ok(ask) = self.commands.try_recv() {
-                if let Ask::Stop { reply } = ask {
-                    stop = Some(reply);
-                } else {
-                    self.obey(ask).await;
+            for _ in 0..self.commands.len() {
+                match self.commands.try_recv() {
+                    Ok(Ask::Stop { reply }) => stop = Some(reply),
+                    Ok(ask) if stop.is_none() => self.obey(ask).await,
+                    // Who asks after a stop hears that it has come.
+                    Ok(_) | Err(_) => {}
                 }
             }
             if stop.is_some() {
                 break stop;
             }
         };
-        self.save_now().await;
+        self.save_at_last().await;
         drop(stopped);
     }
 
@@ -223,15 +228,23 @@ impl<E: Exchange> Keeper<E> {
         }
         if too_soon || self.retry.binds(now) {
             // Ours to make is no exchange. But the token may be dead because another process is in
-            // the middle of one.
-            self.await_others().await;
+            // the middle of one. One that hangs is waited for once, not once for each who asks.
+            if self.hung.is_none_or(|until| until <= now) {
+                let waited = self.await_others().await;
+                self.hung = (!waited).then(|| self.clock.boot() + LOCK_WAIT);
+            }
             return if self.serial > seen {
                 Renewal::Newer
             } else {
                 Renewal::NotRenewed
             };
         }
-        if self.renew(Cause::Forced).await != Outcome::Adopted {
+        let outcome = self.renew(Cause::Forced).await;
+        // Only an exchange that was made counts.
+        if !matches!(
+            outcome,
+            Outcome::Adopted | Outcome::StoreFailed | Outcome::Unreachable
+        ) {
             self.last_forced = Some(now);
         }
         if self.serial > seen {

@@ -93,6 +93,22 @@ impl<E: Exchange> Keeper<E> {
         }
     }
 
+    /// Saves what could not be saved, at the end, when nobody will try again.
+    pub(super) async fn save_at_last(&mut self) {
+        for _ in 0..LAST_TRIES {
+            self.save_now().await;
+            if self.unsaved.is_none() {
+                return;
+            }
+            time::sleep(Duration::from_millis(250)).await;
+        }
+        tracing::error!(
+            grant = self.subject.name(),
+            "the newest tokens end with this process, the store does not take them; if Wise has \
+             ended those before, run `wise-auth-proxy login` for this grant"
+        );
+    }
+
     /// Saves what could not be saved, if there is anything.
     pub(super) async fn save_now(&mut self) {
         let (Some(vault), Some(unsaved), Some(own)) =
@@ -122,14 +138,21 @@ impl<E: Exchange> Keeper<E> {
     }
 
     /// Waits until no other process is in the middle of an exchange, and takes what it has stored.
-    pub(super) async fn await_others(&mut self) {
+    ///
+    /// `false`: another has kept the lock for longer than we wait.
+    pub(super) async fn await_others(&mut self) -> bool {
         let Some(vault) = self.vault.clone() else {
-            return;
+            return true;
         };
-        if let Ok(Some(hold)) = self.hold(&vault, false).await
-            && let Ok(found) = hold.load().await
-        {
-            self.take_in(found);
+        match self.hold(&vault, false).await {
+            Ok(Some(hold)) => {
+                if let Ok(found) = hold.load().await {
+                    self.take_in(found);
+                }
+                true
+            }
+            Ok(None) => true,
+            Err(failure) => failure.outcome != Outcome::StoreFailed,
         }
     }
 
@@ -462,8 +485,10 @@ impl From<ExchangeError> for Failure {
 
 /// Tries are a second apart at least: in less than this there may be none any more.
 const LITTLE: Duration = Duration::from_secs(3);
+/// At the end: two seconds.
+const LAST_TRIES: u32 = 8;
 /// Another process may be in the middle of a slow exchange; a dead one does not hold a lock.
-const LOCK_WAIT: Duration = Duration::from_secs(10);
+pub(super) const LOCK_WAIT: Duration = Duration::from_secs(10);
 /// Pauses between the first tries to save, while the new token is held back.
 const HOLD_BACK: [Duration; 2] = [Duration::from_millis(50), Duration::from_millis(200)];
 /// Between later tries.

@@ -7,7 +7,7 @@ use std::process::Command;
 use wise_auth_proxy::simulator::{Disturb, Disturbance, Exchange, Outcome, Rotation, Simulator};
 
 use crate::house::{self, House, PATIENCE, Site};
-use crate::traffic::{PATH, Traffic, renewals};
+use crate::traffic::{PATH, Traffic, renewals, renewed};
 
 const ROTATIONS: [Rotation; 3] = [Rotation::Always, Rotation::Grace, Rotation::Never];
 
@@ -20,7 +20,7 @@ impl Mount {
         let done = Command::new("mount").args(options).arg(at).output();
         let done = done.is_ok_and(|output| output.status.success());
         if !done {
-            eprintln!("not run: this user may not mount {options:?}");
+            println!("not run: this user may not mount {options:?}");
         }
         done.then(|| Self(at.to_owned()))
     }
@@ -105,10 +105,8 @@ impl Trouble {
 
     /// The record's bytes, wherever they are.
     fn record(self, site: &Site) -> Vec<u8> {
-        let dir = match self {
-            Self::Away => "away",
-            _ => "state",
-        };
+        let away = matches!(self, Self::Away);
+        let dir = if away { "away" } else { "state" };
         std::fs::read(site.path(dir).join("main.grant")).unwrap()
     }
 }
@@ -146,9 +144,11 @@ async fn settle(wise: &Simulator, trouble: Trouble) -> Option<(Site, Option<Moun
     let site = plan.prepare().await;
     let state = site.path("state");
     std::fs::create_dir(&state).unwrap();
-    let mount = match trouble {
-        Trouble::Full | Trouble::ReadOnly => Some(Mount::small(&state)?),
-        _ => None,
+    let real = matches!(trouble, Trouble::Full | Trouble::ReadOnly);
+    let mount = if real {
+        Some(Mount::small(&state)?)
+    } else {
+        None
     };
     site.log_in(wise, "main", house::PROFILE).await;
     Some((site, mount))
@@ -167,8 +167,7 @@ async fn outlives(trouble: Trouble, rotation: Rotation) {
     };
     let house = site.start().await;
     let traffic = Traffic::on(&house);
-    let first = |wise: &Simulator| renewals(wise) > 0;
-    wise.until(first).await;
+    renewed(&wise, 1).await;
     house
         .status_until(|status| status["tokens"][0]["generation"].as_u64() >= Some(2))
         .await;

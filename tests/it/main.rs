@@ -19,7 +19,6 @@ mod architecture;
 mod browsers;
 mod certificates;
 mod cli_commands;
-#[cfg(feature = "failpoints")]
 mod clock;
 mod confinement;
 #[cfg(feature = "failpoints")]

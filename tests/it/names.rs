@@ -56,6 +56,8 @@ impl Names {
             .logged_out()
             .variable("LD_PRELOAD", self.library.to_str().unwrap())
             .variable("NAMES", self.file().to_str().unwrap())
+            // The names are read from a file that no configuration tells of.
+            .set("hardening.files", "off")
             .set("wise.plain", &format!("https://wise.test:{port}"))
             .set("upstream.http", http)
     }

@@ -38,7 +38,8 @@ fn tests() -> BTreeSet<String> {
             "mod" => folder.to_str().unwrap(),
             stem => stem,
         };
-        let inside = file.strip_prefix(root().join("src")).unwrap_or(&file);
+        let below = |directory: &str| file.strip_prefix(root().join(directory));
+        let inside = below("src").or_else(|_| below("tests/it")).unwrap();
         let room = Path::new(inside.iter().next().unwrap())
             .file_stem()
             .unwrap();

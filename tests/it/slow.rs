@@ -97,6 +97,29 @@ async fn a_first_head_that_does_not_come_ends_the_connection() {
 }
 
 #[tokio::test]
+async fn a_later_head_that_begins_and_stops_ends_the_connection() {
+    let wise = house::wise().await;
+    let plan = House::on(&wise).lane("personal").logged_out();
+    let house = plan
+        .set("runtime.header_timeout", "600ms")
+        .set("runtime.idle_timeout", "10m")
+        .start()
+        .await;
+    let all = (0..10).map(async |_| {
+        let mut wire = Wire::to(house.door).await;
+        wire.send(GET).await;
+        assert_eq!(wire.answer().await.status, 200);
+        let since = Instant::now();
+        wire.send("GET /v1").await;
+        ends_after(HEAD, since, "half a second head", async {
+            wire.rest().await;
+        })
+        .await;
+    });
+    futures_util::future::join_all(all).await;
+}
+
+#[tokio::test]
 async fn a_head_that_trickles_ends_the_connection() {
     let wise = house::wise().await;
     let house = impatient(&wise).await;

@@ -7,7 +7,7 @@ use std::process::{Output, Stdio};
 
 use wise_auth_proxy::simulator::{Outcome, Simulator};
 
-use crate::house::{self, House, Site};
+use crate::house::{self, House, PROFILE, Site};
 use crate::traffic::PATH;
 
 const PASSPHRASE: &str = "planted passphrase 9c1e";
@@ -190,6 +190,31 @@ async fn nothing_is_overwritten_and_each_refusal_changes_nothing() {
         "{}",
         said(&replaced)
     );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn older_tokens_are_not_put_under_a_proxy_that_has_living_ones() {
+    let wise = house::wise().await;
+    let house = House::on(&wise).start().await;
+    let site = &house.site;
+    assert!(export(site, &[]).await.status.success());
+    let renew = ["token", "refresh", "main"];
+    assert!(house.cli(&renew).await.status.success());
+    let record = site.path("state/main.grant");
+    let present = fs::read(&record).unwrap();
+    let text = "a proxy runs here and has a living token of grant main";
+    let hint = "nothing was changed; the proxy stores its own tokens when it renews them, and `token \
+                forget main` has it let go of them";
+
+    is_refused(&import(site, &["--replace"]).await, text, hint);
+    assert_eq!(fs::read(&record).unwrap(), present);
+
+    fs::write(&record, &present[..present.len() / 2]).unwrap();
+    is_refused(&house.cli(&["token", "restore", "main"]).await, text, hint);
+    assert_eq!(fs::read(&record).unwrap().len(), present.len() / 2);
+
+    assert_eq!(house.get(PATH).await.status, 200);
+    assert_eq!(wise.generation(PROFILE), Some(2));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

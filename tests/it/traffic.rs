@@ -33,7 +33,6 @@ pub struct Seen {
     pub answers: u64,
     /// Every answer but 200, and every request without an answer.
     pub wrong: Vec<String>,
-    pub slowest_read: Duration,
     pub slowest: Duration,
 }
 
@@ -69,7 +68,6 @@ impl Traffic {
             let seen = seen.unwrap();
             all.answers += seen.answers;
             all.wrong.extend(seen.wrong);
-            all.slowest_read = all.slowest_read.max(seen.slowest_read);
             all.slowest = all.slowest.max(seen.slowest);
         }
         all
@@ -119,11 +117,7 @@ async fn application(
                 connection = Connection::to(door).await;
             }
         }
-        let took = begun.elapsed();
-        seen.slowest = seen.slowest.max(took);
-        if turn.is_multiple_of(2) {
-            seen.slowest_read = seen.slowest_read.max(took);
-        }
+        seen.slowest = seen.slowest.max(begun.elapsed());
         seen.answers += 1;
         count.send_modify(|count| *count += 1);
         tokio::time::sleep(PAUSE).await;
@@ -157,4 +151,11 @@ pub fn renewals(wise: &Simulator) -> usize {
     let renewal =
         |exchange: &&wise_auth_proxy::simulator::Exchange| exchange.grant_type == "refresh_token";
     exchanges.iter().filter(renewal).count()
+}
+
+/// Waits until there have been so many renewals.
+pub async fn renewed(wise: &Simulator, times: usize) {
+    let enough = wise.until(|wise| renewals(wise) >= times);
+    let waited = tokio::time::timeout(PATIENCE, enough).await;
+    assert!(waited.is_ok(), "{} of {times} renewals", renewals(wise));
 }

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::super::args::{Global, ImportArgs};
 use super::super::failure::{Exit, Failure};
 use super::super::report;
-use super::{LOCK_WAIT, failed, passphrase};
+use super::{LOCK_WAIT, failed, none_living, passphrase};
 use crate::config::{Config, OAuth};
 use crate::credentials::{FileStore, Locked, Record, unpack};
 use crate::server::open_store;
@@ -52,6 +52,9 @@ pub(super) fn run(global: &Global, args: &ImportArgs) -> Result<(), Failure> {
     records.sort_by(|one, other| one.grant.cmp(&other.grant));
     for record in &records {
         belongs(&config, oauth, record)?;
+        if args.replace {
+            none_living(&config, &record.grant)?;
+        }
     }
     let arrivals = records
         .into_iter()

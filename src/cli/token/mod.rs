@@ -14,6 +14,7 @@ use super::admin_client::{AdminClient, AdminError};
 use super::args::{AdminArgs, Global, TokenArgs, TokenCommand};
 use super::failure::{Exit, Failure};
 use super::{overview, report};
+use crate::config::Config;
 use crate::server::open_store;
 
 /// A process in the middle of an exchange holds a grant's lock.
@@ -56,6 +57,25 @@ pub(crate) fn run(global: &Global, args: &TokenArgs) -> Result<(), Failure> {
         TokenCommand::Import(args) => import::run(global, args),
         TokenCommand::Restore(args) => restore::run(global, args),
     }
+}
+
+/// Refuses to put older tokens under a running proxy that has living ones: it would take them for
+/// a new login, and let go of a refresh token which may be the only one that Wise accepts.
+fn none_living(config: &Config, grant: &str) -> Result<(), Failure> {
+    let Ok(Value::Array(tokens)) = AdminClient::at(config.admin.socket.clone()).get("/tokens")
+    else {
+        return Ok(());
+    };
+    let living = |entry: &Value| entry["grant"] == *grant && entry["state"] == "live";
+    if !tokens.iter().any(living) {
+        return Ok(());
+    }
+    let text = format!("a proxy runs here and has a living token of grant {grant}");
+    let hint = format!(
+        "nothing was changed; the proxy stores its own tokens when it renews them, and \
+         `token forget {grant}` has it let go of them"
+    );
+    Err(Failure::new(Exit::Failed, anyhow::Error::msg(text)).hint(hint))
 }
 
 /// An error of the store or of an export file as a command's failure.

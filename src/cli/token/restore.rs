@@ -6,13 +6,17 @@ use serde_json::json;
 use super::super::args::{Global, RestoreArgs};
 use super::super::failure::{Exit, Failure};
 use super::super::report;
-use super::{LOCK_WAIT, failed};
+use super::{LOCK_WAIT, failed, none_living};
 use crate::credentials::Restored;
 use crate::server::open_store;
 
 pub(super) fn run(global: &Global, args: &RestoreArgs) -> Result<(), Failure> {
-    let store = open_store(&global.load()?.config)?;
+    let config = global.load()?.config;
     let grant = &args.grant;
+    let store = open_store(&config)?;
+    if !matches!(store.load(grant), Ok(Some(_))) {
+        none_living(&config, grant)?;
+    }
     let restored = store
         .lock(grant, LOCK_WAIT)
         .and_then(|locked| locked.restore())

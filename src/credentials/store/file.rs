@@ -223,7 +223,11 @@ impl Locked {
                 generation = next.generation,
                 "took up tokens that were written whole and had no name yet"
             ),
-            Err(error) => tracing::debug!(grant = self.name, "in use without a name: {error}"),
+            Err(error) => tracing::warn!(
+                grant = self.name,
+                "tokens are in use from {} and cannot get their name: {error}",
+                self.path(NEXT).display()
+            ),
         }
         Ok(Some(next))
     }
