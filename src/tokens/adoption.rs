@@ -33,6 +33,7 @@ impl<E: Exchange> Keeper<E> {
     pub(super) fn take_in(&mut self, found: Option<Record>) -> bool {
         match (found, &self.record) {
             (Some(found), None) => self.adopt(found),
+            (Some(found), Some(own)) if self.is_of_before(&found, own) => false,
             (Some(found), Some(own)) if found.supersedes(own) => self.adopt(found),
             (Some(found), Some(own)) => {
                 if self.foreign(&found).is_some() {
@@ -60,6 +61,13 @@ impl<E: Exchange> Keeper<E> {
                 false
             }
         }
+    }
+
+    /// Whether a record is of an older login, put back under tokens that live: those are what Wise
+    /// gave last. After a clock was set back a new login looks old, but then ours is from the future.
+    fn is_of_before(&self, found: &Record, own: &Record) -> bool {
+        let older = found.granted < own.granted && found.issued < own.issued;
+        older && self.is_live() && own.issued <= self.clock.wall()
     }
 
     /// Makes a record from the store ours, if it is meant for us.

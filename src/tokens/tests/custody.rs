@@ -184,6 +184,22 @@ async fn a_login_while_serving_is_picked_up_without_a_word() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_older_login_put_back_does_not_take_the_place_of_living_tokens() {
+    let (house, mut proxy) = House::serving(Rotate::Always).await;
+    let older = fs::read(house.state().join("main.grant")).unwrap();
+    time::sleep(secs(10)).await;
+    house.login().await.unwrap();
+    proxy.until_live(2).await;
+
+    fs::write(house.state().join("main.grant"), older).unwrap();
+    time::sleep(secs(10)).await;
+
+    assert_eq!(proxy.authorization().unwrap(), house.wise.bearer());
+    proxy.until_live(3).await;
+    assert_eq!(house.on_disk().unwrap().generation, 3, "and it is stored");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_forgotten_grant_is_served_no_longer_and_a_new_login_counts_on() {
     let (house, mut proxy) = House::serving(Rotate::Always).await;
     proxy.until_live(3).await;
