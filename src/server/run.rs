@@ -283,6 +283,7 @@ fn readings(control: &Control, log: &Sink, limit: &Limit) -> Readings {
         TokenReading {
             grant: status.grant.clone().unwrap_or_else(|| "client".to_owned()),
             generation: status.generation,
+            unsaved: status.unsaved,
             age_seconds: status.age.map(float),
             seconds_left: status.seconds_left.map(float),
             refreshes: status

@@ -33,6 +33,7 @@ pub(crate) struct Readings {
 pub(crate) struct TokenReading {
     pub(crate) grant: String,
     pub(crate) generation: u64,
+    pub(crate) unsaved: bool,
     pub(crate) age_seconds: Option<f64>,
     pub(crate) seconds_left: Option<f64>,
     /// Refreshes by result.
@@ -316,6 +317,12 @@ impl Page {
                 "Access tokens this grant has had.",
                 MetricType::GAUGE,
                 of_tokens(&|token| Some(float(token.generation))),
+            ),
+            family(
+                names::TOKEN_UNSAVED,
+                "Whether the newest tokens are in memory only, because the store does not take them.",
+                MetricType::GAUGE,
+                of_tokens(&|token| Some(f64::from(u8::from(token.unsaved)))),
             ),
             family(
                 names::REFRESHES,

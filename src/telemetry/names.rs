@@ -17,6 +17,7 @@ pub(crate) const LANE: &str = "wise_proxy_lane";
 pub(crate) const TOKEN_AGE: &str = "wise_proxy_token_age_seconds";
 pub(crate) const TOKEN_LEFT: &str = "wise_proxy_token_seconds_left";
 pub(crate) const TOKEN_GENERATION: &str = "wise_proxy_token_generation";
+pub(crate) const TOKEN_UNSAVED: &str = "wise_proxy_token_unsaved";
 pub(crate) const REFRESHES: &str = "wise_proxy_token_refreshes_total";
 pub(crate) const CERTIFICATE_DAYS: &str = "wise_proxy_certificate_days_left";
 pub(crate) const RELOADS: &str = "wise_proxy_reloads_total";

@@ -192,6 +192,7 @@ async fn outlives(trouble: Trouble, rotation: Rotation) {
     house
         .status_until(|status| status["tokens"][0]["unsaved"] == true)
         .await;
+    house.metric_until("wise_proxy_token_unsaved", 1.0).await;
     assert_eq!(house.admin("/readyz").await.status, 200);
     assert_eq!(trouble.record(&site), before.0, "nothing is overwritten");
 
@@ -202,6 +203,7 @@ async fn outlives(trouble: Trouble, rotation: Rotation) {
     house
         .status_until(|status| status["tokens"][0]["unsaved"] == false)
         .await;
+    house.metric_until("wise_proxy_token_unsaved", 0.0).await;
     let seen = traffic.unharmed().await;
 
     // What is on the disk is the newest: it serves although nobody gives out tokens any more.
