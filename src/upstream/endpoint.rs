@@ -120,9 +120,7 @@ impl Endpoint {
             origin: origin.clone(),
         })
     }
-}
 
-impl Endpoint {
     /// The name that a connection is dialled by, and its fixed address where it has one.
     pub(crate) fn first_hop(&self) -> (&str, Option<IpAddr>) {
         match &self.via {
