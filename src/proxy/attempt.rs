@@ -10,7 +10,6 @@ use std::time::Duration;
 
 use http::header::{CONTENT_LENGTH, EXPECT, HOST, TRANSFER_ENCODING};
 use http::{HeaderValue, Request, Response, StatusCode, Uri, Version, request, uri};
-use hyper::body::Incoming;
 use tokio::time::Instant;
 
 use crate::proxy::body::{Download, Gate, Source, Upload};
@@ -21,7 +20,7 @@ use crate::proxy::target::Target;
 use crate::proxy::token::Pass;
 use crate::proxy::worker::Worker;
 use crate::telemetry::meter::Meter;
-use crate::upstream::{DialError, Endpoint, Lease, SendError};
+use crate::upstream::{AnswerBody, DialError, Endpoint, Lease, SendError};
 
 /// Wise's word to go on is awaited for this long, then the body leaves anyway (RFC 9110 §10.1.1).
 const CONTINUE_WAIT: Duration = Duration::from_secs(1);
@@ -56,7 +55,7 @@ impl Outgoing {
 
 /// Wise's answer, with the connection it comes on.
 pub(crate) struct Answer {
-    pub(crate) response: Response<Incoming>,
+    pub(crate) response: Response<AnswerBody>,
     pub(crate) lease: Lease<Upload>,
 }
 
@@ -133,12 +132,16 @@ pub(crate) async fn send(
         match outcome? {
             Ok(response) => return Ok(Answer { response, lease }),
             Err(SendError {
-                unsent: Some(request),
+                unsent: Some(unsent),
                 ..
             }) if tries < TRIES => {
-                body = request.into_body();
+                body = unsent;
             }
-            Err(SendError { error, tls, .. }) if tries < TRIES && was_not_processed(&error) => {
+            Err(SendError {
+                was_not_processed: true,
+                tls,
+                ..
+            }) if tries < TRIES => {
                 body = match &outgoing.source {
                     Some(source) => match source.upload(None) {
                         Some(body) => body,
@@ -251,20 +254,6 @@ async fn within<T>(
             Some((_, false)) | None => return Err(Fault::UpstreamTimeout),
         }
     }
-}
-
-/// Whether Wise's HTTP/2 says that it did nothing with this request.
-fn was_not_processed(error: &hyper::Error) -> bool {
-    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
-    while let Some(this) = cause {
-        if let Some(h2) = this.downcast_ref::<h2::Error>() {
-            let refused = h2.is_reset() && h2.reason() == Some(h2::Reason::REFUSED_STREAM);
-            let going = h2.is_go_away() && h2.reason() == Some(h2::Reason::NO_ERROR);
-            return h2.is_remote() && (refused || going);
-        }
-        cause = this.source();
-    }
-    false
 }
 
 /// A request that has left and has no answer yet; a due renewal waits for these.

@@ -20,6 +20,7 @@ use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep};
 
 use crate::proxy::policy;
+use crate::upstream::{AnswerBody, ConnectionError};
 
 /// How much of an unwanted body is read on, and for how long.
 const DRAIN_LIMIT: usize = 16 * 1024 * 1024;
@@ -31,7 +32,7 @@ pub(crate) enum BodyError {
     #[error("the application's body broke off")]
     Application(#[source] hyper::Error),
     #[error("Wise's body broke off")]
-    Wise(#[source] hyper::Error),
+    Wise(#[source] ConnectionError),
     #[error("Wise ended the stream before its answer was whole")]
     WiseCut,
     #[error("Wise's body stopped arriving")]
@@ -180,6 +181,11 @@ impl Source {
         )
     }
 
+    /// Whether the application's last byte has been read.
+    pub(crate) fn is_over(&self) -> bool {
+        self.ended.get() || self.incoming.borrow().is_end_stream()
+    }
+
     /// Whether the body can never be whole, because of the application.
     pub(crate) fn is_broken(&self) -> bool {
         self.broken.get()
@@ -213,7 +219,7 @@ impl Source {
         // A connection to Wise that still takes the body reads it; so does nobody who never asked.
         let taken = Rc::strong_count(&self) > 1;
         let held_back = self.waits_for_continue && !self.begun.get();
-        if taken || held_back || self.ended.get() || self.incoming.borrow().is_end_stream() {
+        if taken || held_back || self.is_over() {
             return;
         }
         self.forget();
@@ -375,7 +381,7 @@ impl Body for Upload {
 /// An answer's body, which fails when it stands still for too long or ends before its end.
 #[derive(Debug)]
 pub(crate) struct Download {
-    incoming: Incoming,
+    incoming: AnswerBody,
     http2: bool,
     longest_silence: Duration,
     /// Made only once the body has made us wait.
@@ -388,7 +394,7 @@ pub(crate) struct Download {
 }
 
 impl Download {
-    pub(crate) fn new(response: Response<Incoming>, longest_silence: Duration) -> Self {
+    pub(crate) fn new(response: Response<AnswerBody>, longest_silence: Duration) -> Self {
         let http2 = response.version() == Version::HTTP_2;
         Self {
             incoming: response.into_body(),
@@ -420,7 +426,7 @@ impl Download {
         }
         let error = match std::task::ready!(self.poll_incoming(cx)) {
             Some(Err(error)) => error,
-            // hyper takes a stream that was reset with NO_ERROR for one that has ended.
+            // A stream that was reset with NO_ERROR has ended early.
             None if self.http2 && !self.incoming.is_end_stream() => BodyError::WiseCut,
             whole => return Poll::Ready(whole),
         };
@@ -479,7 +485,7 @@ mod tests {
         };
         let asking = sender.send_request(http::Request::new(Empty::<Bytes>::new()));
         let (answer, ()) = tokio::join!(asking, speak);
-        let mut download = Download::new(answer.unwrap(), SILENCE);
+        let mut download = Download::new(answer.unwrap().map(AnswerBody::Http1), SILENCE);
         let mut next = async || std::future::poll_fn(|cx| download.poll_frame(cx)).await;
         assert_eq!(next().await.unwrap().unwrap().into_data().unwrap(), "first");
 

@@ -1,7 +1,8 @@
 //! How long a connection may keep us waiting for the application.
 //!
 //! hyper's own timer watches request heads of HTTP/1 only, and takes an idle connection for a slow
-//! head. This one knows whose turn it is: while we or Wise are at work nothing is overdue.
+//! head. This one knows whose turn it is: while we or Wise are at work nothing is overdue. It also
+//! knows when a connection may be put to rest, to be a mere socket until its next request.
 
 use std::cell::Cell;
 use std::pin::Pin;
@@ -16,6 +17,19 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::proxy::body::BodyError;
 use crate::proxy::reply::Reply;
+
+/// Between two requests a connection is put to rest after this long. A client in full swing never
+/// pauses so long; the buffers of one that does are of more use to others.
+const REST: Duration = Duration::from_millis(100);
+
+/// What the time has come for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Due {
+    /// Nothing is under way, and nothing is left over from what was.
+    Rest,
+    /// The application has kept us waiting too long.
+    End,
+}
 
 /// The limits of one connection, and where it stands.
 #[derive(Debug)]
@@ -34,6 +48,12 @@ pub(crate) struct Patience {
     version: Cell<Option<Version>>,
     /// When the first byte of the next head came.
     head_since: Cell<Option<Instant>>,
+    /// The socket takes no more for the moment.
+    pub(crate) full: Cell<bool>,
+    /// A request's body was not read to its end, so that the next byte may be no request's.
+    leftover: Cell<bool>,
+    /// The connection is put to rest.
+    rests: Cell<bool>,
 }
 
 impl Patience {
@@ -46,6 +66,9 @@ impl Patience {
             at_work: Cell::new(0),
             version: Cell::new(None),
             head_since: Cell::new(None),
+            full: Cell::new(false),
+            leftover: Cell::new(false),
+            rests: Cell::new(false),
         })
     }
 
@@ -66,7 +89,22 @@ impl Patience {
         Turn {
             patience: Rc::clone(self),
             ours: true,
+            whole: false,
         }
+    }
+
+    /// Puts the connection to rest, or ends its rest.
+    pub(crate) fn rest(&self, rests: bool) {
+        self.rests.set(rests);
+    }
+
+    pub(crate) fn rests(&self) -> bool {
+        self.rests.get()
+    }
+
+    /// A rest would lose something.
+    pub(crate) fn never_rest(&self) {
+        self.leftover.set(true);
     }
 
     /// Whether nothing is under way.
@@ -79,17 +117,17 @@ impl Patience {
         self.since.set(Instant::now());
     }
 
-    /// Waits until the application is overdue. Must be polled whenever its connection is; the timer
-    /// is touched only when it would ring too late.
-    pub(crate) async fn overdue(&self) {
+    /// Waits until something is due. Must be polled whenever the connection is; the timer is touched
+    /// only when it would ring too late.
+    pub(crate) async fn due(&self) -> Due {
         let mut alarm = std::pin::pin!(sleep_until(self.since.get() + self.head));
         std::future::poll_fn(|cx| {
             loop {
                 let now = Instant::now();
                 // While somebody is at work the alarm only has to ring some time, to look again.
-                let due = self.due().unwrap_or(now + self.idle);
+                let (due, what) = self.next().unwrap_or((now + self.idle, Due::End));
                 if due <= now {
-                    return Poll::Ready(());
+                    return Poll::Ready(what);
                 }
                 if alarm.is_elapsed() || due < alarm.deadline() {
                     alarm.as_mut().reset(due);
@@ -97,21 +135,30 @@ impl Patience {
                 std::task::ready!(alarm.as_mut().poll(cx));
             }
         })
-        .await;
+        .await
     }
 
-    /// When the application's time is up; `None`: it is not its turn.
-    fn due(&self) -> Option<Instant> {
+    /// What the application's time will be up for, and when; `None`: it is not its turn.
+    fn next(&self) -> Option<(Instant, Due)> {
         if self.at_work.get() > 0 {
             return None;
         }
         if self.version.get().is_none() {
-            return Some(self.since.get() + self.head);
+            return Some((self.since.get() + self.head, Due::End));
         }
         match self.head_since.get() {
-            Some(since) if self.open.get() == 0 => Some(since + self.head),
-            _ => Some(self.since.get() + self.idle),
+            Some(since) if self.open.get() == 0 => Some((since + self.head, Due::End)),
+            _ if self.may_rest() => Some((self.since.get() + REST.min(self.idle), Due::Rest)),
+            _ => Some((self.since.get() + self.idle, Due::End)),
         }
+    }
+
+    /// Whether the next byte that comes will be a request's first, on a connection of HTTP/1 that
+    /// has nothing to write. An HTTP/2 connection is more than its requests.
+    fn may_rest(&self) -> bool {
+        let http1 = self.version.get().is_some_and(|it| it < Version::HTTP_2);
+        let settled = !self.leftover.get() && !self.full.get() && !self.rests.get();
+        http1 && settled && self.is_idle()
     }
 }
 
@@ -120,6 +167,8 @@ impl Patience {
 pub(crate) struct Turn {
     patience: Rc<Patience>,
     ours: bool,
+    /// The request was read to its end.
+    whole: bool,
 }
 
 impl Turn {
@@ -138,6 +187,9 @@ impl Turn {
 impl Drop for Turn {
     fn drop(&mut self) {
         self.is_ours(false);
+        if !self.whole {
+            self.patience.never_rest();
+        }
         self.patience.open.set(self.patience.open.get() - 1);
     }
 }
@@ -154,6 +206,12 @@ impl Paced {
     pub(crate) fn new(reply: Reply, mut turn: Turn) -> Self {
         turn.is_ours(false);
         Self { reply, turn }
+    }
+}
+
+impl Drop for Paced {
+    fn drop(&mut self) {
+        self.turn.whole = self.reply.finish();
     }
 }
 
@@ -189,7 +247,10 @@ mod tests {
     /// How long until the application is overdue.
     async fn left(patience: &Patience) -> Duration {
         let now = Instant::now();
-        patience.overdue().await;
+        if patience.due().await == Due::Rest {
+            patience.rest(true);
+            assert_eq!(patience.due().await, Due::End);
+        }
         now.elapsed()
     }
 
@@ -227,7 +288,7 @@ mod tests {
     async fn while_we_are_at_work_nothing_is_overdue() {
         let patience = Patience::new(HEAD, IDLE);
         let mut turn = patience.begins(Version::HTTP_11);
-        let waited = tokio::time::timeout(IDLE * 10, patience.overdue()).await;
+        let waited = tokio::time::timeout(IDLE * 10, patience.due()).await;
         assert!(waited.is_err());
         turn.is_ours(false);
         assert_eq!(left(&patience).await.as_secs(), 120, "now it is its turn");
@@ -239,7 +300,7 @@ mod tests {
         let mut taken = patience.begins(Version::HTTP_2);
         taken.is_ours(false);
         let working = patience.begins(Version::HTTP_2);
-        let waited = tokio::time::timeout(IDLE * 10, patience.overdue()).await;
+        let waited = tokio::time::timeout(IDLE * 10, patience.due()).await;
         assert!(waited.is_err());
         drop(working);
         assert_eq!(left(&patience).await.as_secs(), 120);

@@ -7,14 +7,12 @@
 
 use std::io;
 use std::pin::Pin;
-use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::proxy::fault::{self, Kind};
-use crate::proxy::patience::Patience;
 use crate::telemetry::meter::Meter;
 
 /// hyper's own answers are shorter than this.
@@ -24,7 +22,6 @@ const LONGEST: usize = 160;
 #[derive(Debug)]
 pub(crate) struct Refusing<T> {
     io: T,
-    patience: Rc<Patience>,
     /// A document on its way out, how much of it has left, and the length of what it replaces.
     pending: Option<(Vec<u8>, usize, usize)>,
     /// What never became a request has no record: it is counted here.
@@ -32,14 +29,16 @@ pub(crate) struct Refusing<T> {
 }
 
 impl<T> Refusing<T> {
-    /// `patience` hears of every byte that comes.
-    pub(crate) fn new(io: T, patience: Rc<Patience>, meter: Arc<Meter>) -> Self {
+    pub(crate) fn new(io: T, meter: Arc<Meter>) -> Self {
         Self {
             io,
-            patience,
             pending: None,
             meter,
         }
+    }
+
+    pub(crate) fn into_inner(self) -> T {
+        self.io
     }
 }
 
@@ -111,12 +110,7 @@ impl<T: AsyncRead + Unpin> AsyncRead for Refusing<T> {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let before = buf.filled().len();
-        let read = Pin::new(&mut self.io).poll_read(cx, buf);
-        if buf.filled().len() > before {
-            self.patience.heard();
-        }
-        read
+        Pin::new(&mut self.io).poll_read(cx, buf)
     }
 }
 
@@ -143,9 +137,8 @@ mod tests {
 
     async fn through(answer: &[u8]) -> String {
         let (ours, mut theirs) = tokio::io::duplex(4096);
-        let minute = std::time::Duration::from_mins(1);
         let meter = Arc::new(Meter::new(0, Kind::NAMES.len()));
-        let mut io = Refusing::new(ours, Patience::new(minute, minute), meter);
+        let mut io = Refusing::new(ours, meter);
         io.write_all(answer).await.unwrap();
         io.shutdown().await.unwrap();
         let mut seen = String::new();

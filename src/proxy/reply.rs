@@ -23,6 +23,8 @@ pub(crate) struct Reply {
     record: Record,
     /// The request's body, as long as the application may still be sending it.
     source: Option<Rc<Source>>,
+    /// The request was read to its end.
+    whole: bool,
 }
 
 #[derive(Debug)]
@@ -56,6 +58,7 @@ pub(crate) fn of_wise(
             lease: Some(lease),
         },
         record,
+        whole: source.is_none(),
         source,
     });
     *reply.status_mut() = status;
@@ -74,6 +77,7 @@ pub(crate) fn of_fault(
     let mut reply = Response::new(Reply {
         content: Content::Problem(Some(document)),
         record,
+        whole: source.is_none(),
         source,
     });
     *reply.status_mut() = fault.status();
@@ -91,8 +95,18 @@ impl Reply {
             lease.finish();
         }
         if let Some(source) = self.source.take() {
+            self.whole = source.is_over();
             source.drain();
         }
+    }
+
+    /// Nobody will ask for more. Returns whether the request was read to its end.
+    pub(crate) fn finish(&mut self) -> bool {
+        // A body of known length is dropped after its last byte, without being asked for more.
+        if self.is_end_stream() {
+            self.end();
+        }
+        self.whole
     }
 }
 
@@ -139,9 +153,6 @@ impl Body for Reply {
 
 impl Drop for Reply {
     fn drop(&mut self) {
-        // A body of known length is dropped after its last byte, without being asked for more.
-        if self.is_end_stream() {
-            self.end();
-        }
+        self.finish();
     }
 }

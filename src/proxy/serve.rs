@@ -1,34 +1,45 @@
 //! One connection of an application, from its first byte to its last.
+//!
+//! Between requests it is no more than a socket: HTTP is set up over it when the application begins
+//! to speak, and taken down again when it has been silent for a moment. So a thousand idle
+//! connections cost little more than their sockets.
 
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
-use hyper::service::service_fn;
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper::server::conn::{http1, http2};
+use hyper::service::{HttpService, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::conn::auto;
 use tokio_util::sync::CancellationToken;
 
 use crate::config;
 use crate::listener::Arrival;
-use crate::proxy::patience::{Paced, Patience};
+use crate::proxy::patience::{Due, Paced, Patience};
 use crate::proxy::refusal::Refusing;
+use crate::proxy::socket::Socket;
 use crate::proxy::worker::Worker;
 use crate::upstream::Local;
 
 /// Who came when every place was taken is told so within this long, or not at all.
 const TURNED_AWAY: Duration = Duration::from_secs(2);
 
+/// What every connection of a worker needs.
+#[derive(Debug)]
+pub(crate) struct Serving {
+    pub(crate) worker: Rc<Worker>,
+    pub(crate) runtime: config::Runtime,
+    pub(crate) drain: CancellationToken,
+}
+
 /// Serves a connection until the application, an error, its slowness or `drain` ends it.
 ///
 /// At `drain` the request in flight is finished and the connection closed after it. HTTP/1.1 and
 /// HTTP/2 with prior knowledge are told apart by their first bytes.
-pub(crate) async fn serve(
-    worker: Rc<Worker>,
-    arrival: Arrival,
-    runtime: config::Runtime,
-    drain: CancellationToken,
-) {
+pub(crate) async fn serve(serving: Rc<Serving>, arrival: Arrival) {
     let Arrival {
         stream,
         door,
@@ -42,79 +53,178 @@ pub(crate) async fn serve(
             return;
         }
     };
-    worker.meter.downstream.up();
+    let downstream = &serving.worker.meter.downstream;
+    downstream.up();
     let spare = ticket.is_spare();
     let patience = if spare {
         Patience::new(TURNED_AWAY, TURNED_AWAY)
     } else {
+        let runtime = &serving.runtime;
         Patience::new(runtime.header_timeout, runtime.idle_timeout)
     };
-    let service = service_fn(|request| {
-        let worker = Rc::clone(&worker);
-        let turn = patience.begins(request.version());
-        async move {
-            let answer = if spare {
-                super::turn_away(&worker, request)
-            } else {
-                super::answer(&worker, door, request).await
-            };
-            Ok::<_, std::convert::Infallible>(answer.map(|reply| Paced::new(reply, turn)))
-        }
-    });
-    let builder = builder(&runtime);
-    let meter = Arc::clone(&worker.meter);
-    let io = TokioIo::new(Refusing::new(io, Rc::clone(&patience), meter));
-    let mut connection = std::pin::pin!(builder.serve_connection(io, service));
+    let mut resting = Some(Socket::new(io, Rc::clone(&patience)));
+    while let Some(mut socket) = resting {
+        let http2 = tokio::select! {
+            // What it says first: it decides whether somebody is overdue.
+            biased;
+            http2 = socket.opening() => http2,
+            () = serving.drain.cancelled() => None,
+            _ = patience.due() => None,
+        };
+        patience.rest(false);
+        // Boxed: what a resting connection does not need, it does not hold.
+        resting = match http2 {
+            Some(false) => Box::pin(over_http1(&serving, socket, door, spare, &patience)).await,
+            Some(true) => {
+                Box::pin(over_http2(&serving, socket, door, spare, &patience)).await;
+                None
+            }
+            None => None,
+        };
+    }
+    downstream.down();
+    drop(ticket);
+}
+
+/// Serves requests over HTTP/1 until the connection ends, or rests: then its socket comes back.
+async fn over_http1(
+    serving: &Serving,
+    socket: Socket,
+    door: usize,
+    spare: bool,
+    patience: &Rc<Patience>,
+) -> Option<Socket> {
+    let io = Refusing::new(socket, Arc::clone(&serving.worker.meter));
+    let service = service(&serving.worker, door, spare, patience);
+    let mut connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        // `Patience` does this.
+        .header_read_timeout(None)
+        .max_headers(serving.runtime.max_headers)
+        .max_buf_size(serving.runtime.max_header_size)
+        .half_close(true)
+        .serve_connection(TokioIo::new(io), service);
     let mut leaving = false;
     loop {
         tokio::select! {
             // The connection first: what it hears decides when somebody is overdue.
             biased;
-            outcome = connection.as_mut() => {
-                if let Err(error) = outcome {
-                    tracing::debug!(error, "an application's connection ended early");
-                }
-                break;
+            outcome = &mut connection => {
+                ended(outcome);
+                return None;
             }
-            () = drain.cancelled(), if !leaving => {
-                connection.as_mut().graceful_shutdown();
+            () = serving.drain.cancelled(), if !leaving => {
+                Pin::new(&mut connection).graceful_shutdown();
                 leaving = true;
             }
-            () = patience.overdue() => {
-                if leaving || !patience.is_idle() {
+            due = patience.due() => match due {
+                Due::End if leaving || !patience.is_idle() => {
                     tracing::debug!("an application kept us waiting too long");
-                    break;
+                    return None;
                 }
-                // A request may be on its way; it is still served.
-                connection.as_mut().graceful_shutdown();
-                leaving = true;
-                patience.renew();
+                Due::End => {
+                    // A request may be on its way; it is still served.
+                    Pin::new(&mut connection).graceful_shutdown();
+                    leaving = true;
+                    patience.renew();
+                }
+                // An idle connection that is told to go ends at once, and hyper gives back what it
+                // has read. One that does not end at once was not idle, and ends when it is.
+                Due::Rest => {
+                    patience.rest(true);
+                    Pin::new(&mut connection).graceful_shutdown();
+                    let at_once = std::future::poll_fn(|cx| {
+                        Poll::Ready(Pin::new(&mut connection).poll(cx))
+                    });
+                    match at_once.await {
+                        Poll::Ready(Ok(())) => {
+                            let parts = connection.into_parts();
+                            let mut socket = parts.io.into_inner().into_inner();
+                            socket.put_back(parts.read_buf);
+                            return Some(socket);
+                        }
+                        Poll::Ready(outcome) => {
+                            ended(outcome);
+                            return None;
+                        }
+                        Poll::Pending => {
+                            patience.rest(false);
+                            patience.never_rest();
+                            leaving = true;
+                        }
+                    }
+                }
             }
         }
     }
-    worker.meter.downstream.down();
-    drop(ticket);
 }
 
-fn builder(runtime: &config::Runtime) -> auto::Builder<Local> {
-    let mut builder = auto::Builder::new(Local);
-    builder
-        .http1()
+/// Serves requests over HTTP/2 until the connection ends.
+async fn over_http2(
+    serving: &Serving,
+    socket: Socket,
+    door: usize,
+    spare: bool,
+    patience: &Rc<Patience>,
+) {
+    let service = service(&serving.worker, door, spare, patience);
+    let largest_head = u32::try_from(serving.runtime.max_header_size).unwrap_or(u32::MAX);
+    let mut connection = http2::Builder::new(Local)
         .timer(TokioTimer::new())
-        // `Patience` does this.
-        .header_read_timeout(None)
-        .max_headers(runtime.max_headers)
-        .max_buf_size(runtime.max_header_size)
-        .half_close(true);
-    builder
-        .http2()
-        .timer(TokioTimer::new())
-        .max_header_list_size(u32::try_from(runtime.max_header_size).unwrap_or(u32::MAX))
+        .max_header_list_size(largest_head)
         .max_concurrent_streams(256)
         // What an application may send ahead while Wise takes its time, and so what we must hold.
         .initial_stream_window_size(64 * 1024)
         .initial_connection_window_size(1024 * 1024)
         .keep_alive_interval(Duration::from_secs(30))
-        .keep_alive_timeout(Duration::from_secs(20));
-    builder
+        .keep_alive_timeout(Duration::from_secs(20))
+        .serve_connection(TokioIo::new(socket), service);
+    let mut leaving = false;
+    loop {
+        tokio::select! {
+            biased;
+            outcome = &mut connection => return ended(outcome),
+            () = serving.drain.cancelled(), if !leaving => {
+                Pin::new(&mut connection).graceful_shutdown();
+                leaving = true;
+            }
+            _ = patience.due() => {
+                if leaving || !patience.is_idle() {
+                    tracing::debug!("an application kept us waiting too long");
+                    return;
+                }
+                Pin::new(&mut connection).graceful_shutdown();
+                leaving = true;
+                patience.renew();
+            }
+        }
+    }
+}
+
+fn ended(outcome: hyper::Result<()>) {
+    if let Err(error) = outcome {
+        tracing::debug!(%error, "an application's connection ended early");
+    }
+}
+
+/// Answers one connection's requests.
+fn service(
+    worker: &Rc<Worker>,
+    door: usize,
+    spare: bool,
+    patience: &Rc<Patience>,
+) -> impl HttpService<Incoming, ResBody = Paced, Error = std::convert::Infallible> + use<> {
+    let (worker, patience) = (Rc::clone(worker), Rc::clone(patience));
+    service_fn(move |request: Request<Incoming>| {
+        let worker = Rc::clone(&worker);
+        let turn = patience.begins(request.version());
+        async move {
+            let answer: Response<_> = if spare {
+                super::turn_away(&worker, request)
+            } else {
+                super::answer(&worker, door, request).await
+            };
+            Ok(answer.map(|reply| Paced::new(reply, turn)))
+        }
+    })
 }

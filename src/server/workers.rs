@@ -14,7 +14,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::config::{self, LogFormat};
 use crate::listener::Arrival;
-use crate::proxy::{self, Shared, Worker};
+use crate::proxy::{self, Serving, Shared, Worker};
 use crate::telemetry::access::AccessLog;
 use crate::telemetry::log::Sink;
 use crate::telemetry::meter::Meter;
@@ -59,6 +59,12 @@ async fn work(plan: Plan) {
     } = plan;
     let access = AccessLog::new(sink, format, Arc::clone(&meter));
     let worker = Rc::new(Worker::new(shared, meter, access));
+    let drain_timeout = runtime.drain_timeout;
+    let serving = Rc::new(Serving {
+        worker: Rc::clone(&worker),
+        runtime,
+        drain,
+    });
     let connections = TaskTracker::new();
     let mut tick = tokio::time::interval(Duration::from_millis(500));
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -66,14 +72,13 @@ async fn work(plan: Plan) {
         tokio::select! {
             arrival = arrivals.recv() => {
                 let Some(arrival) = arrival else { break };
-                let (worker, drain) = (Rc::clone(&worker), drain.clone());
-                connections.spawn_local(proxy::serve(worker, arrival, runtime.clone(), drain));
+                connections.spawn_local(proxy::serve(Rc::clone(&serving), arrival));
             }
             _ = tick.tick() => worker.tick(),
         }
     }
     connections.close();
-    let drained = tokio::time::timeout(runtime.drain_timeout, connections.wait());
+    let drained = tokio::time::timeout(drain_timeout, connections.wait());
     let mut drained = std::pin::pin!(drained);
     let in_time = loop {
         tokio::select! {

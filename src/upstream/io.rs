@@ -84,6 +84,7 @@ pub(crate) struct Verdict(Rc<Findings>);
 struct Findings {
     tls: Cell<Option<HandshakeFailure>>,
     unwritable: Cell<bool>,
+    heard: Cell<bool>,
 }
 
 impl Verdict {
@@ -95,6 +96,11 @@ impl Verdict {
     /// Nothing reaches the other side any more.
     pub(crate) fn is_unwritable(&self) -> bool {
         self.0.unwritable.get()
+    }
+
+    /// Whether a byte has come since this was last asked.
+    pub(crate) fn has_heard(&self) -> bool {
+        self.0.heard.take()
     }
 
     fn note(&self, error: &io::Error) {
@@ -143,8 +149,10 @@ impl AsyncRead for Attentive {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let done = Pin::new(&mut self.stream).poll_read(cx, buf);
-        if let Poll::Ready(Err(error)) = &done {
-            self.verdict.note(error);
+        match &done {
+            Poll::Ready(Ok(())) => self.verdict.0.heard.set(true),
+            Poll::Ready(Err(error)) => self.verdict.note(error),
+            Poll::Pending => {}
         }
         done
     }

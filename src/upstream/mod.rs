@@ -3,8 +3,10 @@
 //! This room never chooses a credential and never sends anything twice; it says precisely whether
 //! a request has left, so that the room above can decide.
 
+mod answer;
 mod dial;
 mod endpoint;
+mod http2;
 mod io;
 mod once;
 mod pool;
@@ -14,6 +16,7 @@ mod resolve;
 mod token_endpoint;
 mod via;
 
+pub(crate) use answer::{AnswerBody, ConnectionError};
 pub(crate) use dial::DialError;
 pub(crate) use endpoint::{Endpoint, EndpointError};
 pub(crate) use once::{Answer, OnceError, get};

@@ -5,12 +5,12 @@ use std::task::Poll;
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body::Body;
-use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use tokio::time::Instant;
 
 use super::{Idle, Inner, Origin, Pool, SendError, Shared};
-use crate::tls::HandshakeFailure;
+use crate::upstream::AnswerBody;
+use crate::upstream::http2::{self, Streamed};
 use crate::upstream::io::Verdict;
 
 /// The right to send one request.
@@ -32,7 +32,7 @@ pub(super) struct Whole<B> {
 }
 
 pub(super) struct Stream<B> {
-    pub(super) shared: Rc<Shared<B>>,
+    pub(super) shared: Rc<Shared>,
     pub(super) pool: Weak<Inner<B>>,
 }
 
@@ -60,24 +60,37 @@ where
 
     /// Sends the request and waits for the answer's head.
     ///
-    /// Errors: `unsent` holds the request if nothing of it has left.
+    /// Errors: `unsent` holds the request's body if nothing of the request has left.
     /// Cancel safe: dropping the future closes an HTTP/1.1 connection and resets an HTTP/2 stream.
     pub(crate) async fn send(
         &mut self,
         request: Request<B>,
-    ) -> Result<Response<Incoming>, SendError<B>> {
-        let outcome = match &mut self.0 {
-            Some(Kind::Http1(whole)) => whole.sender.try_send_request(request).await,
-            Some(Kind::Http2(stream)) => {
-                stream.shared.sender.clone().try_send_request(request).await
-            }
+    ) -> Result<Response<AnswerBody>, SendError<B>> {
+        match &mut self.0 {
+            Some(Kind::Http1(whole)) => match whole.sender.try_send_request(request).await {
+                Ok(answer) => Ok(answer.map(AnswerBody::Http1)),
+                Err(mut refused) => Err(SendError {
+                    unsent: refused.take_message().map(Request::into_body),
+                    was_not_processed: false,
+                    tls: whole.verdict.tls(),
+                    error: refused.into_error().into(),
+                }),
+            },
+            Some(Kind::Http2(stream)) => match stream.shared.sender.send(request).await {
+                Ok(answer) => {
+                    let (head, body) = answer.into_parts();
+                    let body = AnswerBody::Http2(Streamed::new(body, &head.headers));
+                    Ok(Response::from_parts(head, body))
+                }
+                Err(refused) => Err(SendError {
+                    unsent: refused.unsent,
+                    was_not_processed: http2::was_not_processed(&refused.error),
+                    tls: stream.shared.verdict.tls(),
+                    error: refused.error.into(),
+                }),
+            },
             None => unreachable!("a lease is emptied only by finish, which consumes it"),
-        };
-        outcome.map_err(|mut refused| SendError {
-            unsent: refused.take_message(),
-            tls: self.tls_failure(),
-            error: refused.into_error(),
-        })
+        }
     }
 
     /// The request has waited in vain. Its connection takes no new one: where it leads to nobody any
@@ -85,14 +98,6 @@ where
     pub(crate) fn distrust(&self) {
         if let Some(Kind::Http2(stream)) = &self.0 {
             stream.shared.distrusted.set(true);
-        }
-    }
-
-    fn tls_failure(&self) -> Option<HandshakeFailure> {
-        match &self.0 {
-            Some(Kind::Http1(whole)) => whole.verdict.tls(),
-            Some(Kind::Http2(stream)) => stream.shared.verdict.tls(),
-            None => None,
         }
     }
 
@@ -162,7 +167,8 @@ where
 
 impl<B> Drop for Stream<B> {
     fn drop(&mut self) {
-        self.shared.streams.set(self.shared.streams.get() - 1);
+        let streams = &self.shared.load.streams;
+        streams.set(streams.get() - 1);
         self.shared.since.set(Instant::now());
         if let Some(pool) = self.pool.upgrade() {
             pool.serve_streams();

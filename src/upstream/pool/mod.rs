@@ -12,37 +12,29 @@ use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::error::Error as StdError;
 use std::net::IpAddr;
-use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::Request;
 use http_body::Body;
-use hyper::client::conn::{http1, http2};
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use crate::config::Upstream;
 use crate::telemetry::meter::Meter;
 use crate::tls::HandshakeFailure;
+use crate::upstream::answer::ConnectionError;
 use crate::upstream::dial::{DialError, Dialled, dial};
 use crate::upstream::endpoint::Endpoint;
+use crate::upstream::http2;
 use crate::upstream::io::{Attentive, Verdict};
 use crate::upstream::resolve::Resolver;
 
 pub(crate) use self::lease::Lease;
 use self::lease::{Kind, Stream, Whole};
-
-/// Streams that one HTTP/2 connection carries before another is dialled, whatever Wise allows.
-const STREAMS: u8 = 100;
-
-/// What Wise may send ahead on one stream. A connection's window holds all its streams' windows:
-/// applications that do not read their answers cannot use up what the others' answers need.
-const STREAM_WINDOW: u32 = 128 * 1024;
-const CONNECTION_WINDOW: u32 = STREAM_WINDOW * STREAMS as u32;
 
 /// No connection for a request.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -56,9 +48,12 @@ pub(crate) enum AcquireError {
 /// A request failed after it got a connection.
 #[derive(Debug)]
 pub(crate) struct SendError<B> {
-    pub(crate) error: hyper::Error,
-    /// The request, when not a byte of it has left.
-    pub(crate) unsent: Option<Request<B>>,
+    pub(crate) error: ConnectionError,
+    /// The request's body, when not a byte of the request has left.
+    pub(crate) unsent: Option<B>,
+    /// Wise's HTTP/2 says that it did nothing with it (RFC 9113 §8.7: `REFUSED_STREAM`, or a GOAWAY
+    /// without error).
+    pub(crate) was_not_processed: bool,
     /// What TLS said, if it ended the connection.
     pub(crate) tls: Option<HandshakeFailure>,
 }
@@ -87,7 +82,7 @@ struct State<B> {
     /// HTTP/1.1 connections without a request, the last used at the end.
     idle: Vec<Idle<B>>,
     /// HTTP/2 connections.
-    shared: Vec<Rc<Shared<B>>>,
+    shared: Vec<Rc<Shared>>,
     /// Requests without a connection, in order of arrival.
     line: VecDeque<oneshot::Sender<Result<Lease<B>, DialError>>>,
     /// Connections that exist, idle or not.
@@ -117,13 +112,11 @@ struct Origin {
     peer: Option<IpAddr>,
 }
 
-struct Shared<B> {
-    sender: http2::SendRequest<B>,
+struct Shared {
+    sender: http2::Sender,
+    load: Rc<http2::Load>,
     verdict: Verdict,
     origin: Origin,
-    streams: Cell<usize>,
-    /// Streams that Wise allows, as of the connection's last turn.
-    allowed: Rc<Cell<usize>>,
     /// When the last stream ended.
     since: Cell<Instant>,
     /// A request has waited here in vain: no more of them.
@@ -139,10 +132,10 @@ impl Origin {
     }
 }
 
-impl<B> Shared<B> {
+impl Shared {
     /// Whether it may carry one more request.
     fn is_fit(&self, age: Duration, addresses: Option<&[IpAddr]>) -> bool {
-        let usable = !self.sender.is_closed() && !self.distrusted.get();
+        let usable = self.sender.is_open() && !self.distrusted.get();
         usable && self.origin.is_fit(age, addresses)
     }
 }
@@ -242,7 +235,7 @@ where
             fresh && idle.origin.is_fit(limits.age, addresses)
         });
         state.shared.retain(|shared| {
-            let quiet = shared.streams.get() == 0 && now - shared.since.get() >= limits.idle;
+            let quiet = shared.load.streams.get() == 0 && now - shared.since.get() >= limits.idle;
             shared.is_fit(limits.age, addresses) && !quiet
         });
         let (host, _) = self.0.endpoint.first_hop();
@@ -315,7 +308,7 @@ where
             // Before the first answer we do not know whether one connection will carry them all.
             let useful = match state.http2 {
                 Some(false) => state.dialling < state.line.len(),
-                Some(true) => state.dialling * usize::from(STREAMS) < state.line.len(),
+                Some(true) => state.dialling * usize::from(http2::STREAMS) < state.line.len(),
                 None => state.dialling == 0 && !state.line.is_empty(),
             };
             if !room || !useful {
@@ -361,63 +354,37 @@ where
             Some(false) => inner.meter.handshakes_full.add(1),
             None => {}
         }
-        let broken = |_| DialError::Unreachable {
+        let broken = || DialError::Unreachable {
             host: host(),
             kind: std::io::ErrorKind::ConnectionReset,
         };
         let verdict = Verdict::default();
-        let io = TokioIo::new(Attentive::new(dialled.stream, verdict.clone()));
+        let io = Attentive::new(dialled.stream, verdict.clone());
         let born = Instant::now();
         let peer = dialled.peer;
         let origin = Origin { born, peer };
-        let http2 = dialled.http2;
-        if http2 {
-            let (sender, mut connection) = http2::Builder::new(Local)
-                .timer(TokioTimer::new())
-                .initial_stream_window_size(STREAM_WINDOW)
-                .initial_connection_window_size(CONNECTION_WINDOW)
-                .max_header_list_size(64 * 1024)
-                .keep_alive_interval(Duration::from_secs(20))
-                .keep_alive_timeout(Duration::from_secs(10))
-                .handshake(io)
+        if dialled.http2 {
+            let load = Rc::<http2::Load>::default();
+            let (sender, connection) = http2::handshake(io, verdict.clone(), Rc::clone(&load))
                 .await
-                .map_err(broken)?;
-            let allowed = Rc::new(Cell::new(
-                connection
-                    .current_max_send_streams()
-                    .min(usize::from(STREAMS)),
-            ));
-            let told = Rc::clone(&allowed);
-            // Wise may change its mind about the number of streams at any time.
-            self.drive(std::future::poll_fn(move |cx| {
-                let ended = Pin::new(&mut connection).poll(cx);
-                told.set(
-                    connection
-                        .current_max_send_streams()
-                        .min(usize::from(STREAMS)),
-                );
-                ended.map(Result::err)
-            }));
+                .map_err(|_| broken())?;
+            self.drive(connection);
             let mut state = inner.state.borrow_mut();
             state.http2 = Some(true);
-            let (streams, since) = (Cell::new(0), Cell::new(born));
-            let distrusted = Cell::new(false);
             state.shared.push(Rc::new(Shared {
                 sender,
+                load,
                 verdict,
                 origin,
-                streams,
-                allowed,
-                since,
-                distrusted,
+                since: Cell::new(born),
+                distrusted: Cell::new(false),
             }));
             Ok(None)
         } else {
             let (sender, connection) = http1::Builder::new()
-                .max_headers(256)
-                .handshake(io)
+                .handshake(TokioIo::new(io))
                 .await
-                .map_err(broken)?;
+                .map_err(|_| broken())?;
             self.drive(async move { connection.await.err() });
             inner.state.borrow_mut().http2 = Some(false);
             Ok(Some(self.lease1(sender, verdict, origin)))
@@ -425,7 +392,10 @@ where
     }
 
     /// Runs a connection until it ends and keeps count of it.
-    fn drive(&self, connection: impl Future<Output = Option<hyper::Error>> + 'static) {
+    fn drive<E>(&self, connection: impl Future<Output = Option<E>> + 'static)
+    where
+        E: std::fmt::Display,
+    {
         let pool = self.clone();
         pool.0.state.borrow_mut().open += 1;
         pool.0.meter.connections.up();
@@ -477,13 +447,13 @@ impl<B> Inner<B> {
         let addresses = state.addresses.as_deref();
         let age = self.limits.age;
         state.shared.retain(|shared| shared.is_fit(age, addresses));
-        let free = |shared: &&Rc<Shared<B>>| shared.streams.get() < shared.allowed.get();
+        let free = |shared: &&Rc<Shared>| shared.load.streams.get() < shared.load.allowed.get();
         let shared = state
             .shared
             .iter()
             .filter(free)
-            .min_by_key(|shared| shared.streams.get())?;
-        shared.streams.set(shared.streams.get() + 1);
+            .min_by_key(|shared| shared.load.streams.get())?;
+        shared.load.streams.set(shared.load.streams.get() + 1);
         Some(Lease::of(Kind::Http2(Stream {
             shared: Rc::clone(shared),
             pool: Rc::downgrade(self),

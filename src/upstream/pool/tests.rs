@@ -1,6 +1,6 @@
 use std::convert::Infallible;
 
-use http::Response;
+use http::{Request, Response};
 use http_body_util::Empty;
 use hyper::service::service_fn;
 use tokio::net::TcpListener;
