@@ -122,7 +122,7 @@ pub(crate) async fn send(
         let sent = Instant::now();
         let outcome = {
             let sending = lease.send(request);
-            within(sending, limit, outgoing.source.as_deref()).await
+            within(sending, sent, limit, outgoing.source.as_deref()).await
         };
         drop(unanswered);
         record.upstream += sent.elapsed();
@@ -180,14 +180,21 @@ fn prepare(
     lease: &Lease<Upload>,
     endpoint: &Endpoint,
     pass: &Pass,
-    outgoing: &Outgoing,
+    outgoing: &mut Outgoing,
     body: Upload,
 ) -> Request<Upload> {
     let mut request = Request::new(body);
     *request.method_mut() = outgoing.head.method.clone();
+    // Before the copy, which has room for what is there and no more.
+    let fields = &mut outgoing.head.headers;
+    policy::credential(fields, pass.authorization.clone());
+    if lease.is_http2() {
+        fields.remove(HOST);
+    } else {
+        fields.insert(HOST, endpoint.host.clone());
+    }
+    *request.headers_mut() = fields.clone();
     let headers = request.headers_mut();
-    *headers = outgoing.head.headers.clone();
-    policy::credential(headers, pass.authorization.clone());
     let mut parts = uri::Parts::default();
     parts.path_and_query = Some(outgoing.target.path_and_query().clone());
     if lease.is_http2() {
@@ -196,7 +203,6 @@ fn prepare(
         headers.remove(EXPECT);
         *request.version_mut() = Version::HTTP_2;
     } else {
-        headers.insert(HOST, endpoint.host.clone());
         // Said outright, or hyper takes a GET without a length for one without a body.
         if outgoing.source.is_some() && !headers.contains_key(CONTENT_LENGTH) {
             headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
@@ -237,11 +243,12 @@ fn await_continue(request: &mut Request<Upload>, gate: &Arc<Gate>) {
 /// While a body is on its way, what counts is that it moves: a slow upload is not a slow Wise.
 async fn within<T>(
     sending: impl Future<Output = T>,
+    since: Instant,
     limit: Duration,
     source: Option<&Source>,
 ) -> Result<T, Fault> {
     let mut sending = std::pin::pin!(sending);
-    let mut deadline = Instant::now() + limit;
+    let mut deadline = since + limit;
     loop {
         if let Ok(outcome) = tokio::time::timeout_at(deadline, sending.as_mut()).await {
             return Ok(outcome);

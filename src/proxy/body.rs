@@ -101,7 +101,7 @@ struct Kept {
 #[derive(Clone, Debug)]
 enum Piece {
     Data(Bytes),
-    Trailers(HeaderMap),
+    Trailers(Box<HeaderMap>),
 }
 
 impl Source {
@@ -253,7 +253,7 @@ impl Source {
                     self.keep(Piece::Data(data.clone()));
                 } else if let Some(trailers) = frame.trailers_mut() {
                     policy::trailers(trailers);
-                    self.keep(Piece::Trailers(trailers.clone()));
+                    self.keep(Piece::Trailers(Box::new(trailers.clone())));
                 }
                 Some(Ok(frame))
             }
@@ -357,7 +357,7 @@ impl Body for Upload {
         }
         match body.again.pop_front() {
             Some(Piece::Data(data)) => Poll::Ready(Some(Ok(Frame::data(data)))),
-            Some(Piece::Trailers(trailers)) => Poll::Ready(Some(Ok(Frame::trailers(trailers)))),
+            Some(Piece::Trailers(trailers)) => Poll::Ready(Some(Ok(Frame::trailers(*trailers)))),
             None => body.source.poll_fresh(cx),
         }
     }

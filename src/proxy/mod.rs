@@ -50,7 +50,11 @@ pub(crate) use worker::{Shared, Worker};
 ///
 /// Cancel safe: when the application goes away the future is dropped, and with it the request to
 /// Wise; a token renewal it waited for goes on.
-async fn answer(worker: &Rc<Worker>, door: usize, request: Request<Incoming>) -> Response<Reply> {
+async fn answer(
+    worker: &Rc<Worker>,
+    door: usize,
+    request: Request<Incoming>,
+) -> Response<Box<Reply>> {
     let mut record = Record::new(worker, &request);
     let (head, incoming) = request.into_parts();
     let source = (!incoming.is_end_stream()).then(|| {
@@ -65,7 +69,7 @@ async fn answer(worker: &Rc<Worker>, door: usize, request: Request<Incoming>) ->
 }
 
 /// Tells whoever came when every place was taken; nothing of the request leaves.
-fn turn_away(worker: &Rc<Worker>, request: Request<Incoming>) -> Response<Reply> {
+fn turn_away(worker: &Rc<Worker>, request: Request<Incoming>) -> Response<Box<Reply>> {
     let record = Record::new(worker, &request);
     let incoming = request.into_body();
     let source = (!incoming.is_end_stream())

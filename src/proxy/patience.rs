@@ -39,14 +39,17 @@ pub(crate) struct Patience {
     head: Duration,
     /// Without a request, or with an answer that the application does not take.
     idle: Duration,
-    /// When the application last did something that counts.
+    /// When the application last did something that counts, as far as the clock was read: reading
+    /// it is left to whoever waits, for most requests are over before anybody does.
     since: Cell<Instant>,
+    stirred: Cell<bool>,
     /// Requests that are not over, and those of them on which we or Wise are at work.
     open: Cell<usize>,
     at_work: Cell<usize>,
     /// The version of the last request; `None` before the first.
     version: Cell<Option<Version>>,
-    /// When the first byte of the next head came.
+    /// The next head has begun, and when.
+    head_begun: Cell<bool>,
     head_since: Cell<Option<Instant>>,
     /// The socket takes no more for the moment.
     pub(crate) full: Cell<bool>,
@@ -62,9 +65,11 @@ impl Patience {
             head,
             idle,
             since: Cell::new(Instant::now()),
+            stirred: Cell::new(false),
             open: Cell::new(0),
             at_work: Cell::new(0),
             version: Cell::new(None),
+            head_begun: Cell::new(false),
             head_since: Cell::new(None),
             full: Cell::new(false),
             leftover: Cell::new(false),
@@ -74,15 +79,16 @@ impl Patience {
 
     /// Bytes came. Over HTTP/2 they need not be a request's, so there they count for nothing.
     pub(crate) fn heard(&self) {
-        let between = self.open.get() == 0 && self.head_since.get().is_none();
-        if between && self.version.get().is_some_and(|it| it < Version::HTTP_2) {
-            self.head_since.set(Some(Instant::now()));
+        let http1 = self.version.get().is_some_and(|it| it < Version::HTTP_2);
+        if http1 && self.open.get() == 0 {
+            self.head_begun.set(true);
         }
     }
 
     /// A request's head is here.
     pub(crate) fn begins(self: &Rc<Self>, version: Version) -> Turn {
         self.version.set(Some(version));
+        self.head_begun.set(false);
         self.head_since.set(None);
         self.open.set(self.open.get() + 1);
         self.at_work.set(self.at_work.get() + 1);
@@ -109,47 +115,60 @@ impl Patience {
 
     /// Whether nothing is under way.
     pub(crate) fn is_idle(&self) -> bool {
-        self.open.get() == 0 && self.head_since.get().is_none() && self.version.get().is_some()
+        self.open.get() == 0 && !self.head_begun.get() && self.version.get().is_some()
     }
 
     /// Counts from now again.
     pub(crate) fn renew(&self) {
-        self.since.set(Instant::now());
+        self.stirred.set(true);
     }
 
-    /// Waits until something is due. Must be polled whenever the connection is; the timer is touched
-    /// only when it would ring too late.
+    /// Waits until something is due. Must be polled whenever the connection is, by one task; the
+    /// timer is touched only when it would ring too late.
     pub(crate) async fn due(&self) -> Due {
         let mut alarm = std::pin::pin!(sleep_until(self.since.get() + self.head));
+        let mut armed = false;
         std::future::poll_fn(|cx| {
             loop {
-                let now = Instant::now();
                 // While somebody is at work the alarm only has to ring some time, to look again.
-                let (due, what) = self.next().unwrap_or((now + self.idle, Due::End));
+                let at_work = self.at_work.get() > 0;
+                if at_work && armed && !alarm.is_elapsed() {
+                    return Poll::Pending;
+                }
+                let now = Instant::now();
+                let (due, what) = if at_work {
+                    (now + self.idle, Due::End)
+                } else {
+                    self.next(now)
+                };
                 if due <= now {
                     return Poll::Ready(what);
                 }
                 if alarm.is_elapsed() || due < alarm.deadline() {
                     alarm.as_mut().reset(due);
                 }
+                armed = true;
                 std::task::ready!(alarm.as_mut().poll(cx));
             }
         })
         .await
     }
 
-    /// What the application's time will be up for, and when; `None`: it is not its turn.
-    fn next(&self) -> Option<(Instant, Due)> {
-        if self.at_work.get() > 0 {
-            return None;
+    /// What the application's time will be up for, and when.
+    fn next(&self, now: Instant) -> (Instant, Due) {
+        if self.stirred.take() {
+            self.since.set(now);
+        }
+        if self.head_begun.get() && self.head_since.get().is_none() {
+            self.head_since.set(Some(now));
         }
         if self.version.get().is_none() {
-            return Some((self.since.get() + self.head, Due::End));
+            return (self.since.get() + self.head, Due::End);
         }
         match self.head_since.get() {
-            Some(since) if self.open.get() == 0 => Some((since + self.head, Due::End)),
-            _ if self.may_rest() => Some((self.since.get() + REST.min(self.idle), Due::Rest)),
-            _ => Some((self.since.get() + self.idle, Due::End)),
+            Some(since) if self.open.get() == 0 => (since + self.head, Due::End),
+            _ if self.may_rest() => (self.since.get() + REST.min(self.idle), Due::Rest),
+            _ => (self.since.get() + self.idle, Due::End),
         }
     }
 
@@ -198,12 +217,13 @@ impl Drop for Turn {
 /// down, the application's while it has.
 #[derive(Debug)]
 pub(crate) struct Paced {
-    reply: Reply,
+    /// Boxed: an answer is moved from hand to hand until hyper has it where it stays.
+    reply: Box<Reply>,
     turn: Turn,
 }
 
 impl Paced {
-    pub(crate) fn new(reply: Reply, mut turn: Turn) -> Self {
+    pub(crate) fn new(reply: Box<Reply>, mut turn: Turn) -> Self {
         turn.is_ours(false);
         Self { reply, turn }
     }
@@ -223,7 +243,7 @@ impl Body for Paced {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let polled = Pin::new(&mut self.reply).poll_frame(cx);
+        let polled = Pin::new(&mut *self.reply).poll_frame(cx);
         self.turn.is_ours(polled.is_pending());
         polled
     }
@@ -243,6 +263,16 @@ mod tests {
 
     const HEAD: Duration = Duration::from_secs(30);
     const IDLE: Duration = Duration::from_mins(2);
+
+    /// The connection has its turn, as it has whenever bytes come or go.
+    async fn turn(patience: &Patience) {
+        let mut due = std::pin::pin!(patience.due());
+        std::future::poll_fn(|cx| {
+            assert!(due.as_mut().poll(cx).is_pending());
+            Poll::Ready(())
+        })
+        .await;
+    }
 
     /// How long until the application is overdue.
     async fn left(patience: &Patience) -> Duration {
@@ -268,8 +298,11 @@ mod tests {
         let patience = Patience::new(HEAD, IDLE);
         drop(patience.begins(Version::HTTP_11));
         assert!(patience.is_idle());
+        patience.rest(true);
+        turn(&patience).await;
         tokio::time::advance(IDLE / 2).await;
         patience.heard();
+        turn(&patience).await;
         tokio::time::advance(HEAD / 2).await;
         patience.heard();
         assert_eq!(left(&patience).await.as_secs(), 15);
@@ -279,6 +312,7 @@ mod tests {
     async fn over_http2_only_requests_keep_an_idle_connection_open() {
         let patience = Patience::new(HEAD, IDLE);
         drop(patience.begins(Version::HTTP_2));
+        turn(&patience).await;
         tokio::time::advance(IDLE / 2).await;
         patience.heard();
         assert_eq!(left(&patience).await.as_secs(), 60);
@@ -292,6 +326,36 @@ mod tests {
         assert!(waited.is_err());
         turn.is_ours(false);
         assert_eq!(left(&patience).await.as_secs(), 120, "now it is its turn");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_rests_when_nothing_is_left_over() {
+        let patience = Patience::new(HEAD, IDLE);
+        let mut turn = patience.begins(Version::HTTP_11);
+        turn.whole = true;
+        drop(turn);
+        assert_eq!(patience.due().await, Due::Rest);
+        patience.rest(true);
+        assert_eq!(patience.due().await, Due::End, "it rests already");
+
+        let rests = |version, whole, full| async move {
+            let patience = Patience::new(HEAD, IDLE);
+            let mut turn = patience.begins(version);
+            turn.whole = whole;
+            drop(turn);
+            patience.full.set(full);
+            patience.due().await == Due::Rest
+        };
+        assert!(rests(Version::HTTP_11, true, false).await);
+        assert!(!rests(Version::HTTP_2, true, false).await);
+        assert!(
+            !rests(Version::HTTP_11, false, false).await,
+            "half a body is left"
+        );
+        assert!(
+            !rests(Version::HTTP_11, true, true).await,
+            "an answer is on its way"
+        );
     }
 
     #[tokio::test(start_paused = true)]

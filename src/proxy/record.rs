@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use crate::proxy::choice::Credential;
 use crate::proxy::fault::{Blame, Fault};
 use crate::proxy::worker::{View, Worker};
-use crate::telemetry::access::{self, Line};
+use crate::telemetry::access::Line;
 use crate::telemetry::meter::Refusal;
 use crate::wise::headers::{X_2FA_APPROVAL_RESULT, X_TRACE_ID};
 use crate::wise::{CredentialKind, Lane};
@@ -114,11 +114,6 @@ impl Drop for Record {
         let worker = Rc::clone(&self.worker);
         worker.meter.in_flight.down();
         let total = self.began.elapsed();
-        let mut path = String::with_capacity(64);
-        access::template(
-            &mut path,
-            self.path.as_ref().map_or("/", |path| path.path()),
-        );
         let directory = self.view.as_ref().map(|view| &view.snapshot.directory);
         let grant = self.credential.zip(directory);
         // Wise's trace id is 32 hexadecimal digits; anything else does not belong into a log.
@@ -132,7 +127,7 @@ impl Drop for Record {
         worker.access.add(&Line {
             at: self.at,
             method: self.method.as_str(),
-            path: &path,
+            path: self.path.as_ref().map_or("/", PathAndQuery::path),
             status: self.status.as_u16(),
             lane: self.lane,
             credential: self.credential.map(Credential::kind),

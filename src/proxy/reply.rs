@@ -42,7 +42,7 @@ pub(crate) fn of_wise(
     answer: Answer,
     mut record: Record,
     source: Option<Rc<Source>>,
-) -> Response<Reply> {
+) -> Response<Box<Reply>> {
     let Answer {
         mut response,
         lease,
@@ -52,7 +52,7 @@ pub(crate) fn of_wise(
     record.answered(status, &headers);
     policy::response(&mut headers);
     // The connection to the application has a version of its own; hyper's extensions stay here.
-    let mut reply = Response::new(Reply {
+    let mut reply = Response::new(Box::new(Reply {
         content: Content::Wise {
             download: Download::new(response, worker.view().snapshot.upstream.body_idle_timeout),
             lease: Some(lease),
@@ -60,7 +60,7 @@ pub(crate) fn of_wise(
         record,
         whole: source.is_none(),
         source,
-    });
+    }));
     *reply.status_mut() = status;
     *reply.headers_mut() = headers;
     reply
@@ -71,15 +71,15 @@ pub(crate) fn of_fault(
     fault: &Fault,
     mut record: Record,
     source: Option<Rc<Source>>,
-) -> Response<Reply> {
+) -> Response<Box<Reply>> {
     record.failed(fault);
     let document = fault.document();
-    let mut reply = Response::new(Reply {
+    let mut reply = Response::new(Box::new(Reply {
         content: Content::Problem(Some(document)),
         record,
         whole: source.is_none(),
         source,
-    });
+    }));
     *reply.status_mut() = fault.status();
     *reply.headers_mut() = fault.headers();
     reply

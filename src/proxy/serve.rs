@@ -27,6 +27,9 @@ use crate::upstream::Local;
 /// Who came when every place was taken is told so within this long, or not at all.
 const TURNED_AWAY: Duration = Duration::from_secs(2);
 
+/// The most of a request's body that is read at once, if that much is there.
+const BODY_READ: usize = 256 * 1024;
+
 /// What every connection of a worker needs.
 #[derive(Debug)]
 pub(crate) struct Serving {
@@ -101,7 +104,8 @@ async fn over_http1(
         // `Patience` does this.
         .header_read_timeout(None)
         .max_headers(serving.runtime.max_headers)
-        .max_buf_size(serving.runtime.max_header_size)
+        .max_header_size(serving.runtime.max_header_size)
+        .max_buf_size(serving.runtime.max_header_size.max(BODY_READ))
         .half_close(true)
         .serve_connection(TokioIo::new(io), service);
     let mut leaving = false;

@@ -23,7 +23,7 @@ const BATCH: usize = 16 * 1024;
 pub(crate) struct Line<'a> {
     pub(crate) at: SystemTime,
     pub(crate) method: &'a str,
-    /// The path with ids masked, see [`template`].
+    /// The path as it came; ids are masked on the way out, see [`template`].
     pub(crate) path: &'a str,
     pub(crate) status: u16,
     pub(crate) lane: Lane,
@@ -53,6 +53,7 @@ pub(crate) struct AccessLog {
     format: LogFormat,
     meter: Arc<Meter>,
     batch: RefCell<String>,
+    second: RefCell<Second>,
 }
 
 impl AccessLog {
@@ -62,6 +63,7 @@ impl AccessLog {
             format,
             meter,
             batch: RefCell::default(),
+            second: RefCell::default(),
         }
     }
 
@@ -74,11 +76,18 @@ impl AccessLog {
         if batch.capacity() == 0 {
             batch.reserve(BATCH + 1024);
         }
-        // Writing to a String cannot fail.
-        let _ = match self.format {
-            LogFormat::Human => human(&mut batch, line),
-            LogFormat::Json => json(&mut batch, line),
-        };
+        let mut second = self.second.borrow_mut();
+        match self.format {
+            LogFormat::Human => {
+                second.timestamp(&mut batch, line.at);
+                human(&mut batch, line);
+            }
+            LogFormat::Json => {
+                batch.push_str("{\"timestamp\":\"");
+                second.timestamp(&mut batch, line.at);
+                json(&mut batch, line);
+            }
+        }
         if batch.len() >= BATCH {
             drop(batch);
             self.flush();
@@ -100,88 +109,145 @@ impl AccessLog {
     }
 }
 
-fn human(out: &mut String, line: &Line<'_>) -> std::fmt::Result {
-    timestamp(out, line.at)?;
-    write!(
+/// A line in the making. Numbers and texts go straight into the batch: the formatting machinery of
+/// the standard library costs more than all the rest of a line.
+struct Text<'a> {
+    out: &'a mut String,
+    format: LogFormat,
+}
+
+impl Text<'_> {
+    fn name(&mut self, name: &str) {
+        match self.format {
+            LogFormat::Human => {
+                self.out.push(' ');
+                self.out.push_str(name);
+                self.out.push('=');
+            }
+            LogFormat::Json => {
+                self.out.push_str(",\"");
+                self.out.push_str(name);
+                self.out.push_str("\":");
+            }
+        }
+    }
+
+    /// Every text is of our own making or was reduced to safe characters: nothing to escape.
+    fn text(&mut self, name: &str, value: &str) {
+        self.name(name);
+        if self.format == LogFormat::Json {
+            self.out.push('"');
+            self.out.push_str(value);
+            self.out.push('"');
+        } else {
+            self.out.push_str(value);
+        }
+    }
+
+    fn number(&mut self, name: &str, value: u64) {
+        self.name(name);
+        self.out.push_str(itoa::Buffer::new().format(value));
+    }
+
+    fn flag(&mut self, name: &str, value: bool) {
+        self.name(name);
+        self.out.push_str(if value { "true" } else { "false" });
+    }
+}
+
+fn human(out: &mut String, line: &Line<'_>) {
+    out.push_str(" ACCESS ");
+    out.push_str(line.method);
+    out.push(' ');
+    template(out, line.path);
+    out.push(' ');
+    out.push_str(itoa::Buffer::new().format(line.status));
+    let mut text = Text {
         out,
-        " ACCESS {} {} {} lane={}",
-        line.method, line.path, line.status, line.lane
-    )?;
-    if let Some(kind) = line.credential {
-        write!(out, " credential={kind}")?;
-    }
-    if let Some(grant) = line.grant {
-        write!(out, " grant={grant}")?;
-    }
-    if let Some(generation) = line.generation {
-        write!(out, " generation={generation}")?;
-    }
-    if let Some(upstream) = line.upstream {
-        write!(out, " upstream_us={}", upstream.as_micros())?;
-    }
-    write!(
-        out,
-        " added_us={} total_us={}",
-        line.added.as_micros(),
-        line.total.as_micros()
-    )?;
-    if let Some(trace_id) = line.trace_id {
-        write!(out, " trace_id={trace_id}")?;
-    }
-    if let Some(fault) = line.fault {
-        write!(out, " problem={fault}")?;
-    }
+        format: LogFormat::Human,
+    };
+    rest(&mut text, line);
     if line.replayed {
-        out.push_str(" replayed=true");
+        text.flag("replayed", true);
     }
     if !line.complete {
-        out.push_str(" complete=false");
+        text.flag("complete", false);
     }
     out.push('\n');
-    Ok(())
 }
 
-fn json(out: &mut String, line: &Line<'_>) -> std::fmt::Result {
-    out.push_str("{\"timestamp\":\"");
-    timestamp(out, line.at)?;
-    // Every text below is of our own making or was reduced to safe characters: nothing to escape.
-    write!(
-        out,
-        "\",\"level\":\"ACCESS\",\"method\":\"{}\",\"path\":\"{}\",\"status\":{},\"lane\":\"{}\"",
-        line.method, line.path, line.status, line.lane
-    )?;
+fn json(out: &mut String, line: &Line<'_>) {
+    out.push_str("\",\"level\":\"ACCESS\"");
+    let format = LogFormat::Json;
+    let mut text = Text { out, format };
+    text.text("method", line.method);
+    text.name("path");
+    text.out.push('"');
+    template(text.out, line.path);
+    text.out.push('"');
+    text.number("status", u64::from(line.status));
+    rest(&mut text, line);
+    text.flag("replayed", line.replayed);
+    text.flag("complete", line.complete);
+    out.push_str("}\n");
+}
+
+fn rest(text: &mut Text<'_>, line: &Line<'_>) {
+    let micros = |duration: Duration| u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
+    text.text("lane", line.lane.name());
     if let Some(kind) = line.credential {
-        write!(out, ",\"credential\":\"{kind}\"")?;
+        text.text("credential", kind.name());
     }
     if let Some(grant) = line.grant {
-        write!(out, ",\"grant\":\"{grant}\"")?;
+        text.text("grant", grant);
     }
     if let Some(generation) = line.generation {
-        write!(out, ",\"generation\":{generation}")?;
+        text.number("generation", generation);
     }
     if let Some(upstream) = line.upstream {
-        write!(out, ",\"upstream_us\":{}", upstream.as_micros())?;
+        text.number("upstream_us", micros(upstream));
     }
-    let (added, total) = (line.added.as_micros(), line.total.as_micros());
-    write!(out, ",\"added_us\":{added},\"total_us\":{total}")?;
+    text.number("added_us", micros(line.added));
+    text.number("total_us", micros(line.total));
     if let Some(trace_id) = line.trace_id {
-        write!(out, ",\"trace_id\":\"{trace_id}\"")?;
+        text.text("trace_id", trace_id);
     }
     if let Some(fault) = line.fault {
-        write!(out, ",\"problem\":\"{fault}\"")?;
+        text.text("problem", fault);
     }
-    let (replayed, complete) = (line.replayed, line.complete);
-    writeln!(out, ",\"replayed\":{replayed},\"complete\":{complete}}}")
 }
 
-fn timestamp(out: &mut String, at: SystemTime) -> std::fmt::Result {
-    let at = OffsetDateTime::from(at);
-    let (year, month, day) = (at.year(), u8::from(at.month()), at.day());
-    let (hour, minute, second, milli) = (at.hour(), at.minute(), at.second(), at.millisecond());
-    write!(
-        out,
-        "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{milli:03}Z"
-    )
+/// The date and time of the second that lines are written in: made once a second.
+#[derive(Debug, Default)]
+struct Second {
+    since_epoch: u64,
+    text: String,
+}
+
+impl Second {
+    fn timestamp(&mut self, out: &mut String, at: SystemTime) {
+        let since = at
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .unwrap_or_default();
+        if since.as_secs() != self.since_epoch || self.text.is_empty() {
+            self.since_epoch = since.as_secs();
+            self.text.clear();
+            let at = OffsetDateTime::from(at);
+            let (year, month, day) = (at.year(), u8::from(at.month()), at.day());
+            let (hour, minute, second) = at.to_hms();
+            // Writing to a String cannot fail.
+            let _ = write!(
+                self.text,
+                "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}."
+            );
+        }
+        out.push_str(&self.text);
+        let millis = since.subsec_millis();
+        for digit in [millis / 100, millis / 10 % 10, millis % 10] {
+            out.push(char::from_digit(digit, 10).unwrap_or('0'));
+        }
+        out.push('Z');
+    }
 }
 
 /// The path with everything that may be an id replaced by `{id}`, appended to `out`.
@@ -190,6 +256,7 @@ fn timestamp(out: &mut String, at: SystemTime) -> std::fmt::Result {
 /// one of Wise's own words that hold a digit or a dot. All else is masked: a log must not say who
 /// was paid. Clients choose paths, so what is kept is safe inside a line and inside JSON.
 pub(crate) fn template(out: &mut String, path: &str) {
+    let start = out.len();
     let mut masks_next = false;
     for segment in path.split('/').skip(1).take(16) {
         out.push('/');
@@ -198,7 +265,7 @@ pub(crate) fn template(out: &mut String, path: &str) {
         // The segment behind `applications` is the client id, which may look like a word.
         masks_next = segment == "applications";
     }
-    if out.is_empty() {
+    if out.len() == start {
         out.push('/');
     }
 }

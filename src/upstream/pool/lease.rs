@@ -112,10 +112,12 @@ where
         if whole.verdict.is_unwritable() {
             return; // The answer was its last word.
         }
-        let addresses = pool.0.state.borrow().addresses.clone();
-        if !whole.origin.is_fit(pool.0.limits.age, addresses.as_deref()) {
+        let (now, age) = (Instant::now(), pool.0.limits.age);
+        let state = pool.0.state.borrow();
+        if !whole.origin.is_fit(now, age, state.addresses.as_deref()) {
             return;
         }
+        drop(state);
         let mut lease = Self::of(Kind::Http1(whole));
         if lease.is_ready() {
             pool.offer(lease);
@@ -169,7 +171,9 @@ impl<B> Drop for Stream<B> {
     fn drop(&mut self) {
         let streams = &self.shared.load.streams;
         streams.set(streams.get() - 1);
-        self.shared.since.set(Instant::now());
+        if streams.get() == 0 {
+            self.shared.since.set(Instant::now());
+        }
         if let Some(pool) = self.pool.upgrade() {
             pool.serve_streams();
         }

@@ -126,17 +126,17 @@ struct Shared {
 impl Origin {
     /// Whether a connection may carry one more request: it is not too old, and the name still leads
     /// where it leads.
-    fn is_fit(&self, age: Duration, addresses: Option<&[IpAddr]>) -> bool {
+    fn is_fit(&self, now: Instant, age: Duration, addresses: Option<&[IpAddr]>) -> bool {
         let left = addresses.zip(self.peer);
-        self.born.elapsed() < age && left.is_none_or(|(all, peer)| all.contains(&peer))
+        now - self.born < age && left.is_none_or(|(all, peer)| all.contains(&peer))
     }
 }
 
 impl Shared {
     /// Whether it may carry one more request.
-    fn is_fit(&self, age: Duration, addresses: Option<&[IpAddr]>) -> bool {
+    fn is_fit(&self, now: Instant, age: Duration, addresses: Option<&[IpAddr]>) -> bool {
         let usable = self.sender.is_open() && !self.distrusted.get();
-        usable && self.origin.is_fit(age, addresses)
+        usable && self.origin.is_fit(now, age, addresses)
     }
 }
 
@@ -232,11 +232,11 @@ where
         let addresses = state.addresses.as_deref();
         state.idle.retain(|idle| {
             let fresh = !idle.sender.is_closed() && now - idle.since < limits.idle;
-            fresh && idle.origin.is_fit(limits.age, addresses)
+            fresh && idle.origin.is_fit(now, limits.age, addresses)
         });
         state.shared.retain(|shared| {
             let quiet = shared.load.streams.get() == 0 && now - shared.since.get() >= limits.idle;
-            shared.is_fit(limits.age, addresses) && !quiet
+            shared.is_fit(now, limits.age, addresses) && !quiet
         });
         let (host, _) = self.0.endpoint.first_hop();
         let look = state.open > 0 && !state.looking && self.0.resolver.is_stale(host);
@@ -276,13 +276,15 @@ where
             state
                 .line
                 .is_empty()
-                .then(|| self.0.stream(&mut state))
+                .then(|| self.0.stream(&mut state, now))
                 .flatten()
         } else {
             while let Some(idle) = state.idle.pop() {
                 let limits = &self.0.limits;
                 let fresh = now - idle.since < limits.idle;
-                let fit = idle.origin.is_fit(limits.age, state.addresses.as_deref());
+                let fit = idle
+                    .origin
+                    .is_fit(now, limits.age, state.addresses.as_deref());
                 if fresh && fit && idle.sender.is_ready() {
                     return Some(self.lease1(idle.sender, idle.verdict, idle.origin));
                 }
@@ -443,10 +445,12 @@ where
 
 impl<B> Inner<B> {
     /// A free stream on the least used HTTP/2 connection.
-    fn stream(self: &Rc<Self>, state: &mut State<B>) -> Option<Lease<B>> {
+    fn stream(self: &Rc<Self>, state: &mut State<B>, now: Instant) -> Option<Lease<B>> {
         let addresses = state.addresses.as_deref();
         let age = self.limits.age;
-        state.shared.retain(|shared| shared.is_fit(age, addresses));
+        state
+            .shared
+            .retain(|shared| shared.is_fit(now, age, addresses));
         let free = |shared: &&Rc<Shared>| shared.load.streams.get() < shared.load.allowed.get();
         let shared = state
             .shared
@@ -473,7 +477,7 @@ impl<B> Inner<B> {
                 }
                 return;
             }
-            let Some(lease) = self.stream(&mut state) else {
+            let Some(lease) = self.stream(&mut state, Instant::now()) else {
                 return;
             };
             let turn = state.line.pop_front();
