@@ -48,6 +48,7 @@ class Bench:
         for name in ("openssl", "nginx", "haproxy", "wrk", "oha", "h2load", "compare-hyper"):
             self.tool(name)
         os.environ["PATH"] += os.pathsep + "/usr/sbin"
+        os.sched_setaffinity(0, self.load_cpus)  # what it does itself is not to be in the proxy's way
         # Not /tmp, which may be memory: the store is synced to a disk, as it would be.
         self.work = Path(tempfile.mkdtemp(prefix="compare-", dir="/var/tmp"))
         self.upstream = Upstream(self.work, self.load_cpus, len(self.load_cpus))
@@ -85,11 +86,15 @@ class Bench:
         upstream, busy = machine.cpu_seconds(self.upstream.pids), machine.busy_seconds()
         own = machine.own_seconds()
         # With nothing in between, the client has the processors that a proxy would have had.
-        seen = load(self, scenario, contender, self.seconds, proxy_cpus if limit else load_cpus)
+        # Opening thousands of connections must not be what is measured.
+        seconds = max(self.seconds, scenario.connections / 1024)
+        seen = load(self, scenario, contender, seconds, proxy_cpus if limit else load_cpus)
         used, user = machine.cpu_seconds(pids) - used, machine.user_seconds(pids) - user
         upstream, busy = machine.cpu_seconds(self.upstream.pids) - upstream, machine.busy_seconds() - busy
         own = machine.own_seconds() - own
         speed = (speed + self.yardstick.read(proxy_cpus)) / 2
+        if not seen["requests"]:
+            seen["errors"] = max(1, seen["errors"])
         requests = max(1, seen["requests"])
         del seen["said"]
         seen.update(

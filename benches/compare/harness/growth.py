@@ -1,10 +1,9 @@
 """How the cost of a request grows: with connections, workers, grants and the names of a door."""
-import os
 from dataclasses import replace
 
 from bench import say
 from load import COLUMNS
-from machine import placement
+from machine import CPUS, placement
 from upstream import PROFILE
 
 CONNECTIONS = (1, 4, 16, 64, 256, 1024, 4096)
@@ -49,8 +48,7 @@ def workers(bench):
         contender.start(workers=n, cpus=cpus[0])
         return SMALL, *cpus
 
-    count = len(os.sched_getaffinity(0))
-    points = sorted({1, count} | {2**n for n in range(7) if 2**n < count})
+    points = sorted({1, len(CPUS)} | {2**n for n in range(7) if 2**n < len(CPUS)})
     return curve(bench, "workers", bench.names, points, start)
 
 

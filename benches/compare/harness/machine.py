@@ -9,6 +9,7 @@ import statistics
 import time
 from pathlib import Path
 
+CPUS = sorted(os.sched_getaffinity(0))
 TICK = os.sysconf("SC_CLK_TCK")
 
 
@@ -97,10 +98,9 @@ def on(cpus):
 
 def placement(workers):
     """Processors of a proxy with so many workers, and of upstream and client: apart if there are enough."""
-    cpus = sorted(os.sched_getaffinity(0))
-    if workers < len(cpus):
-        return set(cpus[:workers]), set(cpus[workers:])
-    return set(cpus), set(cpus)
+    if workers < len(CPUS):
+        return set(CPUS[:workers]), set(CPUS[workers:])
+    return set(CPUS), set(CPUS)
 
 
 class Yardstick:
@@ -137,5 +137,5 @@ def describe():
     gib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     system = re.search(r'PRETTY_NAME="(.*)"', Path("/etc/os-release").read_text())
     guest = " in a virtual machine" if " hypervisor" in Path("/proc/cpuinfo").read_text() else ""
-    return (f"{len(os.sched_getaffinity(0))} processors ({name[1] if name else os.uname().machine}){guest}, "
-            f"{gib:.0f} GiB, Linux {os.uname().release}, {system[1] if system else 'unknown system'}")
+    return (f"{len(CPUS)} processors ({name[1] if name else os.uname().machine}){guest}, "
+            f"{gib:.0f} GiB, Linux {'.'.join(os.uname().release.split('.')[:2])}, {system[1] if system else 'unknown system'}")

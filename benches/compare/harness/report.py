@@ -88,7 +88,7 @@ def columns(part, drawn):
     shaky = sum(by[name]["clean"] == 0 for by in cells.values() for name in by)
     yield ("In brackets: the ratio to the best peer; `!n`: n requests failed. "
            f"{shaky} of {sum(map(len, cells.values()))} cells have no sample that others on the machine left undisturbed. "
-           + "; ".join(part["versions"].values()) + ".")
+           + "; ".join(dict.fromkeys(part["versions"].values())) + ".")
     for name, wrong in part["wrong"].items():
         if wrong:
             yield f"\n{name} was left out, because it does not forward correctly: {'; '.join(wrong)}."

@@ -45,7 +45,7 @@ def by_strace(bench, scenario, contender):
     pids = [part for pid in contender.pids for part in ("-p", str(pid))]
     watch = subprocess.Popen(["strace", "-f", "-c", "-o", table, *pids], stderr=subprocess.PIPE, text=True)
     watch.stderr.readline()  # "Process … attached": it counts from here on
-    seen = load(bench, scenario, contender, bench.seconds)
+    seen = load(bench, scenario, contender, 3 * bench.seconds)
     watch.send_signal(signal.SIGINT)
     watch.communicate()
     total = re.search(r"^100\.00\s+\S+\s+(?:\d+\s+)?(\d+)\s+(?:\d+\s+)?total$", table.read_text(), re.M)
