@@ -110,5 +110,7 @@ def main():
 
 try:
     main()
+except KeyboardInterrupt:
+    sys.exit(130)
 except (Missing, RuntimeError, subprocess.SubprocessError) as error:
     sys.exit(f"error: {error}")

@@ -34,7 +34,7 @@ class Bench:
         self.names = [name for name in OURS + PEERS if name in options.contenders]
         self.ours = [name for name in self.names if name in OURS]
         self.yardstick = machine.Yardstick()
-        self.work, self.upstream, self.contenders = None, None, {}
+        self.work, self.upstream, self.contenders, self.started = None, None, {}, []
 
     def tool(self, name):
         """A program's path: from the cache, the path, or where daemons live."""
@@ -55,7 +55,7 @@ class Bench:
         self.contenders = {name: Contender(name, self) for name in self.names}
 
     def close(self):
-        for contender in self.contenders.values():
+        for contender in self.started:
             contender.stop()
         if self.upstream:
             self.upstream.stop()

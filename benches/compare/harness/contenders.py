@@ -12,13 +12,15 @@ from upstream import PROFILE, SNI, TOKEN, fill
 
 OURS = ["ours", "ours-h1", "ours-h2"]
 PEERS = ["nginx", "haproxy", "haproxy-h2", "hyper", "hyper-h2"]
+# The same program twice: so much of a difference says nothing.
+CONTROL = "hyper-again"
 # Nothing in between: a client with its own certificate, and one without any TLS.
 LIMITS = ["direct", "plain"]
 TITLES = {
     "ours": "**wise-auth-proxy**", "ours-h1": "… pinned to HTTP/1.1", "ours-h2": "… pinned to HTTP/2",
     "nginx": "nginx", "haproxy": "HAProxy", "haproxy-h2": "HAProxy, HTTP/2 upstream",
     "hyper": "plain hyper", "hyper-h2": "plain hyper, HTTP/2 upstream",
-    "direct": "direct call over mTLS", "plain": "direct call without TLS",
+    CONTROL: "plain hyper again, the control", "direct": "direct call over mTLS", "plain": "direct call without TLS",
 }
 HTTP = {"ours": "auto", "ours-h1": "1.1", "ours-h2": "2"}
 
@@ -33,6 +35,7 @@ class Contender:
         self.h2 = version == "h2"
         self.mine = self.base == "ours"
         self.process, self.logged_in = None, 0
+        bench.started.append(self)
 
     def start(self, workers=1, cpus=None, upstream=None, grants=1, hosts=0):
         """Seconds from the start of the process to the first 200 through it."""

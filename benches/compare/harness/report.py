@@ -1,6 +1,6 @@
 """From figures to Markdown and charts."""
 import charts
-from contenders import LIMITS, OURS, PEERS, TITLES
+from contenders import CONTROL, LIMITS, OURS, PEERS, TITLES
 from disturbance import COUNTERS
 from load import COLUMNS
 
@@ -79,12 +79,17 @@ def columns(part, drawn):
                      ([heading, *(ratio(by, key, less) for by in cells.values())] for heading, key, less, _ in FIGURES))
     yield from picture("cpu", "CPU a request by column, ours beside peers", drawn)
     for heading, key, less, factor in FIGURES:
-        names = [name for name in OURS + PEERS + ([] if key == "cpu_us" else LIMITS)
+        names = [name for name in OURS + PEERS + [CONTROL] + ([] if key == "cpu_us" else LIMITS)
                  if any(name in by for by in cells.values())]
         yield f"#### {heading}\n"
         yield from table(["", *(COLUMNS[column].title for column in cells)],
                          ([TITLES[name], *(cell(by, name, key, less, factor) for by in cells.values())] for name in names))
     yield from direct(cells)
+    apart = [abs(by[CONTROL]["cpu_us"] / by["hyper"]["cpu_us"] - 1) for by in cells.values() if CONTROL in by]
+    if apart:
+        yield (f"The control is the plain hyper proxy a second time. Its CPU a request differs from its twin's by "
+               f"{max(apart):.0%} at most, by {sorted(apart)[len(apart) // 2]:.0%} in the middle column: smaller "
+               "differences between others say nothing.\n")
     shaky = sum(by[name]["clean"] == 0 for by in cells.values() for name in by)
     yield ("In brackets: the ratio to the best peer; `!n`: n requests failed. "
            f"{shaky} of {sum(map(len, cells.values()))} cells have no sample that others on the machine left undisturbed. "
@@ -193,7 +198,7 @@ def disturbance(part, _):
 
 def reuse(part, _):
     yield "### Connection reuse and TLS resumption\n"
-    head = ["", "requests on a warm pool", "connections opened", "reused", "requests, 1,000 a connection", "handshakes",
+    head = ["", "requests on a warm pool", "connections opened", "reused", "requests, 500 a connection", "handshakes",
             "resumed", "failed"]
     yield from table(head, ([
         TITLES[name], f"{row['requests']:,}", f"{row['opened']:,}", f"{row['reused']:.3%}", f"{row['short_requests']:,}",
