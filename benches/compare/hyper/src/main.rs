@@ -1,7 +1,13 @@
 //! A peer to measure against: a multi-threaded tokio runtime, hyper's server and hyper-util's
 //! pooled client over hyper-rustls, a task for each connection, one fixed token and no features.
 //!
-//! Everything comes from the environment: LISTEN UPSTREAM SNI CA CERT KEY TOKEN WORKERS UPSTREAM_H2.
+//! Everything comes from the environment: `LISTEN`, `UPSTREAM`, `SNI`, `CA`, `CERT`, `KEY`, `TOKEN`,
+//! `WORKERS` and `UPSTREAM_H2`.
+
+#![allow(
+    clippy::disallowed_methods,
+    reason = "the proxy's own rules: this one has neither settings nor a drain"
+)]
 
 use std::convert::Infallible;
 use std::error::Error;
@@ -107,19 +113,19 @@ fn pool(address: SocketAddr, http2: bool) -> Result<Pool, BoxError> {
     tcp.set_nodelay(true);
     tcp.enforce_http(false);
     let name = ServerName::try_from(env("SNI")?)?;
-    let https = HttpsConnectorBuilder::new()
+    let builder = HttpsConnectorBuilder::new()
         .with_tls_config(tls)
         .https_only()
         .with_server_name_resolver(FixedServerNameResolver::new(name));
-    let https = if http2 {
-        https.enable_http2().wrap_connector(tcp)
+    let connector = if http2 {
+        builder.enable_http2().wrap_connector(tcp)
     } else {
-        https.enable_http1().wrap_connector(tcp)
+        builder.enable_http1().wrap_connector(tcp)
     };
     Ok(Client::builder(TokioExecutor::new())
         .pool_timer(TokioTimer::new())
         .pool_idle_timeout(Duration::from_secs(90))
-        .build(https))
+        .build(connector))
 }
 
 /// The upstream's name resolves to the one address there is.
