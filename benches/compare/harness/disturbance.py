@@ -104,7 +104,7 @@ def every_second(acts):
 COUNTERS = {
     "refreshes": "wise_proxy_token_refreshes_total", "switches": "wise_proxy_lane_switches_total",
     "reloads": "wise_proxy_reloads_total", "dials": "wise_proxy_upstream_dials_total",
-    "replays": "wise_proxy_replays_total",
+    "waits": "wise_proxy_renewal_waits_total", "replays": "wise_proxy_replays_total",
 }
 
 

@@ -144,7 +144,7 @@ def syscalls(part, _):
 def footprint(part, _):
     yield "### Footprint\n"
     head = ["", "cold start to the first 200, ms", "slowest", "resident at rest, MiB", f"with {part['idle']:,} idle clients",
-            "KiB a client", "after a load", "after a second", "peak", "binary, MiB", "stripped"]
+            "KiB a client", "after a load", "after the same again", "peak", "binary, MiB", "stripped"]
     yield from table(head, ([
         TITLES[name], f"{row['cold_ms']:.1f}", f"{row['slowest_start_ms']:.1f}", mib(row["idle"]), mib(row["many"]),
         f"{row['per_client']:.1f}", mib(row["after"]), mib(row["after_again"]), mib(row["peak"]),
