@@ -5,7 +5,7 @@ import os
 import subprocess
 import time
 
-from client import Client, call
+from client import FAILURES, Client, call
 from machine import on, tree
 from process import free_port, spawn, start_failed, stop
 from upstream import PROFILE, SNI, TOKEN, fill
@@ -51,13 +51,13 @@ class Contender:
         while time.perf_counter() < began + 15 and self.process.poll() is None:
             try:
                 client = Client(self.port, 3)
-                status, _ = client.request("GET", "/v1/profiles")
+                status, _ = client.ask("GET", "/v1/profiles")
                 client.close()
                 if status == 200:
                     took = time.perf_counter() - began
                     self.pids = tree(self.process.pid)
                     return took
-            except OSError:
+            except FAILURES:
                 pass
             time.sleep(0.0005)
         start_failed(self.name, self.process, self.work / "log")
@@ -146,35 +146,33 @@ class Contender:
         wrong = []
 
         def want(what, ask):
-            client = None
+            client = Client(self.port)
             try:
-                client = Client(self.port)
                 if not ask(client):
                     wrong.append(what)
-            except (OSError, ValueError) as error:
+            except (*FAILURES, ValueError) as error:
                 wrong.append(f"{what}: {error}")
             finally:
-                if client:
-                    client.close()
+                client.close()
 
         def replaced(client):
-            answers = [client.request("GET", path, ["Authorization: Bearer of-the-application"])
+            answers = [client.ask("GET", path, Authorization="Bearer of-the-application")
                        for path in ("/v1/profiles", "/v1/quote")]
             return [(status, len(body)) for status, body in answers] == [(200, 661), (200, 8192)]
 
         def whole(client):
-            status, body = client.request("GET", "/statement.pdf")
+            status, body = client.ask("GET", "/statement.pdf")
             return status == 200 and hashlib.sha256(body).digest() == self.bench.upstream.statement
 
         def arrives(size):
             def ask(client):
-                status, body = client.request("POST", "/v1/transfers", body=bytes(size))
+                status, body = client.ask("POST", "/v1/transfers", bytes(size))
                 return status == 200 and json.loads(body)["received"] == size
             return ask
 
         def arrives_chunked(client):
-            chunks = (b"3e8\r\n" + bytes(1000) + b"\r\n") * 50 + b"0\r\n\r\n"
-            status, body = client.request("POST", "/v1/transfers", ["Transfer-Encoding: chunked"], chunks)
+            chunked = {"Transfer-Encoding": "chunked"}
+            status, body = client.ask("POST", "/v1/transfers", iter([bytes(1000)] * 50), **chunked)
             return status == 200 and json.loads(body)["received"] == 50_000
 
         want("Authorization replaced", replaced)

@@ -7,7 +7,7 @@ import threading
 import time
 
 from bench import say
-from client import call
+from client import FAILURES, call
 from load import COLUMNS, load, warm
 
 PACED = COLUMNS["rate_c64"]
@@ -87,7 +87,7 @@ def every_second(acts):
             try:
                 for act in acts:
                     act()
-            except (OSError, RuntimeError) as error:
+            except (*FAILURES, RuntimeError) as error:
                 failed.append(error)
                 return
             pause = max(0.0, 1 - (time.monotonic() - began))

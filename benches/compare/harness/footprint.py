@@ -42,7 +42,7 @@ def resident(bench, contender):
     clients = []
     for _ in range(IDLE):
         clients.append(Client(contender.port))
-        clients[-1].request("GET", "/v1/profiles")
+        clients[-1].ask("GET", "/v1/profiles")
     many = now()
     for client in clients:
         client.close()

@@ -18,17 +18,6 @@ SECRET = "5f2a8c1e-77b0-4a0c-9a35-1f0d5b6c2e90"  # of nobody: it opens the upstr
 PROFILE = 14575282
 TOKEN = f"{SECRET}-{PROFILE}"
 
-# What Wise's own documentation shows for such a call.
-PROFILES = (
-    '[{"id":14575282,"publicId":"9c7fd3a4-4f0f-4c1b-9f7e-5e6a3f1b2c3d","userId":9889627,"type":"PERSONAL",'
-    '"address":{"addressFirstLine":"50 Sunflower Ave","city":"Phoenix","countryIso2Code":"US",'
-    '"countryIso3Code":"usa","postCode":"10025","stateCode":"AZ"},"email":"somebody@example.com",'
-    '"createdAt":"2024-03-02T10:11:12","updatedAt":"2025-01-19T20:36:12","obfuscated":false,'
-    '"currentState":"VISIBLE","firstName":"Oliver","lastName":"Wilson","dateOfBirth":"1977-07-01",'
-    '"phoneNumber":"+3725064992","secondaryAddresses":[],"fullName":"Oliver Wilson",'
-    '"details":{"avatar":"https://example.com/avatar/9889627.png",'
-    '"occupations":[{"code":"Engineer","format":"FREE_FORM"}]}}]')
-
 
 def fill(template, target, values):
     """Writes a template's text with each @NAME@ replaced."""
@@ -55,7 +44,7 @@ class Upstream:
         values = {
             "MODULES": "/usr/lib/nginx/modules", "USER": "user root;" if os.geteuid() == 0 else "",
             "WORKERS": workers, "WORK": self.work, "CERTS": self.certs, "SNI": SNI, "TOKEN": TOKEN,
-            "SECRET": SECRET, "PROFILES": PROFILES, "MTLS_PORT": self.mtls, "SHORT_PORT": self.short,
+            "SECRET": SECRET, "MTLS_PORT": self.mtls, "SHORT_PORT": self.short,
             "OPEN_PORT": self.open, "PLAIN_PORT": self.plain, "STATUS_PORT": self.status,
         }
         for name in ("nginx.conf", "locations.conf"):
