@@ -1,0 +1,52 @@
+"""System calls a request, counted by the kernel's tracepoint or, where that is not to be had, by strace."""
+import re
+import shutil
+import signal
+import subprocess
+
+from bench import say
+from load import COLUMNS, load, warm
+
+COUNTED = ("get_c1", "get_c64")
+
+
+def run(bench):
+    count = by_perf if perf_counts() else by_strace
+    if count is by_strace and not shutil.which("strace"):
+        return {"by": "nothing", "cells": {}}
+    cells = {}
+    for name, contender in bench.contenders.items():
+        contender.start()
+        for column in COUNTED:
+            warm(bench, COLUMNS[column], contender)
+            cells.setdefault(column, {})[name] = count(bench, COLUMNS[column], contender)
+        contender.stop()
+        say(f"syscalls: {name}")
+    return {"by": "perf" if count is by_perf else "strace", "cells": cells}
+
+
+def perf_counts():
+    if not shutil.which("perf"):
+        return False
+    done = subprocess.run(["perf", "stat", "-x,", "-e", "raw_syscalls:sys_enter", "true"], capture_output=True, text=True)
+    return re.search(r"^\d+,.*raw_syscalls", done.stderr, re.M) is not None
+
+
+def by_perf(bench, scenario, contender):
+    pids = ",".join(map(str, contender.pids))
+    watch = ["perf", "stat", "-x,", "-e", "raw_syscalls:sys_enter", "-p", pids, "--"]
+    seen = load(bench, scenario, contender, bench.seconds, before=watch)
+    return int(re.search(r"^(\d+),.*raw_syscalls", seen["said"], re.M)[1]) / seen["requests"]
+
+
+def by_strace(bench, scenario, contender):
+    """Ten times slower for the contender, so that more of its reads find something to read."""
+    table = bench.work / "strace"
+    pids = [part for pid in contender.pids for part in ("-p", str(pid))]
+    watch = subprocess.Popen(["strace", "-f", "-c", "-o", table, *pids], stderr=subprocess.PIPE, text=True)
+    watch.stderr.readline()  # "Process … attached": it counts from here on
+    seen = load(bench, scenario, contender, 3 * bench.seconds)
+    watch.send_signal(signal.SIGINT)
+    watch.communicate()
+    total = re.search(r"^100\.00\s+\S+\s+(?:\d+\s+)?(\d+)\s+(?:\d+\s+)?total$", table.read_text(), re.M)
+    return int(total[1]) / seen["requests"]
