@@ -11,6 +11,7 @@ use crate::config::Origin;
 use crate::tls::HandshakeFailure;
 use crate::upstream::endpoint::{Endpoint, Via};
 use crate::upstream::io::Stream;
+use crate::upstream::read_ahead::ReadAhead;
 use crate::upstream::resolve::Resolver;
 use crate::upstream::via;
 
@@ -102,7 +103,7 @@ async fn handshake(endpoint: &Endpoint, tcp: TcpStream) -> Result<Dialled, DialE
     };
     let connector = TlsConnector::from(tls.config.clone());
     let stream = connector
-        .connect(tls.name.clone(), tcp)
+        .connect(tls.name.clone(), ReadAhead::new(tcp))
         .await
         .map_err(|error| DialError::Tls {
             host: host.clone(),

@@ -9,12 +9,13 @@ use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 
 use crate::tls::HandshakeFailure;
+use crate::upstream::read_ahead::ReadAhead;
 
 /// A connection to Wise, with TLS or, towards a loopback simulator, without.
 #[derive(Debug)]
 pub(crate) enum Stream {
     Plain(TcpStream),
-    Tls(Box<TlsStream<TcpStream>>),
+    Tls(Box<TlsStream<ReadAhead>>),
 }
 
 macro_rules! each {

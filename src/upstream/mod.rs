@@ -12,6 +12,7 @@ mod once;
 mod pool;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod properties;
+mod read_ahead;
 mod resolve;
 mod token_endpoint;
 mod via;

@@ -1,0 +1,141 @@
+//! Reads more from a socket than TLS asks for, where there is more.
+//!
+//! rustls asks for 4 KiB at a time. A small answer is whole in one such read, and goes straight
+//! where rustls wants it; a long body would cost a system call for each quarter of a record.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::{Buf as _, BytesMut};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+
+/// Read at once from a socket that has much to give.
+const MUCH: usize = 64 * 1024;
+
+/// After a read of less than this, the next is a small one again.
+const LITTLE: usize = 8 * 1024;
+
+/// A socket that is read in large pieces while a long body comes, without a buffer else.
+#[derive(Debug)]
+pub(crate) struct ReadAhead {
+    stream: TcpStream,
+    /// Read, and not asked for yet.
+    ahead: BytesMut,
+    /// The last read took all that it had room for.
+    more: bool,
+}
+
+impl ReadAhead {
+    pub(crate) fn new(stream: TcpStream) -> Self {
+        Self {
+            stream,
+            ahead: BytesMut::new(),
+            more: false,
+        }
+    }
+}
+
+impl AsyncRead for ReadAhead {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        if this.ahead.is_empty() {
+            if !this.more {
+                ready!(Pin::new(&mut this.stream).poll_read(cx, buf))?;
+                this.more = buf.remaining() == 0;
+                return Poll::Ready(Ok(()));
+            }
+            this.ahead.reserve(MUCH);
+            let stream = Pin::new(&mut this.stream);
+            let read = tokio_util::io::poll_read_buf(stream, cx, &mut this.ahead);
+            if !read.is_ready() {
+                // A body that pauses holds no buffer.
+                this.ahead = BytesMut::new();
+            }
+            this.more = ready!(read)? >= LITTLE;
+        }
+        let fits = this.ahead.len().min(buf.remaining());
+        buf.put_slice(&this.ahead[..fits]);
+        this.ahead.advance(fits);
+        if this.ahead.is_empty() && !this.more {
+            this.ahead = BytesMut::new();
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for ReadAhead {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, buf)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn every_byte_comes_once_and_in_order_whatever_is_asked_for() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let ours = TcpStream::connect(listener.local_addr().unwrap());
+        let (ours, theirs) = tokio::join!(ours, listener.accept());
+        let (mut ours, (mut theirs, _)) = (ReadAhead::new(ours.unwrap()), theirs.unwrap());
+        let sent: Vec<u8> = (0..1_000_000u32).flat_map(u32::to_le_bytes).collect();
+        let whole = sent.clone();
+        tokio::spawn(async move {
+            // Little by little, then much, then little again.
+            for piece in whole[..50_000].chunks(1_000) {
+                theirs.write_all(piece).await.unwrap();
+                tokio::task::yield_now().await;
+            }
+            theirs.write_all(&whole[50_000..]).await.unwrap();
+        });
+        let mut seen = Vec::with_capacity(sent.len());
+        let mut room = vec![0; 4096];
+        let mut large = 0;
+        loop {
+            let size = room.len() - seen.len() % 97;
+            let read = ours.read(&mut room[..size]).await.unwrap();
+            if read == 0 {
+                break;
+            }
+            large = large.max(ours.ahead.len());
+            seen.extend_from_slice(&room[..read]);
+        }
+        assert!(seen == sent);
+        assert!(large > 4096, "it read ahead");
+        assert_eq!(ours.ahead.capacity(), 0, "and holds nothing now");
+    }
+}
