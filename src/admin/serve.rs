@@ -73,12 +73,7 @@ pub(crate) async fn serve(incoming: Incoming, routes: Router, stop: Cancellation
             Peer::Unix { uid } => routes.clone().layer(axum::Extension(Uid(uid))),
             Peer::Tcp(_) => routes.clone(),
         };
-        match stream.watched() {
-            Ok(stream) => {
-                tasks.spawn(connection(stream, routes, stop.clone()));
-            }
-            Err(error) => tracing::warn!(%error, "an admin connection could not be watched"),
-        }
+        tasks.spawn(connection(stream, routes, stop.clone()));
     }
     tasks.close();
     tasks.wait().await;

@@ -9,12 +9,14 @@ use crate::config::{Config, load};
 use crate::confinement::{self, ConfinementError};
 use crate::server::{Running, Server, StartError};
 use crate::telemetry::log::{self, Sink};
+use crate::tls;
 
 pub(crate) fn run(global: &Global) -> Result<(), Failure> {
     let sources = global.sources()?;
     let loaded = load(&sources)?;
     // Before the first secret is read, and before there is a second thread.
     let confinement = confinement::confine(&loaded, &sources.variables)?;
+    tls::gather_randomness();
     let log = start_log(&loaded.config)?;
     if confinement.is_troubled() {
         tracing::warn!("confined: {confinement}");

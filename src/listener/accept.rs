@@ -1,9 +1,10 @@
 use std::io;
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::os::fd::OwnedFd;
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::Poll;
 use std::time::Duration;
 
 use rustix::io::Errno;
@@ -15,15 +16,18 @@ use tokio_util::sync::CancellationToken;
 
 use super::limit::Room;
 use super::socket::{LocalAddress, SocketFile};
-use super::{Bound, Limit};
+use super::{Bound, Connection, Limit};
 
 /// Pauses after the machine could not give us a socket.
 const FIRST_PAUSE: Duration = Duration::from_millis(5);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
-/// An accepted connection: non-blocking, on no runtime yet.
+/// An accepted connection.
 #[derive(Debug)]
 pub(crate) enum Stream {
+    /// Watched by the runtime that accepted it, which is its worker's own.
+    Here(Connection),
+    /// Non-blocking, on no runtime yet.
     Tcp(TcpStream),
     Unix(UnixStream),
 }
@@ -86,6 +90,7 @@ impl Drop for Load {
 pub(crate) struct WorkerPort {
     arrivals: UnboundedSender<Arrival>,
     load: Arc<AtomicUsize>,
+    accepts: bool,
 }
 
 impl WorkerPort {
@@ -95,6 +100,15 @@ impl WorkerPort {
         Self {
             arrivals,
             load: Arc::new(AtomicUsize::new(0)),
+            accepts: false,
+        }
+    }
+
+    /// The port of the worker on whose runtime [`accept()`] runs.
+    pub(crate) fn of_who_accepts(self) -> Self {
+        Self {
+            accepts: true,
+            ..self
         }
     }
 
@@ -149,9 +163,11 @@ pub(crate) async fn accept(
         () = open => return Ok(()),
     }
     drop(file);
-    let rest = queue.into_rest()?;
     while let Some(room) = limit.try_enter() {
-        match rest.take() {
+        let Some(taken) = queue.take().await else {
+            break;
+        };
+        match taken {
             Ok((stream, peer)) => {
                 if !dispatch.hand_over(stream, peer, room) {
                     break;
@@ -184,7 +200,7 @@ impl Bound {
 
 impl Incoming {
     /// The next connection. Cancel safe.
-    pub(crate) async fn next(&self) -> (Stream, Peer) {
+    pub(crate) async fn next(&self) -> (Connection, Peer) {
         self.queue.next().await
     }
 }
@@ -205,7 +221,7 @@ impl Queue {
 
     /// The next connection. Never spins: without file descriptors it pauses, longer each time.
     /// Cancel safe.
-    async fn next(&self) -> (Stream, Peer) {
+    async fn next(&self) -> (Connection, Peer) {
         let mut pause = FIRST_PAUSE;
         loop {
             let error = match self.accept().await {
@@ -226,58 +242,32 @@ impl Queue {
         }
     }
 
-    async fn accept(&self) -> io::Result<(Stream, Peer)> {
-        // Off this runtime again at once: the connection's home is a worker's.
+    async fn accept(&self) -> io::Result<(Connection, Peer)> {
         match self {
             Self::Tcp(listener) => {
                 let (stream, peer) = listener.accept().await?;
-                of_tcp(stream.into_std()?, peer)
+                Ok((Connection::Tcp(stream), Peer::Tcp(peer)))
             }
-            Self::Unix(listener) => of_unix(listener.accept().await?.0.into_std()?),
+            Self::Unix(listener) => of_unix(listener.accept().await?.0),
         }
     }
 
-    fn into_rest(self) -> io::Result<Rest> {
-        Ok(match self {
-            Self::Tcp(listener) => Rest::Tcp(listener.into_std()?),
-            Self::Unix(listener) => Rest::Unix(listener.into_std()?),
+    /// The next connection, if one waits.
+    async fn take(&self) -> Option<io::Result<(Connection, Peer)>> {
+        let mut next = std::pin::pin!(self.accept());
+        std::future::poll_fn(|cx| {
+            Poll::Ready(match next.as_mut().poll(cx) {
+                Poll::Ready(taken) => Some(taken),
+                Poll::Pending => None,
+            })
         })
+        .await
     }
 }
 
-/// What is left in the queue when the door closes.
-enum Rest {
-    Tcp(TcpListener),
-    Unix(UnixListener),
-}
-
-impl Rest {
-    /// The next connection, without waiting for one.
-    fn take(&self) -> io::Result<(Stream, Peer)> {
-        match self {
-            Self::Tcp(listener) => {
-                let (stream, peer) = listener.accept()?;
-                stream.set_nonblocking(true)?;
-                of_tcp(stream, peer)
-            }
-            Self::Unix(listener) => {
-                let (stream, _) = listener.accept()?;
-                stream.set_nonblocking(true)?;
-                of_unix(stream)
-            }
-        }
-    }
-}
-
-fn of_tcp(stream: TcpStream, peer: SocketAddr) -> io::Result<(Stream, Peer)> {
-    // An answer's last small piece must not wait for the acknowledgement before it.
-    stream.set_nodelay(true)?;
-    Ok((Stream::Tcp(stream), Peer::Tcp(peer)))
-}
-
-fn of_unix(stream: UnixStream) -> io::Result<(Stream, Peer)> {
+fn of_unix(stream: net::UnixStream) -> io::Result<(Connection, Peer)> {
     let uid = sockopt::socket_peercred(&stream)?.uid.as_raw();
-    Ok((Stream::Unix(stream), Peer::Unix { uid }))
+    Ok((Connection::Unix(stream), Peer::Unix { uid }))
 }
 
 /// Errors that concern the one connection which broke while it waited (accept(2), "Error handling").
@@ -312,8 +302,8 @@ struct Dispatch {
 impl Dispatch {
     /// Whether any worker is left. A worker that is gone is forgotten, and the connection goes to
     /// the next.
-    fn hand_over(&mut self, stream: Stream, peer: Peer, room: Room) -> bool {
-        let mut held = (stream, peer, room);
+    fn hand_over(&mut self, connection: Connection, peer: Peer, room: Room) -> bool {
+        let mut held = (Stream::Here(connection), peer, room);
         loop {
             let count = self.ports.len();
             let Some(chosen) = (0..count)
@@ -324,6 +314,16 @@ impl Dispatch {
             };
             let port = &self.ports[chosen];
             let (stream, peer, room) = held;
+            let stream = match stream {
+                Stream::Here(connection) if !port.accepts => match connection.unwatched() {
+                    Ok(stream) => stream,
+                    Err(error) => {
+                        tracing::warn!(%error, "an accepted connection could not be handed over");
+                        return true;
+                    }
+                },
+                stream => stream,
+            };
             let ticket = Ticket {
                 _load: Load::on(&port.load),
                 room,

@@ -10,6 +10,7 @@ impl Stream {
     /// The connection on the runtime of the caller.
     pub(crate) fn watched(self) -> io::Result<Connection> {
         match self {
+            Self::Here(connection) => Ok(connection),
             Self::Tcp(stream) => tokio::net::TcpStream::from_std(stream).map(Connection::Tcp),
             Self::Unix(stream) => tokio::net::UnixStream::from_std(stream).map(Connection::Unix),
         }
@@ -21,6 +22,16 @@ impl Stream {
 pub(crate) enum Connection {
     Tcp(tokio::net::TcpStream),
     Unix(tokio::net::UnixStream),
+}
+
+impl Connection {
+    /// The connection without its runtime.
+    pub(super) fn unwatched(self) -> io::Result<Stream> {
+        match self {
+            Self::Tcp(stream) => stream.into_std().map(Stream::Tcp),
+            Self::Unix(stream) => stream.into_std().map(Stream::Unix),
+        }
+    }
 }
 
 macro_rules! each {

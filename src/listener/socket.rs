@@ -76,6 +76,9 @@ fn bind_tcp(address: SocketAddr) -> Result<Bound, ListenerError> {
         let socket = rustix::net::socket_with(family, SocketType::STREAM, FLAGS, None)?;
         // A restart must not wait for connections of the last run to time out.
         sockopt::set_socket_reuseaddr(&socket, true)?;
+        // Accepted sockets inherit it (tcp(7)): an answer's last small piece must not wait for the
+        // acknowledgement before it.
+        sockopt::set_tcp_nodelay(&socket, true)?;
         rustix::net::bind(&socket, &address)?;
         rustix::net::listen(&socket, BACKLOG)?;
         let local = SocketAddr::try_from(rustix::net::getsockname(&socket)?)?;

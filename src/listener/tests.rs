@@ -69,7 +69,7 @@ fn socket_at(path: &Path) -> DoorAddress {
 fn tcp_of(arrival: &Arrival) -> &TcpStream {
     match &arrival.stream {
         Stream::Tcp(stream) => stream,
-        Stream::Unix(_) => panic!("a TCP door hands over TCP streams"),
+        Stream::Unix(_) | Stream::Here(_) => panic!("a TCP door hands over TCP streams"),
     }
 }
 

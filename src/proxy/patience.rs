@@ -104,10 +104,6 @@ impl Patience {
         self.rests.set(rests);
     }
 
-    pub(crate) fn rests(&self) -> bool {
-        self.rests.get()
-    }
-
     /// A rest would lose something.
     pub(crate) fn never_rest(&self) {
         self.leftover.set(true);

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -16,7 +17,7 @@ use crate::listener::{self, Bound, Limit, WorkerPort};
 use crate::proxy::{Kind, Shared};
 use crate::server::build::{Server, StartError};
 use crate::server::reload::Reloader;
-use crate::server::workers::{self, Plan};
+use crate::server::workers::{self, Accepting, Plan};
 use crate::telemetry::log::Sink;
 use crate::telemetry::meter::Meter;
 use crate::telemetry::metrics::{Metrics, Readings, TokenReading};
@@ -115,23 +116,7 @@ impl Server {
         let stop_admin = CancellationToken::new();
         tasks.spawn(reloader.run(wishes, config.runtime.reload_interval, stop_doors.clone()));
 
-        let (ports, workers) = self.workers(&keepers, &drain)?;
-        for (number, bound) in doors.into_iter().enumerate() {
-            let accept = listener::accept(
-                bound,
-                number,
-                ports.clone(),
-                Arc::clone(&limit),
-                stop_doors.clone(),
-            );
-            tasks.spawn(async move {
-                if let Err(error) = accept.await {
-                    tracing::error!(%error, "a door closed");
-                }
-            });
-        }
-        // The workers end when the last port is gone, so only the accepting tasks hold any.
-        drop(ports);
+        let workers = self.workers(&keepers, doors, &limit, &stop_doors, &drain)?;
         let watch = |source| StartError::Io {
             what: "the admin listener",
             source,
@@ -213,22 +198,38 @@ impl Server {
             .collect()
     }
 
+    /// Starts the workers. They end when nobody accepts for them any more.
     fn workers(
         &self,
         keepers: &Arc<[KeeperHandle]>,
+        doors: Vec<Bound>,
+        limit: &Arc<Limit>,
+        stop_doors: &CancellationToken,
         drain: &CancellationToken,
-    ) -> Result<(Vec<WorkerPort>, Vec<Thread>), StartError> {
+    ) -> Result<Vec<Thread>, StartError> {
         let shared = Shared {
             published: self.published.clone(),
             clock: Arc::clone(&self.clock),
             keepers: Arc::clone(keepers),
             tokens: self.config.tokens.clone(),
         };
-        let (mut ports, mut threads) = (Vec::new(), Vec::new());
-        for (number, meter) in self.meters.iter().enumerate() {
-            let (port, arrivals) = mpsc::unbounded_channel();
-            ports.push(WorkerPort::new(port));
-            let thread = workers::start(Plan {
+        let channels = self.meters.iter().map(|_| mpsc::unbounded_channel());
+        let (mut ports, arrivals): (Vec<_>, Vec<_>) = channels
+            .map(|(port, arrivals)| (WorkerPort::new(port), arrivals))
+            .unzip();
+        if let Some(first) = ports.first_mut() {
+            *first = first.clone().of_who_accepts();
+        }
+        let doors = doors.into_iter().enumerate().map(|(number, bound)| {
+            let (ports, limit, stop) = (ports.clone(), Arc::clone(limit), stop_doors.clone());
+            let accept = move || listener::accept(bound, number, ports, limit, stop).boxed_local();
+            Box::new(accept) as Accepting
+        });
+        let mut doors: Vec<Accepting> = doors.collect();
+        drop(ports);
+        let workers = self.meters.iter().zip(arrivals).enumerate();
+        let start = |(number, (meter, arrivals)): (usize, (&Arc<Meter>, _))| {
+            workers::start(Plan {
                 number,
                 shared: shared.clone(),
                 meter: Arc::clone(meter),
@@ -236,14 +237,15 @@ impl Server {
                 format: self.config.log.format,
                 runtime: self.config.runtime.clone(),
                 arrivals,
+                doors: std::mem::take(&mut doors),
                 drain: drain.clone(),
-            });
-            threads.push(thread.map_err(|source| StartError::Io {
-                what: "a worker",
-                source,
-            })?);
-        }
-        Ok((ports, threads))
+            })
+        };
+        let started: io::Result<Vec<Thread>> = workers.map(start).collect();
+        started.map_err(|source| StartError::Io {
+            what: "a worker",
+            source,
+        })
     }
 
     fn metrics(&self, control: std::sync::Weak<Control>, limit: Arc<Limit>) -> Metrics {

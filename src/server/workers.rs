@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use futures_util::future::LocalBoxFuture;
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::MissedTickBehavior;
@@ -28,9 +29,14 @@ pub(crate) struct Plan {
     pub(crate) format: LogFormat,
     pub(crate) runtime: config::Runtime,
     pub(crate) arrivals: UnboundedReceiver<Arrival>,
+    /// The first worker's: connections are accepted where they may be served.
+    pub(crate) doors: Vec<Accepting>,
     /// No more arrivals come, and connections close when their request is done.
     pub(crate) drain: CancellationToken,
 }
+
+/// What takes a door's connections in; local to the thread that it is made on.
+pub(crate) type Accepting = Box<dyn FnOnce() -> LocalBoxFuture<'static, io::Result<()>> + Send>;
 
 /// Starts a worker's thread. It ends when `drain` was called and its connections are done, or the
 /// drain time is over.
@@ -54,9 +60,17 @@ async fn work(plan: Plan) {
         format,
         runtime,
         mut arrivals,
+        doors,
         drain,
         ..
     } = plan;
+    for accepting in doors {
+        tokio::task::spawn_local(async move {
+            if let Err(error) = accepting().await {
+                tracing::error!(%error, "a door closed");
+            }
+        });
+    }
     let access = AccessLog::new(sink, format, Arc::clone(&meter));
     let worker = Rc::new(Worker::new(shared, meter, access));
     let drain_timeout = runtime.drain_timeout;

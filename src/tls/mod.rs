@@ -96,3 +96,18 @@ pub(crate) enum TlsError {
     #[error("TLS could not be set up: {0}; this is a fault of the program")]
     Setup(#[source] rustls::Error),
 }
+
+/// Has the first randomness gathered by a thread of its own, while the start goes on.
+///
+/// AWS-LC wants two sources that would both have to fail, the system's and the jitter of the
+/// processor; the second takes it tens of milliseconds, which the first handshake would wait for.
+pub(crate) fn gather_randomness() {
+    let gather = || {
+        // Whoever needs some later hears of a failure.
+        let _ = aws_lc_rs::rand::fill(&mut [0; 32]);
+    };
+    // Without the thread, the first handshake gathers it.
+    let _ = std::thread::Builder::new()
+        .name("randomness".into())
+        .spawn(gather);
+}
