@@ -115,7 +115,7 @@ pub(crate) async fn send(
     let mut tries = 1;
     loop {
         let mut lease = pool.acquire().await?;
-        let mut request = prepare(&lease, pool.endpoint(), pass, outgoing, body);
+        let mut request = prepare(lease.is_http2(), pool.endpoint(), pass, outgoing, body);
         if let Some(gate) = &gate {
             await_continue(&mut request, gate);
         }
@@ -172,9 +172,9 @@ pub(crate) async fn send(
     }
 }
 
-/// The request as it goes onto this connection.
-fn prepare(
-    lease: &Lease<Upload>,
+/// The request as it goes onto a connection.
+pub(super) fn prepare(
+    http2: bool,
     endpoint: &Endpoint,
     pass: &Pass,
     outgoing: &Outgoing,
@@ -187,7 +187,7 @@ fn prepare(
     policy::credential(headers, pass.authorization.clone());
     let mut parts = uri::Parts::default();
     parts.path_and_query = Some(outgoing.target.path_and_query().clone());
-    if lease.is_http2() {
+    if http2 {
         parts.scheme = Some(endpoint.scheme.clone());
         parts.authority = Some(endpoint.authority.clone());
         headers.remove(EXPECT);

@@ -21,6 +21,8 @@ mod refusal;
 mod reply;
 mod serve;
 mod snapshot;
+#[cfg(feature = "benchmarks")]
+pub(crate) mod steps;
 mod target;
 mod token;
 mod worker;
