@@ -11,7 +11,7 @@ fmt:
     cargo fmt --all
 
 clippy:
-    cargo clippy --locked --all-targets --features failpoints -- -D warnings
+    cargo clippy --locked --all-targets --features failpoints,benchmarks -- -D warnings
 
 # All tests, those with real clients included.
 test:
@@ -26,6 +26,10 @@ demo *arguments:
 
 bench *arguments:
     cargo bench --locked {{ arguments }}
+
+# What each step of a request of ours costs, and their sum.
+steps *arguments:
+    cargo bench --locked --features benchmarks --bench steps {{ arguments }}
 
 deny:
     cargo deny --locked check bans licenses sources

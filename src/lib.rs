@@ -4,7 +4,7 @@
 //! (`tests/it/architecture.rs` holds the list and fails on any other import).
 //!
 //! The public surface is `cli`, `config`, `server` and `simulator`. Everything else is private;
-//! fuzzers reach it through the hidden `internal`, which no build but theirs has.
+//! fuzzers and benchmarks reach it through the hidden `internal`, which no build but theirs has.
 
 // floor 0
 mod clock;
@@ -36,6 +36,6 @@ pub mod server;
 pub mod simulator;
 // floor 9
 pub mod cli;
-#[cfg(any(test, fuzzing))]
+#[cfg(any(test, fuzzing, feature = "benchmarks"))]
 #[doc(hidden)]
 pub mod internal;

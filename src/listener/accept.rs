@@ -1,10 +1,9 @@
 use std::io;
-use std::net::{SocketAddr, TcpStream};
-use std::os::fd::OwnedFd;
-use std::os::unix::net::UnixStream;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::task::Poll;
 use std::time::Duration;
 
 use rustix::io::Errno;
@@ -148,11 +147,11 @@ pub(crate) async fn accept(
     };
     let open = async {
         loop {
-            let (stream, peer) = queue.next().await;
+            let (connection, peer) = queue.next().await;
             let Some(room) = limit.enter().await else {
                 return;
             };
-            if !dispatch.hand_over(stream, peer, room) {
+            if !dispatch.hand_over(Stream::Here(connection), peer, room) {
                 return;
             }
         }
@@ -163,11 +162,9 @@ pub(crate) async fn accept(
         () = open => return Ok(()),
     }
     drop(file);
+    let rest = queue.into_rest()?;
     while let Some(room) = limit.try_enter() {
-        let Some(taken) = queue.take().await else {
-            break;
-        };
-        match taken {
+        match rest.take() {
             Ok((stream, peer)) => {
                 if !dispatch.hand_over(stream, peer, room) {
                     break;
@@ -248,26 +245,50 @@ impl Queue {
                 let (stream, peer) = listener.accept().await?;
                 Ok((Connection::Tcp(stream), Peer::Tcp(peer)))
             }
-            Self::Unix(listener) => of_unix(listener.accept().await?.0),
+            Self::Unix(listener) => {
+                let (stream, _) = listener.accept().await?;
+                let peer = of_unix(&stream)?;
+                Ok((Connection::Unix(stream), peer))
+            }
         }
     }
 
-    /// The next connection, if one waits.
-    async fn take(&self) -> Option<io::Result<(Connection, Peer)>> {
-        let mut next = std::pin::pin!(self.accept());
-        std::future::poll_fn(|cx| {
-            Poll::Ready(match next.as_mut().poll(cx) {
-                Poll::Ready(taken) => Some(taken),
-                Poll::Pending => None,
-            })
+    fn into_rest(self) -> io::Result<Rest> {
+        Ok(match self {
+            Self::Tcp(listener) => Rest::Tcp(listener.into_std()?),
+            Self::Unix(listener) => Rest::Unix(listener.into_std()?),
         })
-        .await
     }
 }
 
-fn of_unix(stream: net::UnixStream) -> io::Result<(Connection, Peer)> {
-    let uid = sockopt::socket_peercred(&stream)?.uid.as_raw();
-    Ok((Connection::Unix(stream), Peer::Unix { uid }))
+/// What is left in the queue when the door closes.
+enum Rest {
+    Tcp(TcpListener),
+    Unix(UnixListener),
+}
+
+impl Rest {
+    /// The next connection, without waiting for one: the runtime need not have heard of it yet.
+    fn take(&self) -> io::Result<(Stream, Peer)> {
+        match self {
+            Self::Tcp(listener) => {
+                let (stream, peer) = listener.accept()?;
+                stream.set_nonblocking(true)?;
+                Ok((Stream::Tcp(stream), Peer::Tcp(peer)))
+            }
+            Self::Unix(listener) => {
+                let (stream, _) = listener.accept()?;
+                stream.set_nonblocking(true)?;
+                let peer = of_unix(&stream)?;
+                Ok((Stream::Unix(stream), peer))
+            }
+        }
+    }
+}
+
+fn of_unix(stream: impl AsFd) -> io::Result<Peer> {
+    let uid = sockopt::socket_peercred(stream)?.uid.as_raw();
+    Ok(Peer::Unix { uid })
 }
 
 /// Errors that concern the one connection which broke while it waited (accept(2), "Error handling").
@@ -302,8 +323,8 @@ struct Dispatch {
 impl Dispatch {
     /// Whether any worker is left. A worker that is gone is forgotten, and the connection goes to
     /// the next.
-    fn hand_over(&mut self, connection: Connection, peer: Peer, room: Room) -> bool {
-        let mut held = (Stream::Here(connection), peer, room);
+    fn hand_over(&mut self, stream: Stream, peer: Peer, room: Room) -> bool {
+        let mut held = (stream, peer, room);
         loop {
             let count = self.ports.len();
             let Some(chosen) = (0..count)

@@ -114,7 +114,7 @@ pub(crate) async fn send(
     let mut tries = 1;
     loop {
         let mut lease = pool.acquire().await?;
-        let mut request = prepare(&lease, pool.endpoint(), pass, outgoing, body);
+        let mut request = prepare(lease.is_http2(), pool.endpoint(), pass, outgoing, body);
         if let Some(gate) = &gate {
             await_continue(&mut request, gate);
         }
@@ -175,9 +175,9 @@ pub(crate) async fn send(
     }
 }
 
-/// The request as it goes onto this connection.
-fn prepare(
-    lease: &Lease<Upload>,
+/// The request as it goes onto a connection.
+pub(super) fn prepare(
+    http2: bool,
     endpoint: &Endpoint,
     pass: &Pass,
     outgoing: &mut Outgoing,
@@ -188,7 +188,7 @@ fn prepare(
     // Before the copy, which has room for what is there and no more.
     let fields = &mut outgoing.head.headers;
     policy::credential(fields, pass.authorization.clone());
-    if lease.is_http2() {
+    if http2 {
         fields.remove(HOST);
     } else {
         fields.insert(HOST, endpoint.host.clone());
@@ -197,7 +197,7 @@ fn prepare(
     let headers = request.headers_mut();
     let mut parts = uri::Parts::default();
     parts.path_and_query = Some(outgoing.target.path_and_query().clone());
-    if lease.is_http2() {
+    if http2 {
         parts.scheme = Some(endpoint.scheme.clone());
         parts.authority = Some(endpoint.authority.clone());
         headers.remove(EXPECT);

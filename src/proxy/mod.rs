@@ -22,6 +22,8 @@ mod reply;
 mod serve;
 mod snapshot;
 mod socket;
+#[cfg(feature = "benchmarks")]
+pub(crate) mod steps;
 mod target;
 mod token;
 mod worker;

@@ -1,0 +1,10 @@
+//! What those outside the house may call who test its insides: the fuzzers of `tests/fuzz` and
+//! `benches/steps.rs`.
+
+#[cfg(any(test, fuzzing))]
+mod promises;
+
+#[cfg(feature = "benchmarks")]
+pub use crate::proxy::steps::{Leaving, Noted, Steps};
+#[cfg(any(test, fuzzing))]
+pub use promises::*;

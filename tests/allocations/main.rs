@@ -1,0 +1,178 @@
+//! How often a request asks for memory: a budget for each kind, on a warm connection through the
+//! real proxy.
+//!
+//! This program is the proxy as well: called as the proxy is, it runs it, under an allocator that
+//! counts. Simulator and client live in the process of the test, so nothing but the proxy is
+//! counted. Its other threads are at rest meanwhile (keepers sleep until a renewal, reloads and
+//! look-ups are put off), so what is counted is the one worker's.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::disallowed_methods,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    clippy::cast_precision_loss,
+    reason = "a test: it fails loudly, ends with its process, and talks"
+)]
+#![allow(
+    unreachable_pub,
+    dead_code,
+    reason = "the harness is shared with tests/it, which uses all of it"
+)]
+
+#[path = "../it/house.rs"]
+mod house;
+
+mod counted;
+
+use std::process::ExitCode;
+
+use bytes::Bytes;
+use http::{Method, Request};
+use libtest_mimic::{Arguments, Failed, Trial};
+
+use crate::counted::Count;
+use crate::house::{Connection, House, PROFILE};
+
+/// So many requests have the connections, their buffers and the maps behind them warm.
+const WARM: u32 = 100;
+const ROUND: u32 = 200;
+/// The best of so many rounds counts: what else happens in the process can only add to one.
+const ROUNDS: u32 = 5;
+
+/// What a request of one kind may ask its allocator for.
+struct Budget {
+    name: &'static str,
+    /// `upstream.http`
+    http: &'static str,
+    method: Method,
+    /// Calls, those of `realloc` included: half of one above what it is, so that one more for each
+    /// request is one too many. To be lowered with the code.
+    calls: f64,
+    /// A twentieth above what it is.
+    bytes: f64,
+}
+
+/// Where it goes, by call (and the bytes, where they are many):
+///
+/// | | GET, HTTP/1.1 | GET, HTTP/2 | POST, HTTP/1.1 |
+/// |---|---:|---:|---:|
+/// | ours: the map of fields that leaves, copied and grown | 3 | 3 | 3 |
+/// | ours: the path of the access line, and its batch each hundredth time | 1 | 1 | 1 |
+/// | ours: what is kept of the body | | | 2 |
+/// | ours: `max_headers` above 100 makes hyper ask for two tables of 8 KiB | 2 | | 2 |
+/// | hyper: channels for the answer and for each body | 2 | 2 | 3 |
+/// | hyper: the buffer of the answer (8 KiB) and a share in it | 2 | | 2 |
+/// | hyper: a task for the stream; in two parts where nothing is optimised | | 2 | |
+/// | h2, http: map, names and values | 1 | 7 | 1 |
+/// | rustls: a record in, a record out, and the slices it is made of | 2 | 2 | 3 |
+/// | together | 13 | 17 | 17 |
+fn budgets() -> [Budget; 3] {
+    [
+        Budget {
+            name: "a_get_over_http1_stays_within_its_budget",
+            http: "1.1",
+            method: Method::GET,
+            calls: 13.5,
+            bytes: 28_300.0,
+        },
+        Budget {
+            name: "a_get_over_http2_stays_within_its_budget",
+            http: "2",
+            method: Method::GET,
+            calls: 17.5,
+            bytes: 6_100.0,
+        },
+        Budget {
+            name: "a_post_of_2_kib_stays_within_its_budget",
+            http: "1.1",
+            method: Method::POST,
+            calls: 17.5,
+            bytes: 32_000.0,
+        },
+    ]
+}
+
+fn main() -> ExitCode {
+    if counted::is_asked_for() {
+        return counted::proxy();
+    }
+    let trials = budgets().map(|budget| Trial::test(budget.name, move || keeps(&budget)));
+    libtest_mimic::run(&Arguments::from_args(), trials.into()).exit_code()
+}
+
+fn keeps(budget: &Budget) -> Result<(), Failed> {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let (calls, bytes) = runtime.block_on(spent(budget));
+    println!(
+        "{}: {calls:.2} calls, {bytes:.0} bytes a request",
+        budget.name
+    );
+    assert!(calls >= 1.0, "the proxy runs under the counting allocator");
+    if calls > budget.calls || bytes > budget.bytes {
+        let (most, most_bytes) = (budget.calls, budget.bytes);
+        return Err(format!(
+            "a request asks for memory {calls:.2} times and for {bytes:.0} bytes; \
+             {most} times and {most_bytes} bytes are its budget"
+        )
+        .into());
+    }
+    Ok(())
+}
+
+/// Calls and bytes of one request, in the best round.
+async fn spent(budget: &Budget) -> (f64, f64) {
+    let wise = house::wise().await;
+    let site = House::on(&wise)
+        .set("upstream.http", budget.http)
+        .set("runtime.workers", "1")
+        // The control side at rest.
+        .set("runtime.reload_interval", "1h")
+        .set("upstream.dns_ttl", "1h")
+        .set("log.access", "access.log")
+        .prepare()
+        .await;
+    let house = counted::start(&site).await;
+    let mut connection = house.connect().await;
+    ask(&mut connection, budget, WARM).await;
+    let mut best = (f64::MAX, f64::MAX);
+    for _ in 0..ROUNDS {
+        let before = Count::of(&house);
+        ask(&mut connection, budget, ROUND).await;
+        let spent = Count::of(&house) - before;
+        let each = |all: u64| all as f64 / f64::from(ROUND);
+        best = (best.0.min(each(spent.calls)), best.1.min(each(spent.bytes)));
+    }
+    let dials = house.metric("wise_proxy_upstream_dials_total", "").await;
+    assert!((dials - 1.0).abs() < 0.5, "one connection to Wise: {dials}");
+    house.stop().await;
+    best
+}
+
+/// Sends `count` requests, one after the other, each answered in full.
+async fn ask(connection: &mut Connection, budget: &Budget, count: u32) {
+    let quote = format!(
+        "{:2048}",
+        r#"{"sourceCurrency":"GBP","targetCurrency":"EUR","sourceAmount":100}"#
+    );
+    for _ in 0..count {
+        let request = Request::builder()
+            .method(&budget.method)
+            .header("host", "localhost:8080")
+            .header("user-agent", "curl/8.14.1")
+            .header("accept", "*/*");
+        let request = if budget.method == Method::POST {
+            request
+                .uri(format!("/v3/profiles/{PROFILE}/quotes"))
+                .header("content-type", "application/json")
+                .body(Bytes::from(quote.clone()))
+        } else {
+            request
+                .uri(format!("/v2/profiles/{PROFILE}"))
+                .body(Bytes::new())
+        };
+        let answer = connection.request(request.unwrap()).await.unwrap();
+        assert_eq!(answer.status, 200, "{answer:?}");
+    }
+}
