@@ -4,6 +4,7 @@
 //! (hyper hands it back), or if Wise's HTTP/2 says that it was not processed (RFC 9113 §8.7:
 //! `REFUSED_STREAM`, or a GOAWAY without error). Everything else is ambiguous and ends here.
 
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -121,7 +122,7 @@ pub(crate) async fn send(
         let unanswered = Unanswered::count(worker, slot);
         let sent = Instant::now();
         let outcome = {
-            let sending = lease.send(request);
+            let sending = std::pin::pin!(lease.send(request));
             within(sending, sent, limit, outgoing.source.as_deref()).await
         };
         drop(unanswered);
@@ -242,12 +243,11 @@ fn await_continue(request: &mut Request<Upload>, gate: &Arc<Gate>) {
 ///
 /// While a body is on its way, what counts is that it moves: a slow upload is not a slow Wise.
 async fn within<T>(
-    sending: impl Future<Output = T>,
+    mut sending: Pin<&mut impl Future<Output = T>>,
     since: Instant,
     limit: Duration,
     source: Option<&Source>,
 ) -> Result<T, Fault> {
-    let mut sending = std::pin::pin!(sending);
     let mut deadline = since + limit;
     loop {
         if let Ok(outcome) = tokio::time::timeout_at(deadline, sending.as_mut()).await {

@@ -20,7 +20,7 @@ use crate::proxy::reply::Reply;
 
 /// Between two requests a connection is put to rest after this long. A client in full swing never
 /// pauses so long; the buffers of one that does are of more use to others.
-const REST: Duration = Duration::from_millis(100);
+const REST: Duration = Duration::from_millis(40);
 
 /// What the time has come for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

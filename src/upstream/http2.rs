@@ -11,7 +11,7 @@ use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use h2::client::SendRequest;
+use h2::client::{ResponseFuture, SendRequest};
 use h2::{PingPong, Reason, RecvStream, SendStream};
 use http::header::CONTENT_LENGTH;
 use http::{HeaderMap, HeaderValue, Method, Request, Response};
@@ -45,11 +45,10 @@ pub(super) struct Load {
     pub(super) allowed: Cell<usize>,
 }
 
-/// No answer came.
+/// The connection takes no requests. Nothing of this one has left; its body comes back.
 pub(super) struct Refused<B> {
     pub(super) error: h2::Error,
-    /// The body, when nothing of the request has left.
-    pub(super) unsent: Option<B>,
+    pub(super) unsent: B,
 }
 
 /// Starts HTTP/2. The second part runs the connection and ends with it.
@@ -99,52 +98,56 @@ impl Sender {
         !matches!(self.0.borrow_mut().poll_ready(&mut cx), Poll::Ready(Err(_)))
     }
 
-    /// Sends a request and waits for the answer's head. What is left of the body then leaves in a
-    /// task of its own.
-    ///
-    /// Cancel safe: dropping the future resets the stream.
-    pub(super) async fn send<B>(
-        &self,
-        request: Request<B>,
-    ) -> Result<Response<RecvStream>, Refused<B>>
+    /// Puts a request onto the connection.
+    pub(super) fn send<B>(&self, request: Request<B>) -> Result<Answering<B>, Refused<B>>
     where
-        B: Body<Data = Bytes> + Unpin + 'static,
+        B: Body<Data = Bytes>,
     {
         let (mut head, body) = request.into_parts();
         set_length(&mut head.headers, &head.method, &body.size_hint());
         let ends = body.is_end_stream();
         let mut sender = self.0.borrow().clone();
-        let sent = sender.send_request(Request::from_parts(head, ()), ends);
-        let (mut answer, stream) = match sent {
-            Ok(sent) => sent,
-            Err(error) => {
-                let unsent = Some(body);
-                return Err(Refused { error, unsent });
-            }
-        };
-        drop(sender);
-        let mut upload = (!ends).then(|| Upload::new(stream, body));
-        let outcome = std::future::poll_fn(|cx| {
-            if let Some(leaving) = &mut upload
-                && leaving.poll(cx).is_ready()
-            {
-                upload = None;
-            }
-            Pin::new(&mut answer).poll(cx)
-        })
-        .await;
-        match outcome {
-            Ok(answer) => {
-                if let Some(mut upload) = upload {
-                    tokio::task::spawn_local(std::future::poll_fn(move |cx| upload.poll(cx)));
-                }
-                Ok(answer)
-            }
+        match sender.send_request(Request::from_parts(head, ()), ends) {
+            Ok((answer, stream)) => Ok(Answering {
+                answer,
+                upload: (!ends).then(|| Upload::new(stream, body)),
+            }),
             Err(error) => Err(Refused {
                 error,
-                unsent: None,
+                unsent: body,
             }),
         }
+    }
+}
+
+/// A request on its connection, until the head of its answer is there. Dropped before, its stream
+/// is reset.
+pub(super) struct Answering<B> {
+    answer: ResponseFuture,
+    upload: Option<Upload<B>>,
+}
+
+impl<B> Future for Answering<B>
+where
+    B: Body<Data = Bytes> + Unpin + 'static,
+{
+    type Output = Result<Response<RecvStream>, h2::Error>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = &mut *self;
+        if this
+            .upload
+            .as_mut()
+            .is_some_and(|upload| upload.poll(cx).is_ready())
+        {
+            this.upload = None;
+        }
+        let answer = ready!(Pin::new(&mut this.answer).poll(cx));
+        // What is left of the body leaves while the answer comes.
+        if let Some(mut upload) = this.upload.take_if(|_| answer.is_ok()) {
+            tokio::task::spawn_local(std::future::poll_fn(move |cx| upload.poll(cx)));
+        }
+        Poll::Ready(answer)
     }
 }
 
@@ -166,15 +169,17 @@ struct Upload<B> {
     held: Option<(Bytes, bool)>,
 }
 
-impl<B> Upload<B>
-where
-    B: Body<Data = Bytes> + Unpin,
-{
+impl<B> Upload<B> {
     fn new(stream: SendStream<Bytes>, body: B) -> Self {
         let held = None;
         Self { stream, body, held }
     }
+}
 
+impl<B> Upload<B>
+where
+    B: Body<Data = Bytes> + Unpin,
+{
     /// Ready when there is nothing more to send. What went wrong, the answer's side tells.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         loop {

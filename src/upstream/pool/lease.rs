@@ -76,19 +76,26 @@ where
                     error: refused.into_error().into(),
                 }),
             },
-            Some(Kind::Http2(stream)) => match stream.shared.sender.send(request).await {
-                Ok(answer) => {
-                    let (head, body) = answer.into_parts();
-                    let body = AnswerBody::Http2(Streamed::new(body, &head.headers));
-                    Ok(Response::from_parts(head, body))
+            Some(Kind::Http2(stream)) => {
+                let verdict = &stream.shared.verdict;
+                let answer = match stream.shared.sender.send(request) {
+                    Ok(answering) => answering.await.map_err(|error| (error, None)),
+                    Err(refused) => Err((refused.error, Some(refused.unsent))),
+                };
+                match answer {
+                    Ok(answer) => {
+                        let (head, body) = answer.into_parts();
+                        let body = AnswerBody::Http2(Streamed::new(body, &head.headers));
+                        Ok(Response::from_parts(head, body))
+                    }
+                    Err((error, unsent)) => Err(SendError {
+                        unsent,
+                        was_not_processed: http2::was_not_processed(&error),
+                        tls: verdict.tls(),
+                        error: error.into(),
+                    }),
                 }
-                Err(refused) => Err(SendError {
-                    unsent: refused.unsent,
-                    was_not_processed: http2::was_not_processed(&refused.error),
-                    tls: stream.shared.verdict.tls(),
-                    error: refused.error.into(),
-                }),
-            },
+            }
             None => unreachable!("a lease is emptied only by finish, which consumes it"),
         }
     }
