@@ -4,6 +4,7 @@
 //! to speak, and taken down again when it has been silent for a moment. So a thousand idle
 //! connections cost little more than their sockets.
 
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
@@ -22,7 +23,7 @@ use crate::proxy::patience::{Due, Paced, Patience};
 use crate::proxy::refusal::Refusing;
 use crate::proxy::socket::Socket;
 use crate::proxy::worker::Worker;
-use crate::upstream::Local;
+use crate::upstream::{Gathering, Local};
 
 /// Who came when every place was taken is told so within this long, or not at all.
 const TURNED_AWAY: Duration = Duration::from_secs(2);
@@ -172,6 +173,7 @@ async fn over_http2(
     patience: &Rc<Patience>,
 ) {
     let service = service(&serving.worker, door, spare, patience);
+    let (socket, outbox) = Gathering::new(socket);
     let largest_head = u32::try_from(serving.runtime.max_header_size).unwrap_or(u32::MAX);
     let mut connection = http2::Builder::new(Local)
         .timer(TokioTimer::new())
@@ -185,9 +187,19 @@ async fn over_http2(
         .serve_connection(TokioIo::new(socket), service);
     let mut leaving = false;
     loop {
+        let turn = std::future::poll_fn(|cx| {
+            let outcome = Pin::new(&mut connection).poll(cx);
+            match outbox.poll_drain(cx) {
+                Poll::Ready(Err(error)) => {
+                    tracing::debug!(%error, "an application's connection broke");
+                    Poll::Ready(Ok(()))
+                }
+                Poll::Ready(Ok(())) | Poll::Pending => outcome,
+            }
+        });
         tokio::select! {
             biased;
-            outcome = &mut connection => return ended(outcome),
+            outcome = turn => return ended(outcome),
             () = serving.drain.cancelled(), if !leaving => {
                 Pin::new(&mut connection).graceful_shutdown();
                 leaving = true;

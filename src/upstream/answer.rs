@@ -16,6 +16,8 @@ pub(crate) enum ConnectionError {
     Http1(#[from] hyper::Error),
     #[error(transparent)]
     Http2(#[from] h2::Error),
+    #[error(transparent)]
+    Io(std::io::Error),
 }
 
 /// The body of an answer of Wise's.

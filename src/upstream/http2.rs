@@ -19,6 +19,8 @@ use http_body::{Body, Frame, SizeHint};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Interval;
 
+use crate::upstream::answer::ConnectionError;
+use crate::upstream::gather::Gathering;
 use crate::upstream::io::Verdict;
 
 /// Streams that one connection carries before another is dialled, whatever Wise allows.
@@ -56,10 +58,11 @@ pub(super) async fn handshake<T>(
     io: T,
     verdict: Verdict,
     load: Rc<Load>,
-) -> Result<(Sender, impl Future<Output = Option<h2::Error>>), h2::Error>
+) -> Result<(Sender, impl Future<Output = Option<ConnectionError>>), h2::Error>
 where
     T: AsyncRead + AsyncWrite + Unpin,
 {
+    let (io, outbox) = Gathering::new(io);
     let (sender, mut connection) = h2::client::Builder::new()
         .initial_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
@@ -76,14 +79,18 @@ where
         .map(|pings| Pulse::new(pings, verdict));
     let driver = std::future::poll_fn(move |cx| {
         let ended = Pin::new(&mut connection).poll(cx);
+        if let Poll::Ready(Err(error)) = outbox.poll_drain(cx) {
+            return Poll::Ready(Some(ConnectionError::Io(error)));
+        }
         tell(connection.max_concurrent_send_streams(), &load);
         if let Poll::Ready(ended) = ended {
-            return Poll::Ready(ended.err());
+            return Poll::Ready(ended.err().map(ConnectionError::Http2));
         }
         if let Some(pulse) = &mut pulse
             && pulse.poll(cx, load.streams.get() > 0).is_ready()
         {
-            return Poll::Ready(Some(Reason::SETTINGS_TIMEOUT.into()));
+            let silent = std::io::ErrorKind::TimedOut;
+            return Poll::Ready(Some(ConnectionError::Io(silent.into())));
         }
         Poll::Pending
     });

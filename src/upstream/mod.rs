@@ -6,6 +6,7 @@
 mod answer;
 mod dial;
 mod endpoint;
+mod gather;
 mod http2;
 mod io;
 mod once;
@@ -20,6 +21,7 @@ mod via;
 pub(crate) use answer::{AnswerBody, ConnectionError};
 pub(crate) use dial::DialError;
 pub(crate) use endpoint::{Endpoint, EndpointError};
+pub(crate) use gather::Gathering;
 pub(crate) use once::{Answer, OnceError, get};
 pub(crate) use pool::{AcquireError, Lease, Local, Pool, SendError};
 pub(crate) use token_endpoint::{Aim, TokenEndpoint};

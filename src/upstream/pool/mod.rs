@@ -387,17 +387,14 @@ where
                 .handshake(TokioIo::new(io))
                 .await
                 .map_err(|_| broken())?;
-            self.drive(async move { connection.await.err() });
+            self.drive(async move { connection.await.err().map(ConnectionError::Http1) });
             inner.state.borrow_mut().http2 = Some(false);
             Ok(Some(self.lease1(sender, verdict, origin)))
         }
     }
 
     /// Runs a connection until it ends and keeps count of it.
-    fn drive<E>(&self, connection: impl Future<Output = Option<E>> + 'static)
-    where
-        E: std::fmt::Display,
-    {
+    fn drive(&self, connection: impl Future<Output = Option<ConnectionError>> + 'static) {
         let pool = self.clone();
         pool.0.state.borrow_mut().open += 1;
         pool.0.meter.connections.up();
