@@ -40,7 +40,7 @@ def options():
         prog="benches/compare/run", formatter_class=argparse.RawDescriptionHelpFormatter,
         description="Measures the proxy beside nginx, HAProxy, a plain hyper proxy and a direct call.",
         epilog="Tables go to standard output, everything else to standard error; all figures to\n"
-               "target/compare/results.json, where parts that were not measured keep their last figures.")
+               "target/compare/results.json or to --out, where parts that were not measured keep their last figures.")
     names = OURS + PEERS + LIMITS
     parser.add_argument("contenders", nargs="*", metavar="CONTENDER", help=f"of {', '.join(names)} [default: all]")
     parser.add_argument("--quick", action="store_true", help="one round, five columns, short curves")
@@ -53,6 +53,8 @@ def options():
     parser.add_argument("--json", action="store_true", help="print the figures as JSON instead of tables")
     parser.add_argument("--write", action="store_true", help="put tables and charts into docs/performance.md")
     parser.add_argument("--report", action="store_true", help="measure nothing: report the last figures")
+    parser.add_argument("--out", type=Path, metavar="FILE", default=ROOT / "target/compare/results.json",
+                        help="where all figures go [default: target/compare/results.json]")
     parser.add_argument("--keep", action="store_true", help="keep the working directory")
     chosen = parser.parse_args()
     chosen.contenders = some_of(names)(",".join(chosen.contenders)) or names
@@ -97,7 +99,7 @@ def measure(chosen, results, file):
 
 def main():
     chosen = options()
-    file = ROOT / "target/compare/results.json"
+    file = chosen.out
     file.parent.mkdir(parents=True, exist_ok=True)
     results = json.loads(file.read_text()) if file.exists() else {}
     if not chosen.report:
