@@ -175,6 +175,8 @@ pub(super) struct Upstream {
     pub(super) body_idle_timeout: Parsed<Duration>,
     /// Connections to one host, for each worker.
     pub(super) max_connections: Parsed<usize>,
+    /// Connections that lie ready for the next requests, for each worker; 0: none.
+    pub(super) warm_connections: Parsed<usize>,
     /// Requests that may wait for a connection, for each worker and host.
     pub(super) max_waiting: Parsed<usize>,
     /// An idle connection is closed after this long.

@@ -83,6 +83,11 @@ impl Check<'_> {
                 typed.max_connections,
                 &(1..=65_535),
             ),
+            warm_connections: self.count(
+                "upstream.warm_connections",
+                typed.warm_connections,
+                &(0..=65_535),
+            ),
             max_waiting: self.count("upstream.max_waiting", typed.max_waiting, &(0..=1_000_000)),
             idle_timeout: self.duration(
                 "upstream.idle_timeout",

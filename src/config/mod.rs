@@ -282,6 +282,8 @@ pub struct Upstream {
     pub body_idle_timeout: Duration,
     /// Connections per worker and host, at most.
     pub max_connections: usize,
+    /// Connections that lie ready, per worker, where requests go.
+    pub warm_connections: usize,
     /// Requests that may wait for a connection, per worker and host.
     pub max_waiting: usize,
     /// An idle connection is closed after this long.

@@ -594,6 +594,7 @@ const OTHER_VALUES: &[(&str, &str)] = &[
     ("upstream.replay_limit", "1 MiB"),
     ("upstream.resolve", "{ localhost = \"127.0.0.1\" }"),
     ("upstream.via", "http://proxy.example:3128"),
+    ("upstream.warm_connections", "7"),
     ("wise.authorise", "https://localhost/page"),
     ("wise.extra_ca", "ca.pem"),
     ("wise.mtls", "https://other"),

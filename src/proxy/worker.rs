@@ -87,11 +87,17 @@ impl Worker {
         self.shared.published.subscribe()
     }
 
-    /// Housekeeping, every second or so: old connections close, access lines go out, and a new
-    /// snapshot is noticed even without traffic.
+    /// Housekeeping, every second or so and at each publication: old connections close, spares of
+    /// the live lane are dialled, access lines go out, and a new snapshot is noticed even without
+    /// traffic.
     pub(crate) fn tick(&self) {
-        for pool in self.view().pools.iter().flatten() {
-            pool.sweep();
+        let view = self.view();
+        let snapshot = &view.snapshot;
+        let live = snapshot.ways[snapshot.lane.index()].as_ref();
+        let live = live.filter(|_| !snapshot.draining).map(|way| way.id);
+        for pool in view.pools.iter().flatten() {
+            // Two lanes may go the same way.
+            pool.sweep(live == Some(pool.endpoint().id));
         }
         self.access.flush();
     }

@@ -15,7 +15,7 @@ use crate::clock::Clock;
 use crate::config::{Config, Lane, Origin, SecretError, SecretSource};
 use crate::proxy::{Directory, Door};
 use crate::secret::{NotAHeaderValue, Secret};
-use crate::tls::{self, Identity, RootSet, Severity, TlsError};
+use crate::tls::{self, Identity, RootSet, Severity, Tickets, TlsError};
 use crate::upstream::{Aim, Endpoint, EndpointError};
 use crate::wise::hosts::TOKEN_PATH;
 
@@ -125,7 +125,8 @@ impl Outfit {
                 if let Some(old) = old.filter(|old| old.of == of) {
                     return Ok(old.clone());
                 }
-                let tls = tls::client_config(&roots, identity, config.upstream.http)?;
+                let http = config.upstream.http;
+                let tls = tls::client_config(&roots, identity, http, tickets(config))?;
                 let endpoint = Endpoint::new(origin, Some(tls), &config.upstream, via.as_ref())?;
                 Ok::<_, OutfitError>(Made {
                     endpoint: Arc::new(endpoint),
@@ -269,6 +270,16 @@ pub(crate) fn files(config: &Config, path: Option<&Path>) -> Digest {
         }
     }
     digest.done()
+}
+
+/// As many as all workers' connections to a host, of some 5 KiB each.
+fn tickets(config: &Config) -> Tickets {
+    let upstream = &config.upstream;
+    let connections = upstream.max_connections * config.runtime.workers;
+    Tickets {
+        most: connections.min(1024),
+        age: upstream.max_age,
+    }
 }
 
 fn read_secret(

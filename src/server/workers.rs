@@ -82,6 +82,7 @@ async fn work(plan: Plan) {
     let connections = TaskTracker::new();
     let mut tick = tokio::time::interval(Duration::from_millis(500));
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut published = worker.subscribe();
     loop {
         tokio::select! {
             arrival = arrivals.recv() => {
@@ -89,6 +90,8 @@ async fn work(plan: Plan) {
                 connections.spawn_local(proxy::serve(Rc::clone(&serving), arrival));
             }
             _ = tick.tick() => worker.tick(),
+            // After a switch or a reload the first request should find a connection.
+            Ok(()) = published.changed() => worker.tick(),
         }
     }
     connections.close();

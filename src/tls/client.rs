@@ -4,7 +4,7 @@ use rustls::crypto::aws_lc_rs;
 use rustls::sign::SingleCertAndKey;
 use rustls::version::{TLS12, TLS13};
 
-use super::{Identity, RootSet, TlsError};
+use super::{Identity, RootSet, Tickets, TlsError};
 use crate::config::HttpVersion;
 
 /// How to speak TLS to Wise: 1.2 or 1.3, servers always verified, no early data.
@@ -16,6 +16,7 @@ pub(crate) fn client_config(
     roots: &RootSet,
     identity: Option<&Identity>,
     http: HttpVersion,
+    tickets: Tickets,
 ) -> Result<Arc<rustls::ClientConfig>, TlsError> {
     // Named here and never installed process-wide: a second provider in the tree changes nothing.
     let provider = Arc::new(aws_lc_rs::default_provider());
@@ -33,6 +34,7 @@ pub(crate) fn client_config(
         HttpVersion::Http1 => vec![b"http/1.1".to_vec()],
         HttpVersion::Http2 => vec![b"h2".to_vec()],
     };
+    config.resumption = tickets.store();
     // Early data can be replayed by whoever is on the wire: never in front of money.
     config.enable_early_data = false;
     Ok(Arc::new(config))

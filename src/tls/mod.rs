@@ -15,6 +15,7 @@ mod pem;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod properties;
 mod roots;
+mod sessions;
 #[cfg(test)]
 mod tests;
 
@@ -29,6 +30,7 @@ pub(crate) use identity::{Finding, Identity, Severity};
 pub(crate) use install::{Target, install};
 pub(crate) use pem::{Expected, Found};
 pub(crate) use roots::RootSet;
+pub(crate) use sessions::Tickets;
 
 /// Why a certificate, a key or a set of roots cannot be used.
 ///

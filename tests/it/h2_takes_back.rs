@@ -20,7 +20,7 @@ fn plan<'a>(wise: &'a Simulator, stub: &Stub) -> Plan<'a> {
         .logged_out()
         .set("runtime.workers", "1")
         .set("upstream.http", "2")
-        .set("wise.plain", &stub.url())
+        .towards(stub)
 }
 
 async fn served(frames: &mut Frames, stream: u32) {

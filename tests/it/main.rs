@@ -53,6 +53,7 @@ mod scripted_http1;
 mod scripted_http2;
 mod slow;
 mod smuggling;
+mod spares;
 mod storms;
 mod targets;
 mod token_endpoint;

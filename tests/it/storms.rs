@@ -61,7 +61,7 @@ async fn a_rest_that_wise_asks_for_is_the_applications_to_keep() {
         let wise = house::wise().await;
         let mut stub = Stub::start().await;
         let plan = House::on(&wise).lane("personal").logged_out();
-        let house = plan.set("wise.plain", &stub.url()).start().await;
+        let house = plan.towards(&stub).start().await;
         let speaks = async {
             let mut wire = stub.connection().await;
             wire.request().await.unwrap();

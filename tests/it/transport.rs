@@ -312,7 +312,7 @@ async fn trailers_of_a_request_pass() {
     let wise = house::wise().await;
     let mut stub = Stub::start().await;
     let plan = House::on(&wise).lane("personal").logged_out();
-    let house = plan.set("wise.plain", &stub.url()).start().await;
+    let house = plan.towards(&stub).start().await;
     let mut wire = Wire::to(house.door).await;
     wire.send(
         "POST /v1/me HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\
@@ -411,7 +411,7 @@ async fn a_slow_reader_holds_wise_back_and_fills_no_memory() {
     let wise = house::wise().await;
     let mut stub = Stub::start().await;
     let plan = House::on(&wise).lane("personal").logged_out();
-    let house = plan.set("wise.plain", &stub.url()).start().await;
+    let house = plan.towards(&stub).start().await;
     let mut reader = Wire::to(house.door).await;
     reader
         .send("GET /v1/me HTTP/1.1\r\nHost: localhost\r\n\r\n")
@@ -448,7 +448,7 @@ async fn a_slow_wise_holds_the_application_back_and_fills_no_memory() {
     let wise = house::wise().await;
     let mut stub = Stub::start().await;
     let plan = House::on(&wise).lane("personal").logged_out();
-    let house = plan.set("wise.plain", &stub.url()).start().await;
+    let house = plan.towards(&stub).start().await;
     let mut application = Wire::to(house.door).await;
     let head =
         format!("POST /v1/me HTTP/1.1\r\nHost: localhost\r\nContent-Length: {FLOOD}\r\n\r\n");

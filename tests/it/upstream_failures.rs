@@ -172,7 +172,8 @@ async fn what_does_not_speak_tls_is_said_to_be_so() {
     let mut talker = Stub::start().await;
     let port = talker.address.port();
     let plan = personal(&wise).set("wise.plain", &format!("https://localhost:{port}"));
-    let house = plan.start().await;
+    // It says its piece once.
+    let house = plan.set("upstream.warm_connections", "0").start().await;
     let talks = async {
         let mut wire = talker.connection().await;
         wire.send("HTTP/1.1 400 Bad Request\r\n\r\n").await;
@@ -369,7 +370,7 @@ async fn a_garbled_answer_is_broken_and_nothing_is_sent_twice() {
     ] {
         let wise = house::wise().await;
         let mut stub = Stub::start().await;
-        let house = personal(&wise).set("wise.plain", &stub.url()).start().await;
+        let house = personal(&wise).towards(&stub).start().await;
         let speaks = async {
             let mut wire = stub.connection().await;
             wire.read_to("\r\n\r\n{}").await;
@@ -413,7 +414,7 @@ async fn an_answer_that_breaks_off_never_looks_complete() {
 async fn a_chunked_answer_that_breaks_off_never_looks_complete() {
     let wise = house::wise().await;
     let mut stub = Stub::start().await;
-    let house = personal(&wise).set("wise.plain", &stub.url()).start().await;
+    let house = personal(&wise).towards(&stub).start().await;
     let mut wire = Wire::to(house.door).await;
     wire.send("GET /v1/me HTTP/1.1\r\nHost: localhost\r\n\r\n")
         .await;
@@ -466,7 +467,7 @@ async fn a_silent_wise_is_a_timeout() {
 async fn an_answer_that_stands_still_is_broken_off() {
     let wise = house::wise().await;
     let mut stub = Stub::start().await;
-    let plan = personal(&wise).set("wise.plain", &stub.url());
+    let plan = personal(&wise).towards(&stub);
     let house = plan
         .set("upstream.body_idle_timeout", "300ms")
         .start()

@@ -11,7 +11,7 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-use crate::house::{Answer, PATIENCE, Site};
+use crate::house::{Answer, PATIENCE, Plan, Site};
 
 /// A socket that says exactly what it is told, at either end.
 pub struct Wire {
@@ -260,6 +260,14 @@ impl Stub {
     /// How many more connections came than were taken.
     pub fn uncalled(&self) -> usize {
         self.connections.len()
+    }
+}
+
+impl Plan<'_> {
+    /// Leads to the stub, which then meets no connection but those that requests make.
+    pub fn towards(self, stub: &Stub) -> Self {
+        self.set("wise.plain", &stub.url())
+            .set("upstream.warm_connections", "0")
     }
 }
 

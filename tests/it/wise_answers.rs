@@ -249,7 +249,7 @@ async fn the_application_hears_100_continue_only_after_wise_said_it() {
     let wise = house::wise().await;
     let mut stub = Stub::start().await;
     let plan = House::on(&wise).lane("personal").logged_out();
-    let house = plan.set("wise.plain", &stub.url()).start().await;
+    let house = plan.towards(&stub).start().await;
     let mut application = Wire::to(house.door).await;
     application
         .send(

@@ -32,6 +32,7 @@ roots = "only-extra"
 
 [upstream]
 http = "{http}"
+warm_connections = 1
 resolve = {{ {resolve} }}
 
 [switch]
@@ -104,7 +105,13 @@ class House:
         )
 
     def set_http(self, version):
-        text = re.sub(r'^http = ".*"$', f'http = "{version}"', self.config.read_text(), flags=re.M)
+        self._set("http", f'"{version}"')
+
+    def set_warm(self, connections):
+        self._set("warm_connections", connections)
+
+    def _set(self, key, value):
+        text = re.sub(rf"^{key} = .*$", f"{key} = {value}", self.config.read_text(), flags=re.M)
         self.config.write_text(text)
 
     def start(self):

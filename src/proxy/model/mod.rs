@@ -35,6 +35,7 @@ fn upstream() -> config::Upstream {
         answer_timeout: LONG,
         body_idle_timeout: LONG,
         max_connections: 1,
+        warm_connections: 0,
         max_waiting: 1,
         idle_timeout: LONG,
         max_age: LONG,

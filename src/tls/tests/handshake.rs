@@ -3,6 +3,7 @@ use std::io::BufRead as _;
 use std::net::SocketAddr;
 use std::process::{Child, ChildStdout};
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustls::server::WebPkiClientVerifier;
 use rustls::version::{TLS12, TLS13};
@@ -18,7 +19,10 @@ use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 use super::*;
 use crate::config::{HttpVersion, Roots, Trust};
-use crate::tls::{HandshakeFailure, Identity, RootSet, client_config};
+use crate::tls::{self, HandshakeFailure, Identity, RootSet, Tickets};
+
+/// More than the tickets that rustls keeps by itself.
+const CROWD: usize = 64;
 
 /// Certificates of a test world: `ca`, `server` for `localhost`, `client`.
 fn world() -> Bench {
@@ -48,6 +52,16 @@ fn identity(bench: &Bench, name: &str) -> Identity {
         &bench.path(&format!("{name}.key")),
     )
     .unwrap()
+}
+
+/// As the proxy makes it.
+fn client_config(
+    roots: &RootSet,
+    identity: Option<&Identity>,
+    http: HttpVersion,
+) -> Result<Arc<rustls::ClientConfig>, tls::TlsError> {
+    let age = Duration::from_mins(10);
+    tls::client_config(roots, identity, http, Tickets { most: CROWD, age })
 }
 
 fn server(
@@ -221,6 +235,58 @@ async fn a_rotated_certificate_is_the_one_the_server_sees_despite_resumption() {
             Some(HandshakeKind::Full)
         );
         assert_eq!(usize::from(seen), "acme-client-next".len());
+    }
+}
+
+/// Every connection that ends comes back by a ticket of its own.
+#[tokio::test]
+async fn a_crowd_that_is_hung_up_on_at_once_comes_back_without_one_full_handshake() {
+    let bench = world();
+    let client = identity(&bench, "client");
+    let config =
+        client_config(&roots(&bench, "ca.pem"), Some(&client), HttpVersion::Http1).unwrap();
+    for version in [&TLS12, &TLS13] {
+        let mut server = server(&bench, "server", true, version);
+        server.session_storage = rustls::server::ServerSessionMemoryCache::new(8 * CROWD);
+        // As many as openssl gives to a connection that resumes.
+        server.send_tls13_tickets = 1;
+        let address = serve(server).await;
+        // One session is enough for TLS 1.2, but it has to be there.
+        drop(exchange(address, &config).await.unwrap());
+        let meet = async || {
+            let crowd = (0..CROWD).map(|_| exchange(address, &config));
+            let met = futures_util::future::try_join_all(crowd).await.unwrap();
+            let resumed = met
+                .iter()
+                .filter(|(it, _)| it.get_ref().1.handshake_kind() == Some(HandshakeKind::Resumed));
+            resumed.count()
+        };
+        meet().await;
+        for _ in 0..3 {
+            assert_eq!(meet().await, CROWD, "{:?}", version.version);
+        }
+    }
+}
+
+#[tokio::test]
+async fn tickets_are_bounded_in_number_and_in_age_and_never_shown() {
+    let bench = world();
+    let roots = roots(&bench, "ca.pem");
+    let address = serve(server(&bench, "server", false, &TLS13)).await;
+    let config = |most, age| {
+        let tickets = Tickets { most, age };
+        tls::client_config(&roots, None, HttpVersion::Http1, tickets).unwrap()
+    };
+    let hour = Duration::from_hours(1);
+    // Two come with each handshake, and one goes with each but the first.
+    for (most, age, kept) in [(20, hour, 20), (1024, hour, 31), (1024, Duration::ZERO, 8)] {
+        let config = config(most, age);
+        for _ in 0..30 {
+            drop(exchange(address, &config).await.unwrap());
+        }
+        let shown = format!("{:?}", config.resumption);
+        assert!(shown.contains(&format!("kept: {kept},")), "{shown}");
+        assert!(!shown.contains("ecret"), "{shown}");
     }
 }
 

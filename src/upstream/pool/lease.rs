@@ -58,6 +58,14 @@ where
         matches!(self.0, Some(Kind::Http2(_)))
     }
 
+    /// Whether its connection carries so many requests that another should be at hand soon.
+    pub(super) fn is_crowded(&self) -> bool {
+        match &self.0 {
+            Some(Kind::Http2(stream)) => !stream.shared.has_room(),
+            Some(Kind::Http1(_)) | None => false,
+        }
+    }
+
     /// Sends the request and waits for the answer's head.
     ///
     /// Errors: `unsent` holds the request's body if nothing of the request has left.
@@ -110,7 +118,8 @@ where
 
     /// The answer was read to its end: the connection may serve the next request.
     pub(crate) fn finish(mut self) {
-        let Some(Kind::Http1(whole)) = self.0.take_if(|kind| matches!(kind, Kind::Http1(_))) else {
+        let Some(Kind::Http1(mut whole)) = self.0.take_if(|kind| matches!(kind, Kind::Http1(_)))
+        else {
             return; // HTTP/2: dropping the stream is all there is to do.
         };
         let Some(pool) = whole.pool.upgrade().map(Pool) else {
@@ -125,6 +134,7 @@ where
             return;
         }
         drop(state);
+        whole.origin.used = true;
         let mut lease = Self::of(Kind::Http1(whole));
         if lease.is_ready() {
             pool.offer(lease);

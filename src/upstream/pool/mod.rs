@@ -5,6 +5,7 @@
 //! so a slow handshake never holds a request that a free connection could carry.
 
 mod lease;
+mod spares;
 #[cfg(test)]
 mod tests;
 
@@ -35,6 +36,7 @@ use crate::upstream::resolve::Resolver;
 
 pub(crate) use self::lease::Lease;
 use self::lease::{Kind, Stream, Whole};
+use self::spares::Spares;
 
 /// No connection for a request.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -72,6 +74,7 @@ struct Inner<B> {
 #[derive(Clone, Debug)]
 struct Limits {
     connections: usize,
+    warm: usize,
     waiting: usize,
     connect: Duration,
     idle: Duration,
@@ -88,6 +91,7 @@ struct State<B> {
     /// Connections that exist, idle or not.
     open: usize,
     dialling: usize,
+    spares: Spares,
     /// What ALPN settled on last; `None` before the first connection.
     http2: Option<bool>,
     /// Taken out of service: connections end with their request.
@@ -105,11 +109,12 @@ struct Idle<B> {
     since: Instant,
 }
 
-/// When and where to a connection was made.
+/// When and where to a connection was made, and whether it was of use.
 #[derive(Clone, Copy, Debug)]
 struct Origin {
     born: Instant,
     peer: Option<IpAddr>,
+    used: bool,
 }
 
 struct Shared {
@@ -132,11 +137,35 @@ impl Origin {
     }
 }
 
+impl<B> Idle<B> {
+    /// Whether it may carry a request.
+    fn is_fit(&self, now: Instant, limits: &Limits, addresses: Option<&[IpAddr]>) -> bool {
+        let fresh = !self.sender.is_closed() && now - self.since < limits.idle;
+        fresh && self.origin.is_fit(now, limits.age, addresses)
+    }
+}
+
 impl Shared {
     /// Whether it may carry one more request.
     fn is_fit(&self, now: Instant, age: Duration, addresses: Option<&[IpAddr]>) -> bool {
         let usable = self.sender.is_open() && !self.distrusted.get();
         usable && self.origin.is_fit(now, age, addresses)
+    }
+
+    /// Whether it has been idle too long.
+    fn is_quiet(&self, now: Instant, limits: &Limits) -> bool {
+        self.load.streams.get() == 0 && now - self.since.get() >= limits.idle
+    }
+
+    /// Whether it has never carried a request.
+    fn is_unused(&self) -> bool {
+        self.load.streams.get() == 0 && self.since.get() == self.origin.born
+    }
+
+    /// Whether less than three quarters of its streams are in use.
+    fn has_room(&self) -> bool {
+        let streams = self.load.streams.get();
+        streams == 0 || streams * 4 < self.load.allowed.get() * 3
     }
 }
 
@@ -165,6 +194,7 @@ where
             endpoint,
             limits: Limits {
                 connections: upstream.max_connections,
+                warm: upstream.warm_connections,
                 waiting: upstream.max_waiting,
                 connect: upstream.connect_timeout,
                 idle: upstream.idle_timeout,
@@ -178,6 +208,7 @@ where
                 line: VecDeque::new(),
                 open: 0,
                 dialling: 0,
+                spares: Spares::none(),
                 http2: None,
                 retired: false,
                 addresses: None,
@@ -197,6 +228,9 @@ where
     /// connection closes, and the line gets another.
     pub(crate) async fn acquire(&self) -> Result<Lease<B>, AcquireError> {
         if let Some(lease) = self.ready() {
+            if lease.is_crowded() {
+                self.keep_warm();
+            }
             return Ok(lease);
         }
         let turn = {
@@ -222,22 +256,14 @@ where
         }
     }
 
-    /// Closes what has been idle or alive too long, and what leads where its name no longer does.
+    /// Closes what has been idle or alive too long, and what leads where its name no longer does,
+    /// and dials what should lie ready while requests come this way (`in_use`).
     /// Called every now and then by the worker.
-    pub(crate) fn sweep(&self) {
-        let now = Instant::now();
+    pub(crate) fn sweep(&self, in_use: bool) {
         let limits = &self.0.limits;
-        let mut guard = self.0.state.borrow_mut();
-        let state = &mut *guard;
-        let addresses = state.addresses.as_deref();
-        state.idle.retain(|idle| {
-            let fresh = !idle.sender.is_closed() && now - idle.since < limits.idle;
-            fresh && idle.origin.is_fit(now, limits.age, addresses)
-        });
-        state.shared.retain(|shared| {
-            let quiet = shared.load.streams.get() == 0 && now - shared.since.get() >= limits.idle;
-            shared.is_fit(now, limits.age, addresses) && !quiet
-        });
+        let mut state = self.0.state.borrow_mut();
+        state.spares.wanted = if in_use { limits.warm } else { 0 };
+        state.clear(limits, Instant::now());
         let (host, _) = self.0.endpoint.first_hop();
         let look = state.open > 0 && !state.looking && self.0.resolver.is_stale(host);
         if look {
@@ -245,6 +271,8 @@ where
             let pool = self.clone();
             tokio::task::spawn_local(async move { pool.look().await });
         }
+        drop(state);
+        self.keep_warm();
     }
 
     /// Looks up the name on behalf of open connections: without it, one in steady use would lead to
@@ -280,12 +308,8 @@ where
                 .flatten()
         } else {
             while let Some(idle) = state.idle.pop() {
-                let limits = &self.0.limits;
-                let fresh = now - idle.since < limits.idle;
-                let fit = idle
-                    .origin
-                    .is_fit(now, limits.age, state.addresses.as_deref());
-                if fresh && fit && idle.sender.is_ready() {
+                let addresses = state.addresses.as_deref();
+                if idle.is_fit(now, &self.0.limits, addresses) && idle.sender.is_ready() {
                     return Some(self.lease1(idle.sender, idle.verdict, idle.origin));
                 }
             }
@@ -324,6 +348,20 @@ where
         }
     }
 
+    /// Dials ahead of requests what should lie ready and does not.
+    fn keep_warm(&self) {
+        loop {
+            let mut state = self.0.state.borrow_mut();
+            if !state.lacks_spare(&self.0.limits, Instant::now()) {
+                return;
+            }
+            state.dialling += 1;
+            drop(state);
+            let pool = self.clone();
+            tokio::task::spawn_local(async move { pool.dial().await });
+        }
+    }
+
     async fn dial(self) {
         let inner = &self.0;
         inner.meter.dials.add(1);
@@ -341,6 +379,8 @@ where
             Ok(None) => inner.serve_streams(),
             Err(error) => {
                 inner.meter.dials_failed.add(1);
+                inner.state.borrow_mut().spares.lost(Instant::now());
+                tracing::debug!(%error, "no connection to Wise");
                 self.fail(&error);
             }
         }
@@ -364,7 +404,11 @@ where
         let io = Attentive::new(dialled.stream, verdict.clone());
         let born = Instant::now();
         let peer = dialled.peer;
-        let origin = Origin { born, peer };
+        let origin = Origin {
+            born,
+            peer,
+            used: false,
+        };
         if dialled.http2 {
             let load = Rc::<http2::Load>::default();
             let (sender, connection) = http2::handshake(io, verdict.clone(), Rc::clone(&load))
@@ -406,6 +450,7 @@ where
             pool.0.meter.connections.down();
             pool.0.state.borrow_mut().open -= 1;
             pool.dial_for_the_line();
+            pool.keep_warm();
         });
     }
 

@@ -1,3 +1,5 @@
+mod spares;
+
 use std::convert::Infallible;
 
 use http::{Request, Response};
@@ -20,6 +22,7 @@ fn settings(http: HttpVersion) -> Upstream {
         answer_timeout: PATIENCE,
         body_idle_timeout: PATIENCE,
         max_connections: 2,
+        warm_connections: 0,
         max_waiting: 100,
         idle_timeout: PATIENCE,
         max_age: PATIENCE,
