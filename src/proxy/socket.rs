@@ -39,7 +39,12 @@ impl Socket {
     /// Puts bytes back in front of what has not been read.
     pub(crate) fn put_back(&mut self, bytes: Bytes) {
         debug_assert!(self.ahead.is_empty());
-        self.ahead = bytes;
+        // No bytes at all may still hold the buffer that they were cut from.
+        self.ahead = if bytes.is_empty() {
+            Bytes::new()
+        } else {
+            bytes
+        };
     }
 
     /// Waits, with no buffer, until the application says something; nothing of it is lost. Says
@@ -79,6 +84,9 @@ impl AsyncRead for Socket {
             let fits = self.ahead.len().min(buf.remaining());
             buf.put_slice(&self.ahead[..fits]);
             self.ahead.advance(fits);
+            if self.ahead.is_empty() {
+                self.ahead = Bytes::new();
+            }
             return Poll::Ready(Ok(()));
         }
         let before = buf.filled().len();
