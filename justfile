@@ -42,3 +42,12 @@ fuzz *arguments:
 # Everything at once, on the released program; memory and descriptors must stay flat.
 soak minutes="60":
     SOAK_MINUTES={{ minutes }} cargo test --release --locked --test soak
+
+# The proxy beside nginx, HAProxy and plain hyper; `just compare --write` renews docs/performance.md.
+compare *arguments:
+    benches/compare/setup
+    benches/compare/run {{ arguments }}
+
+# A release build trained on its own work, in target/pgo.
+pgo:
+    benches/pgo

@@ -16,7 +16,7 @@ use crate::telemetry::meter::Meter;
 use crate::wise::{CredentialKind, Lane};
 
 /// A batch is handed on when it is this long.
-const BATCH: usize = 16 * 1024;
+const BATCH: usize = 64 * 1024;
 
 /// What is said about one request. No ids, no query, no secret can be in it.
 #[derive(Debug)]

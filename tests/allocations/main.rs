@@ -130,6 +130,7 @@ async fn spent(budget: &Budget) -> (f64, f64) {
         // The control side at rest.
         .set("runtime.reload_interval", "1h")
         .set("upstream.dns_ttl", "1h")
+        .set("upstream.warm_connections", "0")
         .set("log.access", "access.log")
         .prepare()
         .await;
