@@ -37,9 +37,10 @@ use crate::house::{Connection, House, PROFILE};
 
 /// So many requests have the connections, their buffers and the maps behind them warm.
 const WARM: u32 = 100;
-const ROUND: u32 = 200;
-/// The best of so many rounds counts: what else happens in the process can only add to one.
-const ROUNDS: u32 = 5;
+const ROUND: u32 = 50;
+/// The best of so many rounds counts: what else happens in the process can only add to one, and so
+/// does a client that is so slow that its connection is put to rest.
+const ROUNDS: u32 = 40;
 
 /// What a request of one kind may ask its allocator for.
 struct Budget {
