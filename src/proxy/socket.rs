@@ -36,15 +36,14 @@ impl Socket {
         }
     }
 
-    /// Puts bytes back in front of what has not been read.
+    /// Puts bytes back in front of what has not been read: a head that began behind a request.
     pub(crate) fn put_back(&mut self, bytes: Bytes) {
         debug_assert!(self.ahead.is_empty());
         // No bytes at all may still hold the buffer that they were cut from.
-        self.ahead = if bytes.is_empty() {
-            Bytes::new()
-        } else {
-            bytes
-        };
+        if !bytes.is_empty() {
+            self.ahead = bytes;
+            self.patience.heard();
+        }
     }
 
     /// Waits, with no buffer, until the application says something; nothing of it is lost. Says
