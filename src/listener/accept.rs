@@ -343,7 +343,7 @@ impl Dispatch {
                         return true;
                     }
                 },
-                stream => stream,
+                stream @ (Stream::Here(_) | Stream::Tcp(_) | Stream::Unix(_)) => stream,
             };
             let ticket = Ticket {
                 _load: Load::on(&port.load),

@@ -22,6 +22,10 @@ use crate::proxy::reply::Reply;
 /// pauses so long; the buffers of one that does are of more use to others.
 const REST: Duration = Duration::from_millis(40);
 
+/// A rest that ends sooner was in vain: this client asks at a steady pace, and its connection rests
+/// after four times as long the next time, up to this long.
+const SHORT: Duration = Duration::from_secs(1);
+
 /// What the time has come for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Due {
@@ -55,8 +59,10 @@ pub(crate) struct Patience {
     pub(crate) full: Cell<bool>,
     /// A request's body was not read to its end, so that the next byte may be no request's.
     leftover: Cell<bool>,
-    /// The connection is put to rest.
-    rests: Cell<bool>,
+    /// After how long the connection is put to rest.
+    rest_after: Cell<Duration>,
+    /// Since when it rests.
+    rests: Cell<Option<Instant>>,
 }
 
 impl Patience {
@@ -73,7 +79,8 @@ impl Patience {
             head_since: Cell::new(None),
             full: Cell::new(false),
             leftover: Cell::new(false),
-            rests: Cell::new(false),
+            rest_after: Cell::new(REST.min(idle)),
+            rests: Cell::new(None),
         })
     }
 
@@ -99,9 +106,20 @@ impl Patience {
         }
     }
 
-    /// Puts the connection to rest, or ends its rest.
-    pub(crate) fn rest(&self, rests: bool) {
-        self.rests.set(rests);
+    /// Puts the connection to rest.
+    pub(crate) fn rest(&self) {
+        self.rests.set(Some(Instant::now()));
+    }
+
+    /// Ends the connection's rest, if it rests.
+    pub(crate) fn wake(&self) {
+        let Some(since) = self.rests.take() else {
+            return;
+        };
+        if since.elapsed() < SHORT {
+            let longer = self.rest_after.get() * 4;
+            self.rest_after.set(longer.min(SHORT).min(self.idle));
+        }
     }
 
     /// A rest would lose something.
@@ -163,7 +181,7 @@ impl Patience {
         }
         match self.head_since.get() {
             Some(since) if self.open.get() == 0 => (since + self.head, Due::End),
-            _ if self.may_rest() => (self.since.get() + REST.min(self.idle), Due::Rest),
+            _ if self.may_rest() => (self.since.get() + self.rest_after.get(), Due::Rest),
             _ => (self.since.get() + self.idle, Due::End),
         }
     }
@@ -172,7 +190,7 @@ impl Patience {
     /// has nothing to write. An HTTP/2 connection is more than its requests.
     fn may_rest(&self) -> bool {
         let http1 = self.version.get().is_some_and(|it| it < Version::HTTP_2);
-        let settled = !self.leftover.get() && !self.full.get() && !self.rests.get();
+        let settled = !self.leftover.get() && !self.full.get() && self.rests.get().is_none();
         http1 && settled && self.is_idle()
     }
 }
@@ -274,7 +292,7 @@ mod tests {
     async fn left(patience: &Patience) -> Duration {
         let now = Instant::now();
         if patience.due().await == Due::Rest {
-            patience.rest(true);
+            patience.rest();
             assert_eq!(patience.due().await, Due::End);
         }
         now.elapsed()
@@ -294,7 +312,7 @@ mod tests {
         let patience = Patience::new(HEAD, IDLE);
         drop(patience.begins(Version::HTTP_11));
         assert!(patience.is_idle());
-        patience.rest(true);
+        patience.rest();
         turn(&patience).await;
         tokio::time::advance(IDLE / 2).await;
         patience.heard();
@@ -331,7 +349,7 @@ mod tests {
         turn.whole = true;
         drop(turn);
         assert_eq!(patience.due().await, Due::Rest);
-        patience.rest(true);
+        patience.rest();
         assert_eq!(patience.due().await, Due::End, "it rests already");
 
         let rests = |version, whole, full| async move {
@@ -352,6 +370,24 @@ mod tests {
             !rests(Version::HTTP_11, true, true).await,
             "an answer is on its way"
         );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_is_woken_soon_rests_later() {
+        let patience = Patience::new(HEAD, IDLE);
+        let mut rested_after = Vec::new();
+        for rest in [60, 60, 60, 60, 2_000, 60].map(Duration::from_millis) {
+            let mut turn = patience.begins(Version::HTTP_11);
+            turn.whole = true;
+            drop(turn);
+            let silent = Instant::now();
+            assert_eq!(patience.due().await, Due::Rest);
+            rested_after.push(silent.elapsed().as_millis());
+            patience.rest();
+            tokio::time::advance(rest).await;
+            patience.wake();
+        }
+        assert_eq!(rested_after, [40, 160, 640, 1_000, 1_000, 1_000]);
     }
 
     #[tokio::test(start_paused = true)]

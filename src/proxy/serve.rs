@@ -75,7 +75,7 @@ pub(crate) async fn serve(serving: Rc<Serving>, arrival: Arrival) {
             () = serving.drain.cancelled() => None,
             _ = patience.due() => None,
         };
-        patience.rest(false);
+        patience.wake();
         // Boxed: what a resting connection does not need, it does not hold.
         resting = match http2 {
             Some(false) => Box::pin(over_http1(&serving, socket, door, spare, &patience)).await,
@@ -136,7 +136,7 @@ async fn over_http1(
                 // An idle connection that is told to go ends at once, and hyper gives back what it
                 // has read. One that does not end at once was not idle, and ends when it is.
                 Due::Rest => {
-                    patience.rest(true);
+                    patience.rest();
                     Pin::new(&mut connection).graceful_shutdown();
                     let at_once = std::future::poll_fn(|cx| {
                         Poll::Ready(Pin::new(&mut connection).poll(cx))
@@ -153,7 +153,7 @@ async fn over_http1(
                             return None;
                         }
                         Poll::Pending => {
-                            patience.rest(false);
+                            patience.wake();
                             patience.never_rest();
                             leaving = true;
                         }

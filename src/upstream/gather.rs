@@ -184,15 +184,17 @@ mod tests {
             Poll::Ready(wrote)
         });
         assert_eq!(limit.await, MOST);
-        let reading = tokio::spawn(async move {
+        let reading = async {
             let mut all = Vec::new();
             theirs.read_to_end(&mut all).await.unwrap();
             all.len()
-        });
-        std::future::poll_fn(|cx| outbox.poll_drain(cx))
-            .await
-            .unwrap();
-        drop((socket, outbox));
-        assert_eq!(reading.await.unwrap(), MOST);
+        };
+        let draining = async {
+            let drained = std::future::poll_fn(|cx| outbox.poll_drain(cx)).await;
+            drained.unwrap();
+            drop((socket, outbox));
+        };
+        let (read, ()) = tokio::join!(reading, draining);
+        assert_eq!(read, MOST);
     }
 }

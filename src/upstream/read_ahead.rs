@@ -113,27 +113,29 @@ mod tests {
         let (ours, theirs) = tokio::join!(ours, listener.accept());
         let (mut ours, (mut theirs, _)) = (ReadAhead::new(ours.unwrap()), theirs.unwrap());
         let sent: Vec<u8> = (0..1_000_000u32).flat_map(u32::to_le_bytes).collect();
-        let whole = sent.clone();
-        tokio::spawn(async move {
-            // Little by little, then much, then little again.
-            for piece in whole[..50_000].chunks(1_000) {
+        let writing = async {
+            // Little by little, then much.
+            for piece in sent[..50_000].chunks(1_000) {
                 theirs.write_all(piece).await.unwrap();
                 tokio::task::yield_now().await;
             }
-            theirs.write_all(&whole[50_000..]).await.unwrap();
-        });
-        let mut seen = Vec::with_capacity(sent.len());
-        let mut room = vec![0; 4096];
+            theirs.write_all(&sent[50_000..]).await.unwrap();
+            drop(theirs);
+        };
         let mut large = 0;
-        loop {
-            let size = room.len() - seen.len() % 97;
-            let read = ours.read(&mut room[..size]).await.unwrap();
-            if read == 0 {
-                break;
+        let reading = async {
+            let mut seen = Vec::with_capacity(sent.len());
+            let mut room = vec![0; 4096];
+            loop {
+                let size = room.len() - seen.len() % 97;
+                match ours.read(&mut room[..size]).await.unwrap() {
+                    0 => return seen,
+                    read => seen.extend_from_slice(&room[..read]),
+                }
+                large = large.max(ours.ahead.len());
             }
-            large = large.max(ours.ahead.len());
-            seen.extend_from_slice(&room[..read]);
-        }
+        };
+        let ((), seen) = tokio::join!(writing, reading);
         assert!(seen == sent);
         assert!(large > 4096, "it read ahead");
         assert_eq!(ours.ahead.capacity(), 0, "and holds nothing now");
