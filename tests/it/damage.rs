@@ -148,89 +148,95 @@ fn bytes(state: &Path) -> Vec<u8> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_store_spoilt_under_a_running_proxy_is_named_left_alone_and_taken_up_again() {
-    let wise = house::wise().await;
-    let house = House::on(&wise).start().await;
-    let state = house.site.path("state");
-    for damage in &DAMAGES {
-        let name = damage.name;
-        let before = Copy::of(&state);
-        (damage.make)(&state);
-        let (spoilt, exchanges) = (bytes(&state), wise.exchange_count());
-        let text = (damage.text)(&state);
+    for rotation in house::ROTATIONS {
+        let wise = house::wise_that_rotates(rotation).await;
+        let house = House::on(&wise).start().await;
+        let state = house.site.path("state");
+        for damage in &DAMAGES {
+            let name = damage.name;
+            let before = Copy::of(&state);
+            (damage.make)(&state);
+            let (spoilt, exchanges) = (bytes(&state), wise.exchange_count());
+            let text = (damage.text)(&state);
 
-        let refused = house.cli(&["token", "refresh", "main"]).await;
+            let refused = house.cli(&["token", "refresh", "main"]).await;
 
-        assert_eq!(refused.status.code(), Some(1), "{name}: {}", said(&refused));
-        let told = said(&refused);
-        assert!(told.contains(&text), "{name}: {told}\nnot: {text}");
-        house.logs(&text).await;
-        let status = house.status().await;
-        assert_eq!(status["tokens"][0]["last_error"]["text"], *text, "{name}");
-        assert_eq!(house.admin("/readyz").await.status, 200, "{name}");
-        assert_eq!(house.get(PATH).await.status, 200, "{name}");
-        assert_eq!(
-            wise.exchange_count(),
-            exchanges,
-            "{name}: with time in hand"
-        );
-        assert_eq!(bytes(&state), spoilt, "{name}: never overwritten");
+            assert_eq!(refused.status.code(), Some(1), "{name}: {}", said(&refused));
+            let told = said(&refused);
+            assert!(told.contains(&text), "{name}: {told}\nnot: {text}");
+            house.logs(&text).await;
+            let status = house.status().await;
+            assert_eq!(status["tokens"][0]["last_error"]["text"], *text, "{name}");
+            assert_eq!(house.admin("/readyz").await.status, 200, "{name}");
+            assert_eq!(house.get(PATH).await.status, 200, "{name}");
+            assert_eq!(
+                wise.exchange_count(),
+                exchanges,
+                "{name}: with time in hand"
+            );
+            assert_eq!(bytes(&state), spoilt, "{name}: never overwritten");
 
-        before.put_back();
-        let renewed = house.cli(&["token", "refresh", "main"]).await;
-        assert!(renewed.status.success(), "{name}: {}", said(&renewed));
-        assert_ne!(bytes(&state), spoilt, "{name}: written anew");
-        assert_eq!(house.get(PATH).await.status, 200, "{name}");
+            before.put_back();
+            let renewed = house.cli(&["token", "refresh", "main"]).await;
+            assert!(renewed.status.success(), "{name}: {}", said(&renewed));
+            assert_ne!(bytes(&state), spoilt, "{name}: written anew");
+            assert_eq!(house.get(PATH).await.status, 200, "{name}");
+        }
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_unmounted_store_is_not_a_forgotten_grant_and_nothing_is_written_in_its_place() {
-    let wise = house::wise().await;
-    let site = House::on(&wise).logged_out().prepare().await;
-    let (disk, state) = (site.path("disk"), site.path("state"));
-    for dir in [&disk, &state] {
-        fs::create_dir(dir).unwrap();
-        mode(dir, 0o700);
+    for rotation in house::ROTATIONS {
+        let wise = house::wise_that_rotates(rotation).await;
+        let site = House::on(&wise).logged_out().prepare().await;
+        let (disk, state) = (site.path("disk"), site.path("state"));
+        for dir in [&disk, &state] {
+            fs::create_dir(dir).unwrap();
+            mode(dir, 0o700);
+        }
+        let bind = ["--bind", disk.to_str().unwrap()];
+        let Some(mounted) = Mount::new(&bind, &state) else {
+            return;
+        };
+        site.log_in(&wise, "main", PROFILE).await;
+        let house = site.start().await;
+
+        drop(mounted);
+        house.logs(&gone(&state)).await;
+        let refused = house.cli(&["token", "refresh", "main"]).await;
+        assert!(said(&refused).contains(&gone(&state)), "{}", said(&refused));
+        assert_eq!(house.get(PATH).await.status, 200);
+        assert_eq!(house.admin("/readyz").await.status, 200);
+        assert_eq!(fs::read_dir(&state).unwrap().count(), 0, "under the disk");
+
+        let _mounted = Mount::new(&bind, &state).unwrap();
+        let renewed = house.cli(&["token", "refresh", "main"]).await;
+        assert!(renewed.status.success(), "{}", said(&renewed));
+        assert_eq!(house.get(PATH).await.status, 200);
     }
-    let bind = ["--bind", disk.to_str().unwrap()];
-    let Some(mounted) = Mount::new(&bind, &state) else {
-        return;
-    };
-    site.log_in(&wise, "main", PROFILE).await;
-    let house = site.start().await;
-
-    drop(mounted);
-    house.logs(&gone(&state)).await;
-    let refused = house.cli(&["token", "refresh", "main"]).await;
-    assert!(said(&refused).contains(&gone(&state)), "{}", said(&refused));
-    assert_eq!(house.get(PATH).await.status, 200);
-    assert_eq!(house.admin("/readyz").await.status, 200);
-    assert_eq!(fs::read_dir(&state).unwrap().count(), 0, "under the disk");
-
-    let _mounted = Mount::new(&bind, &state).unwrap();
-    let renewed = house.cli(&["token", "refresh", "main"]).await;
-    assert!(renewed.status.success(), "{}", said(&renewed));
-    assert_eq!(house.get(PATH).await.status, 200);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_start_before_the_disk_of_the_store_is_there_finds_it_when_it_comes() {
-    let wise = house::wise().await;
-    let site = House::on(&wise).prepare().await;
-    let (disk, state) = (site.path("disk"), site.path("state"));
-    fs::rename(&state, &disk).unwrap();
-    let house = site.start().await;
-    assert_eq!(house.get(PATH).await.problem(), "no-grant");
+    for rotation in house::ROTATIONS {
+        let wise = house::wise_that_rotates(rotation).await;
+        let site = House::on(&wise).prepare().await;
+        let (disk, state) = (site.path("disk"), site.path("state"));
+        fs::rename(&state, &disk).unwrap();
+        let house = site.start().await;
+        assert_eq!(house.get(PATH).await.problem(), "no-grant");
 
-    // With a key of its own by now.
-    assert!(state.join("seal.key").exists());
-    let bind = ["--bind", disk.to_str().unwrap()];
-    let Some(_mounted) = Mount::new(&bind, &state) else {
-        return;
-    };
+        // With a key of its own by now.
+        assert!(state.join("seal.key").exists());
+        let bind = ["--bind", disk.to_str().unwrap()];
+        let Some(_mounted) = Mount::new(&bind, &state) else {
+            return;
+        };
 
-    house.status_until(|status| status["ready"] == true).await;
-    assert_eq!(house.get(PATH).await.status, 200);
+        house.status_until(|status| status["ready"] == true).await;
+        assert_eq!(house.get(PATH).await.status, 200);
+    }
 }
 
 /// Starts on the damaged store, takes the way back, and has the store mended without a restart.
@@ -277,10 +283,12 @@ async fn starts(wise: &Simulator, site: &Site, damage: &Damage) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_start_on_a_spoilt_store_says_why_keeps_the_way_back_and_needs_no_second_start() {
-    let wise = house::wise().await;
-    let site = House::on(&wise).prepare().await;
-    for damage in &DAMAGES {
-        starts(&wise, &site, damage).await;
+    for rotation in house::ROTATIONS {
+        let wise = house::wise_that_rotates(rotation).await;
+        let site = House::on(&wise).prepare().await;
+        for damage in &DAMAGES {
+            starts(&wise, &site, damage).await;
+        }
     }
 }
 
@@ -331,77 +339,83 @@ async fn a_start_on_a_full_or_read_only_disk_serves_and_switches() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_directory_that_others_may_write_to_stops_a_start_for_they_may_have_turned_the_switch() {
-    let wise = house::wise().await;
-    let site = House::on(&wise).prepare().await;
-    let state = site.path("state");
-    mode(&state, 0o770);
+    for rotation in house::ROTATIONS {
+        let wise = house::wise_that_rotates(rotation).await;
+        let site = House::on(&wise).prepare().await;
+        let state = site.path("state");
+        mode(&state, 0o770);
 
-    let output = site.cli(&["run"]).await;
+        let output = site.cli(&["run"]).await;
 
-    assert_eq!(output.status.code(), Some(1));
-    let text = format!(
-        "error: {0} has permissions 770, others could use it; run: chmod 700 {0}",
-        state.display()
-    );
-    assert!(said(&output).contains(&text), "{}", said(&output));
+        assert_eq!(output.status.code(), Some(1));
+        let text = format!(
+            "error: {0} has permissions 770, others could use it; run: chmod 700 {0}",
+            state.display()
+        );
+        assert!(said(&output).contains(&text), "{}", said(&output));
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_login_heals_a_damaged_store_and_one_that_fails_costs_nothing() {
-    let wise = house::wise().await;
-    let house = House::on(&wise).start().await;
-    let state = house.site.path("state");
-    (DAMAGES[0].make)(&state);
-    let spoilt = bytes(&state);
-    house.logs(&damaged(&state)).await;
+    for rotation in house::ROTATIONS {
+        let wise = house::wise_that_rotates(rotation).await;
+        let house = House::on(&wise).start().await;
+        let state = house.site.path("state");
+        (DAMAGES[0].make)(&state);
+        let spoilt = bytes(&state);
+        house.logs(&damaged(&state)).await;
 
-    let login = [
-        "login",
-        "--code",
-        "nonsense",
-        "--redirect-uri",
-        house::REDIRECT,
-    ];
-    assert_eq!(house.cli(&login).await.status.code(), Some(1));
-    // A look into the store later.
-    house.cli(&["token", "refresh", "main"]).await;
-    assert_eq!(house.get(PATH).await.status, 200, "the token in memory");
-    assert_eq!(bytes(&state), spoilt);
+        let login = [
+            "login",
+            "--code",
+            "nonsense",
+            "--redirect-uri",
+            house::REDIRECT,
+        ];
+        assert_eq!(house.cli(&login).await.status.code(), Some(1));
+        // A look into the store later.
+        house.cli(&["token", "refresh", "main"]).await;
+        assert_eq!(house.get(PATH).await.status, 200, "the token in memory");
+        assert_eq!(bytes(&state), spoilt);
 
-    house.site.log_in(&wise, "main", PROFILE).await;
-    house.logs("took a newer token from the store").await;
-    assert_eq!(house.get(PATH).await.status, 200);
-    let aside = fs::read(state.join("main.unreadable-1")).unwrap();
-    assert_eq!(aside, spoilt, "kept for whoever wants to know");
-    let renewed = house.cli(&["token", "refresh", "main"]).await;
-    assert!(renewed.status.success(), "{}", said(&renewed));
+        house.site.log_in(&wise, "main", PROFILE).await;
+        house.logs("took a newer token from the store").await;
+        assert_eq!(house.get(PATH).await.status, 200);
+        let aside = fs::read(state.join("main.unreadable-1")).unwrap();
+        assert_eq!(aside, spoilt, "kept for whoever wants to know");
+        let renewed = house.cli(&["token", "refresh", "main"]).await;
+        assert!(renewed.status.success(), "{}", said(&renewed));
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn tokens_that_wise_gave_last_take_the_place_of_a_damaged_record() {
-    let wise = house::wise().await;
-    let house = House::on(&wise).start().await;
-    let state = house.site.path("state");
-    (DAMAGES[1].make)(&state);
-    let spoilt = bytes(&state);
-    house.logs(&damaged(&state)).await;
+    for rotation in house::ROTATIONS {
+        let wise = house::wise_that_rotates(rotation).await;
+        let house = House::on(&wise).start().await;
+        let state = house.site.path("state");
+        (DAMAGES[1].make)(&state);
+        let spoilt = bytes(&state);
+        house.logs(&damaged(&state)).await;
 
-    // A 401 leaves no time to wait for an operator.
-    wise.revoke_access(PROFILE);
-    assert_eq!(house.get(PATH).await.status, 200, "{}", house.log());
+        // A 401 leaves no time to wait for an operator.
+        wise.revoke_access(PROFILE);
+        assert_eq!(house.get(PATH).await.status, 200, "{}", house.log());
 
-    let aside = state.join("main.unreadable-1");
-    house
-        .logs(&format!(
-            "the damaged record was moved to {}",
-            aside.display()
-        ))
-        .await;
-    assert_eq!(fs::read(&aside).unwrap(), spoilt);
-    house.stop().await;
-    let house = house.site.start().await;
-    assert_eq!(house.get(PATH).await.status, 200, "{}", house.log());
-    assert_eq!(wise.exchange_count(), 2, "what was stored is the newest");
+        let aside = state.join("main.unreadable-1");
+        house
+            .logs(&format!(
+                "the damaged record was moved to {}",
+                aside.display()
+            ))
+            .await;
+        assert_eq!(fs::read(&aside).unwrap(), spoilt);
+        house.stop().await;
+        let house = house.site.start().await;
+        assert_eq!(house.get(PATH).await.status, 200, "{}", house.log());
+        assert_eq!(wise.exchange_count(), 2, "what was stored is the newest");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -14,7 +14,7 @@ use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
-use wise_auth_proxy::simulator::{Options, Simulator};
+use wise_auth_proxy::simulator::{Options, Rotation, Simulator};
 
 pub const PERSONAL_TOKEN: &str = "0c1d2e3f-planted-personal-token";
 pub const CLIENT_SECRET: &str = "planted-client-secret-5f6a";
@@ -48,6 +48,17 @@ pub fn wise_options() -> Options {
 /// A Wise with the house's client.
 pub async fn wise() -> Simulator {
     Simulator::start(wise_options()).await.unwrap()
+}
+
+/// What token endpoints do with the refresh token that was shown: always end it, and the grant with
+/// it at a second use; forgive one second use; keep it.
+pub const ROTATIONS: [Rotation; 3] = [Rotation::Always, Rotation::Grace, Rotation::Never];
+
+/// One whose token endpoint rotates in this way.
+pub async fn wise_that_rotates(rotation: Rotation) -> Simulator {
+    let wise = wise().await;
+    wise.change_faults(|faults| faults.token.rotation = rotation);
+    wise
 }
 
 /// What a house is built with.
