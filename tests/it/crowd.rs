@@ -135,7 +135,8 @@ async fn a_crowd_of_idle_and_slow_connections_costs_little_and_stops_nobody() {
         house.resident() / 1024
     );
     let each = with_idle.saturating_sub(before) / idle;
-    assert!(each < 32, "an idle connection took {each} KiB");
+    // 23 with what HTTP needs to be spoken: it rests (decision 0034).
+    assert!(each < 12, "an idle connection took {each} KiB");
     // 128 MiB for two thousand.
     let each = with_slow.saturating_sub(with_idle) / slowly;
     assert!(each < 64, "a slow connection took {each} KiB");
