@@ -34,10 +34,10 @@ pub(crate) enum Point {
     DurableSyncDir,
     /// Before a line is appended.
     DurableAppend,
-    /// The gate is closed for a renewal.
-    RenewalBegun,
-    /// The store's lock is held.
+    /// The store's lock is held for a renewal.
     RenewalLocked,
+    /// The gate is closed, Wise is asked next.
+    RenewalGated,
     /// The token endpoint has been asked and its answer has come: in memory only.
     RenewalAnswered,
     /// The next record is durable and nobody has seen it.
@@ -79,8 +79,8 @@ impl Point {
         Self::DurableRename,
         Self::DurableSyncDir,
         Self::DurableAppend,
-        Self::RenewalBegun,
         Self::RenewalLocked,
+        Self::RenewalGated,
         Self::RenewalAnswered,
         Self::RenewalSaved,
         Self::RenewalPublished,
@@ -107,8 +107,8 @@ impl Point {
             Self::DurableRename => "durable-rename",
             Self::DurableSyncDir => "durable-sync-dir",
             Self::DurableAppend => "durable-append",
-            Self::RenewalBegun => "renewal-begun",
             Self::RenewalLocked => "renewal-locked",
+            Self::RenewalGated => "renewal-gated",
             Self::RenewalAnswered => "renewal-answered",
             Self::RenewalSaved => "renewal-saved",
             Self::RenewalPublished => "renewal-published",

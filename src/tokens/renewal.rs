@@ -46,26 +46,14 @@ struct Failure {
 
 impl<E: Exchange> Keeper<E> {
     /// Makes one renewal and publishes what came of it.
-    ///
-    /// The gate (`renewing`) is closed first, since the exchange kills the old token: new requests
-    /// wait, and those under way get a moment to be answered. It stays open on retries after a
-    /// failure to even reach the token endpoint, so that an outage there does not slow requests
-    /// that the living token still serves.
     pub(super) async fn renew(&mut self, cause: Cause) -> Outcome {
-        let unreachable = self.retry.is_running()
-            && self
-                .last_error
-                .as_ref()
-                .is_some_and(|(_, outcome, _)| *outcome == Outcome::Unreachable);
-        self.renewing = !(unreachable && self.is_live());
-        self.publish();
-        failpoint::pass(Point::RenewalBegun);
-        if self.renewing && self.is_live() && cause != Cause::Forced {
-            self.quiet().await;
+        let is_doubtful = self.held.as_ref().is_none_or(|held| held.suspect);
+        if cause == Cause::Forced || is_doubtful || !self.is_live() {
+            self.close_gate(cause).await;
         }
         let done = match self.subject {
             Subject::User { .. } => self.renew_user(cause).await,
-            Subject::Client => self.renew_client().await,
+            Subject::Client => self.renew_client(cause).await,
         };
         self.renewing = false;
         let outcome = match done {
@@ -79,6 +67,29 @@ impl<E: Exchange> Keeper<E> {
         self.publish();
         failpoint::pass(Point::RenewalPublished);
         outcome
+    }
+
+    /// Closes the gate (`renewing`), since the exchange kills the old token: new requests wait, and
+    /// those under way get a moment to be answered.
+    ///
+    /// As late as it goes: a token that lives serves requests while the store is locked, read and
+    /// tried out. It stays open on retries after a failure to even reach the token endpoint, so
+    /// that an outage there does not slow requests that the living token still serves.
+    async fn close_gate(&mut self, cause: Cause) {
+        if self.renewing {
+            return;
+        }
+        let unreachable = self.retry.is_running()
+            && self
+                .last_error
+                .as_ref()
+                .is_some_and(|(_, outcome, _)| *outcome == Outcome::Unreachable);
+        self.renewing = !(unreachable && self.is_live());
+        self.publish();
+        failpoint::pass(Point::RenewalGated);
+        if self.renewing && self.is_live() && cause != Cause::Forced {
+            self.quiet().await;
+        }
     }
 
     /// Saves what could not be saved, if it is time to try again.
@@ -144,7 +155,7 @@ impl<E: Exchange> Keeper<E> {
         let Some(vault) = self.vault.clone() else {
             return true;
         };
-        match self.hold(&vault, false).await {
+        match self.hold(&vault, LOCK_WAIT, false).await {
             Ok(Some(hold)) => {
                 if let Ok(found) = hold.load().await {
                     self.take_in(found);
@@ -152,7 +163,7 @@ impl<E: Exchange> Keeper<E> {
                 true
             }
             Ok(None) => true,
-            Err(failure) => failure.outcome != Outcome::StoreFailed,
+            Err(_) => false,
         }
     }
 
@@ -209,7 +220,14 @@ impl<E: Exchange> Keeper<E> {
             ));
         };
         let pressed = self.is_pressed(cause);
-        let hold = self.hold(&vault, pressed).await?;
+        let hold = match self.hold(&vault, Duration::ZERO, pressed).await {
+            Err(StoreError::Busy { .. }) => {
+                // Another process is about to kill the token, or has.
+                self.close_gate(cause).await;
+                self.hold(&vault, LOCK_WAIT, pressed).await
+            }
+            held => held,
+        }?;
         failpoint::pass(Point::RenewalLocked);
         if let Some(hold) = &hold {
             match hold.load().await {
@@ -234,6 +252,7 @@ impl<E: Exchange> Keeper<E> {
                 "the stored grant was removed or replaced by one that is not ours",
             ));
         };
+        self.close_gate(cause).await;
         let asked = Moment::now(self.clock.as_ref());
         let request = GrantRequest::RefreshToken(own.refresh_token.clone());
         let tokens = match self.exchanged(request).await {
@@ -254,7 +273,8 @@ impl<E: Exchange> Keeper<E> {
         Ok(Outcome::Renewed)
     }
 
-    async fn renew_client(&mut self) -> Result<Outcome, Failure> {
+    async fn renew_client(&mut self, cause: Cause) -> Result<Outcome, Failure> {
+        self.close_gate(cause).await;
         let asked = Moment::now(self.clock.as_ref());
         let answer = match self.exchanged(GrantRequest::ClientCredentials).await {
             // There is no grant here that could end.
@@ -269,8 +289,14 @@ impl<E: Exchange> Keeper<E> {
         Ok(Outcome::Renewed)
     }
 
-    /// The cross-process lock; without it only where the store is beyond locking and we must.
-    async fn hold(&mut self, vault: &Vault, pressed: bool) -> Result<Option<Hold>, Failure> {
+    /// The cross-process lock, waited for at most `patience`; without it only where the store is
+    /// beyond locking and we must.
+    async fn hold(
+        &mut self,
+        vault: &Vault,
+        patience: Duration,
+        pressed: bool,
+    ) -> Result<Option<Hold>, StoreError> {
         if let Some(Unsaved {
             hold: Some(hold), ..
         }) = &self.unsaved
@@ -279,13 +305,13 @@ impl<E: Exchange> Keeper<E> {
         }
         let vault = vault.clone();
         match self
-            .lapsing(async move { vault.lock(LOCK_WAIT).await })
+            .lapsing(async move { vault.lock(patience).await })
             .await
         {
             Ok(hold) => Ok(Some(hold)),
-            Err(error @ StoreError::Busy { .. }) => Err(error.into()),
+            Err(error @ StoreError::Busy { .. }) => Err(error),
             Err(_) if pressed => Ok(None),
-            Err(error) => Err(error.into()),
+            Err(error) => Err(error),
         }
     }
 

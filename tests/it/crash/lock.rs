@@ -55,7 +55,7 @@ async fn a_dead_holder_of_the_lock_delays_nobody() {
             (answer, Instant::now())
         };
         let dying = async {
-            queue.waiting.reached("renewal-begun", 1).await;
+            queue.waiting.reached("renewal-gated", 1).await;
             kill(&queue.holder).await;
             Instant::now()
         };
@@ -106,4 +106,33 @@ async fn a_holder_that_hangs_delays_a_renewal_ten_seconds_and_no_request() {
         .status_until(|status| status["tokens"][0]["generation"] == 2)
         .await;
     assert_eq!(queue.wise.exchange_count(), 2);
+}
+
+/// The old token lives until Wise is asked: only then does the gate close.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_disk_that_hangs_before_the_exchange_delays_no_request() {
+    let wise = wise(Rotation::Always).await;
+    let site = House::on(&wise).prepare().await;
+    let script = Script::new(&site);
+    let proxy = site.scripted(&script.path).start().await;
+    let waits = async || proxy.metric("wise_proxy_renewal_waits_total", "").await;
+    assert_eq!(proxy.get(PATH).await.status, 200);
+    let before = waits().await;
+    // The trial whether the disk takes anything.
+    let trial = script.been("durable-sync") + 1;
+    script.pause_at("durable-sync", 1);
+    let refresh = proxy.operate(post("/tokens/main/refresh", &json!({})));
+    let serving = async {
+        script.reached("durable-sync", trial).await;
+        let payment = post("/v3/profiles/30000000/quotes", &json!({}));
+        let answer = proxy.request(payment).await;
+        assert_ne!(answer.status, 503, "{answer:?}");
+        assert_eq!(proxy.get(PATH).await.status, 200);
+        assert!(waits().await <= before);
+        assert_eq!(wise.exchange_count(), 1, "the login's");
+        script.say("");
+    };
+    let (answer, ()) = tokio::join!(refresh, serving);
+    assert_eq!(answer.status, 200, "{answer:?}");
+    assert_eq!(wise.exchange_count(), 2);
 }

@@ -57,12 +57,12 @@ const fn in_hand(errand: Errand, point: &'static str, nth: usize) -> Case {
 const ON_THE_WAY: &str = "(answer on the way)";
 
 const CASES: &[Case] = &[
-    case(Errand::Renewal, "renewal-begun", 1),
     case(Errand::Renewal, "renewal-locked", 1),
     // The first of each is the trial whether the disk takes anything, before Wise is asked.
     case(Errand::Renewal, "durable-write", 1),
     case(Errand::Renewal, "durable-sync", 1),
     case(Errand::Renewal, "durable-sync-dir", 1),
+    case(Errand::Renewal, "renewal-gated", 1),
     in_hand(Errand::Renewal, ON_THE_WAY, 1),
     in_hand(Errand::Renewal, "renewal-answered", 1),
     in_hand(Errand::Renewal, "durable-write", 2),
