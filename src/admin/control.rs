@@ -7,14 +7,18 @@ use std::time::{Duration, SystemTime};
 use serde::Serialize;
 use tokio::sync::{mpsc, oneshot};
 
+use crate::admin::key::Guesses;
+use crate::admin::page::Gallery;
 use crate::clock::Clock;
 use crate::config::Environment;
 use crate::confinement::Confinement;
 use crate::credentials::FileStore;
 use crate::failpoint::{self, Point};
 use crate::proxy::Published;
+use crate::secret::Secret;
 use crate::switch::{Entry, SwitchStore};
 use crate::telemetry::metrics::Metrics;
+use crate::telemetry::traffic::Traffic;
 use crate::tls::Identity;
 use crate::tokens::{KeeperHandle, KeeperStatus};
 use crate::wise::Lane;
@@ -43,6 +47,9 @@ pub(crate) struct Control {
     pub(crate) store: Arc<FileStore>,
     pub(crate) switch: SwitchStore,
     pub(crate) metrics: Metrics,
+    pub(crate) traffic: Arc<Traffic>,
+    pub(crate) gallery: Gallery,
+    pub(crate) guesses: Guesses,
     pub(crate) notes: Arc<Mutex<Notes>>,
     pub(crate) reloads: mpsc::Sender<ReloadAsk>,
     /// Called with each new lane: the token endpoint follows the lane's host.
@@ -59,6 +66,8 @@ pub(crate) struct Control {
 pub(crate) struct Notes {
     pub(crate) identity: Option<Arc<Identity>>,
     pub(crate) client_id: Option<String>,
+    /// What changes the lane from the status page; without it nothing does.
+    pub(crate) admin_key: Option<Secret>,
     /// The last turn of the switch, if there was one.
     pub(crate) switch: Option<Entry>,
     pub(crate) switches: u64,

@@ -2,14 +2,19 @@
 //! address for health, metrics and status.
 //!
 //! What is shown is an allowlist of fields; no request, header or secret can be read here. Nothing
-//! that changes state is ever reachable over TCP.
+//! that changes state is reachable over TCP, but for the lane, from the status page and for whoever
+//! knows the admin key.
 
 mod control;
 mod health;
+mod key;
+mod page;
 mod routes;
 mod serve;
 mod status;
 
 pub(crate) use control::{Control, Notes, ReloadAsk, ReloadNote, Reloaded};
+pub(crate) use key::Guesses;
+pub(crate) use page::Gallery;
 pub(crate) use routes::{over_socket, over_tcp};
 pub(crate) use serve::{AdminError, bind_socket, bind_tcp, serve};

@@ -13,6 +13,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use crate::admin::control::{Control, Refused};
+use crate::admin::page;
 use crate::proxy::{is_of_another_origin, without_port};
 use crate::wise::Lane;
 
@@ -30,12 +31,15 @@ pub(crate) fn reading(control: Arc<Control>) -> Router {
             "/status",
             get(async |State(control): Shared| Json(control.status())),
         )
+        .merge(page::routes())
         .with_state(control)
 }
 
-/// The loopback listener: reading only, and only for programs.
+/// The loopback listener: for reading, and for the page's form.
 pub(crate) fn over_tcp(control: Arc<Control>) -> Router {
-    reading(control).layer(middleware::from_fn(for_programs))
+    reading(control)
+        .layer(middleware::from_fn(for_this_machine))
+        .layer(middleware::from_fn(page::guarded))
 }
 
 /// The unix socket: reading and changing.
@@ -51,7 +55,8 @@ pub(crate) fn over_socket(control: Arc<Control>) -> Router {
         .route("/reload", post(reload))
         .with_state(Arc::clone(&control))
         .merge(reading(control))
-        .layer(middleware::from_fn(for_no_page))
+        .layer(middleware::from_fn(for_no_foreign_page))
+        .layer(middleware::from_fn(page::guarded))
 }
 
 type Shared = State<Arc<Control>>;
@@ -114,8 +119,8 @@ async fn forget(State(control): Shared, Path(grant): Path<String>) -> Result<Res
     Ok(Json(json!({ "grant": grant, "forgotten": forgotten })).into_response())
 }
 
-/// A browser's page must not read this, whatever name it reached us by.
-async fn for_programs(
+/// Another's page must not read this, whatever name it reached us by.
+async fn for_this_machine(
     headers: HeaderMap,
     request: Request,
     next: Next,
@@ -135,11 +140,11 @@ async fn for_programs(
             "use 127.0.0.1 or localhost",
         ));
     }
-    for_no_page(headers, request, next).await
+    for_no_foreign_page(headers, request, next).await
 }
 
 /// Nor through whatever carries a browser to the unix socket.
-async fn for_no_page(
+async fn for_no_foreign_page(
     headers: HeaderMap,
     request: Request,
     next: Next,
@@ -158,7 +163,11 @@ async fn for_no_page(
 
 /// An error of the admin API.
 #[derive(Debug)]
-struct Problem(StatusCode, String, &'static str);
+pub(super) struct Problem(
+    pub(super) StatusCode,
+    pub(super) String,
+    pub(super) &'static str,
+);
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {

@@ -6,49 +6,78 @@ use time::format_description::well_known::Rfc3339;
 
 use crate::admin::control::{Control, ReloadNote};
 use crate::switch::Entry;
-use crate::tokens::KeeperStatus;
+use crate::telemetry::traffic::Report;
+use crate::tokens::{EndedTry, KeeperStatus};
 use crate::wise::Lane;
 
-/// Answer of `/status`.
+/// Tries to renew that are shown, all grants together.
+const TRIES_SHOWN: usize = 32;
+
+/// Answer of `/status`, and all that the status page knows.
 #[derive(Debug, Serialize)]
 pub(crate) struct Status {
-    version: &'static str,
-    environment: String,
-    ready: bool,
+    /// RFC 3339; when all this was so.
+    pub(super) at: String,
+    pub(super) version: &'static str,
+    pub(super) environment: String,
+    pub(super) ready: bool,
     /// Why not ready.
-    reasons: Vec<String>,
-    lane: Lane,
+    pub(super) reasons: Vec<String>,
+    pub(super) lane: Lane,
     /// Lanes that can be switched to.
-    lanes: Vec<Lane>,
+    pub(super) lanes: Vec<Lane>,
     /// The turn of the switch that led here, if there was one.
-    switched: Option<Entry>,
-    tokens: Vec<KeeperStatus>,
-    certificate: Option<Certificate>,
-    doors: Vec<String>,
-    last_reload: Option<ReloadNote>,
-    confinement: Confined,
+    pub(super) switched: Option<Entry>,
+    pub(super) tokens: Vec<KeeperStatus>,
+    pub(super) certificate: Option<Certificate>,
+    pub(super) doors: Vec<String>,
+    pub(super) last_reload: Option<ReloadNote>,
+    pub(super) confinement: Confined,
     /// RFC 3339.
-    started: String,
-    uptime_seconds: u64,
+    pub(super) started: String,
+    pub(super) uptime_seconds: u64,
+    pub(super) traffic: Report,
+    /// Tries to renew that have ended, newest first.
+    pub(super) refresh_history: Vec<EndedTry>,
+    /// What happened lately, newest first.
+    pub(super) events: Vec<Happened>,
+}
+
+/// One thing that happened.
+#[derive(Debug, Serialize)]
+pub(super) struct Happened {
+    /// Counts the events of this process, from 1.
+    pub(super) number: u64,
+    /// RFC 3339.
+    pub(super) at: String,
+    /// What kind of thing, such as `lane_switched`.
+    pub(super) kind: &'static str,
+    /// `info`, `warning` or `error`.
+    pub(super) severity: &'static str,
+    /// The grant that it is about, if it is about one.
+    pub(super) grant: Option<String>,
+    pub(super) text: String,
 }
 
 /// What the process has given up on its own machine, in words.
 #[derive(Debug, Serialize)]
-struct Confined {
-    in_force: Vec<String>,
-    left_out: Vec<String>,
+pub(super) struct Confined {
+    pub(super) in_force: Vec<String>,
+    pub(super) left_out: Vec<String>,
 }
 
 #[derive(Debug, Serialize)]
-struct Certificate {
-    common_name: Option<String>,
-    issuer: String,
-    serial: String,
+pub(super) struct Certificate {
+    pub(super) common_name: Option<String>,
+    pub(super) issuer: String,
+    pub(super) serial: String,
     /// RFC 3339.
-    not_after: String,
-    days_left: i64,
-    fingerprint_sha256: String,
-    findings: Vec<String>,
+    pub(super) not_before: String,
+    /// RFC 3339.
+    pub(super) not_after: String,
+    pub(super) days_left: i64,
+    pub(super) fingerprint_sha256: String,
+    pub(super) findings: Vec<String>,
 }
 
 impl Control {
@@ -63,6 +92,7 @@ impl Control {
                 common_name: leaf.common_name.clone(),
                 issuer: leaf.issuer.clone(),
                 serial: leaf.serial.clone(),
+                not_before: rfc3339(leaf.not_before),
                 not_after: rfc3339(leaf.not_after),
                 days_left: identity.days_left(self.clock.as_ref()),
                 fingerprint_sha256: leaf.fingerprint.clone(),
@@ -70,7 +100,9 @@ impl Control {
             }
         });
         let now = self.clock.wall();
+        let tokens = self.tokens();
         Status {
+            at: rfc3339(now),
             version: env!("CARGO_PKG_VERSION"),
             environment: self.environment.to_string(),
             ready: reasons.is_empty(),
@@ -81,7 +113,8 @@ impl Control {
                 .filter(|lane| snapshot.ways[lane.index()].is_some())
                 .collect(),
             switched: notes.switch.clone(),
-            tokens: self.tokens(),
+            refresh_history: history(&tokens),
+            tokens,
             certificate,
             doors: notes.doors.clone(),
             last_reload: notes.last_reload.clone(),
@@ -94,10 +127,26 @@ impl Control {
                 .duration_since(self.started)
                 .unwrap_or_default()
                 .as_secs(),
+            traffic: self.traffic.report(),
+            events: self.happened(),
         }
     }
 }
 
-fn rfc3339(at: impl Into<OffsetDateTime>) -> String {
+impl Control {
+    fn happened(&self) -> Vec<Happened> {
+        Vec::new()
+    }
+}
+
+/// The last tries of all grants, newest first.
+fn history(tokens: &[KeeperStatus]) -> Vec<EndedTry> {
+    let mut tries: Vec<_> = tokens.iter().flat_map(|token| &token.tries).collect();
+    // One form, one zone: the order of the texts is that of the moments.
+    tries.sort_by(|one, other| other.at.cmp(&one.at));
+    tries.into_iter().take(TRIES_SHOWN).cloned().collect()
+}
+
+pub(super) fn rfc3339(at: impl Into<OffsetDateTime>) -> String {
     at.into().format(&Rfc3339).unwrap_or_default()
 }

@@ -96,6 +96,13 @@ impl AdminClient {
         Ok(Self { socket })
     }
 
+    /// Asks within a runtime of the caller's. Cancel safe.
+    pub(crate) async fn fetch(&self, path: &str) -> Result<Value, AdminError> {
+        let exchange = exchange(&self.socket, &Method::GET, path, None);
+        let timed = tokio::time::timeout(TIMEOUT, exchange).await;
+        timed.map_err(|_elapsed| AdminError::TimedOut)?
+    }
+
     pub(crate) fn get(&self, path: &str) -> Result<Value, AdminError> {
         self.ask(&Method::GET, path, None)
     }

@@ -177,8 +177,10 @@ Examples:
     #[command(after_help = "\
 Examples:
   wise-auth-proxy status
-  wise-auth-proxy status --json | jq .lane")]
-    Status(AdminArgs),
+  wise-auth-proxy status --watch
+  wise-auth-proxy status --json | jq .lane
+  wise-auth-proxy status --watch --json | jq --unbuffered .reasons")]
+    Status(StatusArgs),
 
     /// Look at, renew, move or forget tokens; never shows one
     #[command(after_help = "\
@@ -230,6 +232,17 @@ pub(crate) struct AdminArgs {
     /// Print the answer as JSON
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+#[derive(clap::Args)]
+pub(crate) struct StatusArgs {
+    #[command(flatten)]
+    pub(crate) admin: AdminArgs,
+
+    /// Stay and follow the proxy until Ctrl-C: in place in a terminal, else one line for each
+    /// change; with --json one document a line
+    #[arg(long)]
+    pub(crate) watch: bool,
 }
 
 #[derive(clap::Args)]

@@ -17,10 +17,12 @@ mod overview;
 mod reload;
 mod report;
 mod run;
+mod screen;
 mod simulator;
 mod status;
 mod switch;
 mod token;
+mod watch;
 
 use std::process::ExitCode;
 

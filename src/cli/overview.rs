@@ -6,6 +6,9 @@ use serde_json::Value;
 
 use super::report;
 
+/// Events that are shown; `--json` has more.
+const EVENTS: usize = 8;
+
 /// `/status`.
 pub(crate) fn status(status: &Value) -> String {
     let mut rows = vec![
@@ -57,7 +60,80 @@ pub(crate) fn status(status: &Value) -> String {
             span(&status["uptime_seconds"])
         ),
     ));
-    format!("{}\n\n{}", report::table(&rows), tokens(&status["tokens"]))
+    let mut text = format!("{}\n\n{}", report::table(&rows), tokens(&status["tokens"]));
+    for part in [traffic(status), events(&status["events"])] {
+        if !part.is_empty() {
+            text.push_str("\n\n");
+            text.push_str(&part);
+        }
+    }
+    text
+}
+
+/// The last minutes by lane; lanes that nobody can use or has used are left out.
+fn traffic(status: &Value) -> String {
+    let traffic = &status["traffic"];
+    let lanes = traffic["lanes"].as_array().into_iter().flatten();
+    let lanes = lanes.filter(|lane| {
+        let usable = list(&status["lanes"]).contains(&word(&lane["lane"]));
+        usable || lane["requests"].as_u64() > Some(0)
+    });
+    let head = [
+        "lane",
+        "now",
+        "requests",
+        "4xx",
+        "5xx",
+        "p50",
+        "p99",
+        "ours, p99",
+    ];
+    let mut rows = vec![head.map(str::to_owned).to_vec()];
+    for lane in lanes {
+        rows.push(vec![
+            word(&lane["lane"]).to_owned(),
+            format!("{}/s", lane["requests_per_second"].as_f64().unwrap_or(0.0)),
+            lane["requests"].to_string(),
+            lane["status_4xx"].to_string(),
+            lane["status_5xx"].to_string(),
+            latency(&lane["latency"]["p50_ms"]),
+            latency(&lane["latency"]["p99_ms"]),
+            latency(&lane["added"]["p99_ms"]),
+        ]);
+    }
+    if rows.len() == 1 {
+        return String::new();
+    }
+    let window = span(&traffic["window_seconds"]);
+    format!(
+        "{}\n(the last {window}; now: the last 10s)",
+        report::table(&rows)
+    )
+}
+
+fn latency(ms: &Value) -> String {
+    ms.as_f64().map_or("-".to_owned(), |ms| format!("{ms} ms"))
+}
+
+/// The last events, oldest first, as a log reads.
+fn events(events: &Value) -> String {
+    let events = events.as_array().into_iter().flatten().take(EVENTS);
+    let lines: Vec<_> = events.map(event).collect();
+    lines.into_iter().rev().collect::<Vec<_>>().join("\n")
+}
+
+/// One event in a line.
+pub(crate) fn event(event: &Value) -> String {
+    let [at, severity, kind, text] =
+        ["at", "severity", "kind", "text"].map(|key| word(&event[key]));
+    let grant = event["grant"].as_str().map(|grant| format!(" {grant}:"));
+    let (day, clock) = at.split_once('T').unwrap_or(("", at));
+    let clock = clock.get(..8).unwrap_or(clock);
+    let kind = kind.replace('_', " ");
+    format!(
+        "{day} {clock}  {severity:7}  {kind}:{} {text}",
+        grant.unwrap_or_default()
+    )
 }
 
 fn or_none(text: &str) -> &str {

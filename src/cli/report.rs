@@ -17,13 +17,24 @@ const HINT: Style = AnsiColor::Cyan.on_default();
 
 /// Writes data, and a line break.
 pub(crate) fn data(text: &str) -> Result<(), Failure> {
+    is_heard(text).map(drop)
+}
+
+/// As [`data`]; false: the reader has seen enough and is gone, as `head` does.
+pub(crate) fn is_heard(text: &str) -> Result<bool, Failure> {
     let mut out = anstream::stdout().lock();
     match writeln!(out, "{text}").and_then(|()| out.flush()) {
-        // The reader has seen enough, as `head` does.
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
         Err(error) => Err(Failure::new(Exit::Failed, error)),
-        Ok(()) => Ok(()),
+        Ok(()) => Ok(true),
     }
+}
+
+/// Writes to a terminal as it is, in one piece.
+pub(crate) fn terminal(text: &str) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    out.write_all(text.as_bytes())?;
+    out.flush()
 }
 
 /// Writes JSON for programs.

@@ -30,7 +30,7 @@ pub(crate) fn run(global: &Global) -> Result<(), Failure> {
             let running = server.start().await?;
             report::say(&format!("serving on {}", running.doors().join(", ")));
             if let Some(address) = running.admin_address() {
-                report::say(&format!("status on http://{address}/status"));
+                report::say(&format!("status on http://{address}/"));
             }
             signals.until_stop(&running).await;
             running.stop().await;

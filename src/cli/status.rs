@@ -1,14 +1,18 @@
 //! `status`: what the running proxy does.
 
 use super::admin_client::AdminClient;
-use super::args::{AdminArgs, Global};
+use super::args::{Global, StatusArgs};
 use super::failure::Failure;
 use super::overview;
-use super::report;
+use super::{report, watch};
 
-pub(crate) fn run(global: &Global, args: &AdminArgs) -> Result<(), Failure> {
-    let status = AdminClient::of(global, args)?.get("/status")?;
-    if args.json {
+pub(crate) fn run(global: &Global, args: &StatusArgs) -> Result<(), Failure> {
+    let client = AdminClient::of(global, &args.admin)?;
+    if args.watch {
+        return watch::run(&client, args.admin.json);
+    }
+    let status = client.get("/status")?;
+    if args.admin.json {
         report::json(&status)
     } else {
         report::data(&overview::status(&status))

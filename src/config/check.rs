@@ -245,6 +245,7 @@ impl Check<'_> {
             file.oauth.as_ref().and_then(|it| it.client_secret.as_ref()),
             file.upstream.via_credentials.as_ref(),
             file.store.seal_key.as_ref(),
+            file.admin.key.as_ref(),
         ];
         let keys = file.door.iter().filter_map(|door| door.key.as_ref());
         let mut sources = sources.into_iter().flatten().chain(keys);

@@ -174,6 +174,10 @@ impl Check<'_> {
         if doors.iter().any(taken) {
             self.refuse("admin.socket", "a door listens there");
         }
-        Admin { socket, address }
+        Admin {
+            socket,
+            address,
+            key: self.source(typed.key.as_ref()),
+        }
     }
 }

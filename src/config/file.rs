@@ -235,8 +235,10 @@ pub(super) struct Runtime {
 pub(super) struct Admin {
     /// Unix socket for everything that changes something; without it `admin.sock` in the store.
     pub(super) socket: Option<Parsed<PathBuf>>,
-    /// Loopback address for health, metrics and status, or `off`.
+    /// Loopback address for health, metrics, status and its page, or `off`.
     pub(super) address: Parsed<AddressOrOff>,
+    /// Where the key is that changes the lane from the status page; without it nobody does.
+    pub(super) key: Option<Named>,
 }
 
 /// What is written about all this.

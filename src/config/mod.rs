@@ -83,6 +83,7 @@ impl Config {
             .chain(client.map(of("oauth.client_secret")))
             .chain(via.map(of("upstream.via_credentials")))
             .chain(doors.map(of("door.key")))
+            .chain(self.admin.key.iter().map(of("admin.key")))
     }
 
     /// The files besides that a reload reads anew, each with its key.
@@ -359,8 +360,10 @@ pub struct Runtime {
 pub struct Admin {
     /// Unix socket for everything that changes something, made 0600.
     pub socket: PathBuf,
-    /// Loopback address for health, metrics and status, read-only; `None`: no such listener.
+    /// Loopback address for health, metrics, status and its page; `None`: no such listener.
     pub address: Option<SocketAddr>,
+    /// Key for changing the lane from the status page; `None`: that is not possible.
+    pub key: Option<SecretSource>,
 }
 
 /// What is written about all this.

@@ -551,6 +551,7 @@ fn flattened(text: &str) -> Vec<String> {
 /// Each row sets a key to something else than `FULL` and the defaults do.
 const OTHER_VALUES: &[(&str, &str)] = &[
     ("admin.address", "off"),
+    ("admin.key.file", "other"),
     ("admin.socket", "other.sock"),
     ("environment", "sandbox"),
     ("hardening.files", "off"),

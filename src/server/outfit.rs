@@ -30,6 +30,8 @@ pub(crate) struct Outfit {
     pub(crate) doors: Arc<[Door]>,
     pub(crate) identity: Option<Arc<Identity>>,
     client_secret: Option<Secret>,
+    /// What changes the lane from the status page.
+    pub(crate) admin_key: Option<Secret>,
     /// Of all ingredients.
     pub(crate) digest: Digest,
 }
@@ -73,7 +75,16 @@ pub enum OutfitError {
     /// A door's grant is none of those that the proxy was started with.
     #[error("door.grant: the grant `{0}` is not in use yet; restart the proxy to use it")]
     DoorGrant(String),
+    /// The admin key could be guessed.
+    #[error(
+        "admin.key is too short: it stands between a web page and the lane; take at least \
+         {SHORTEST_KEY} characters, such as those of `openssl rand -base64 24`"
+    )]
+    AdminKey,
 }
+
+/// At five wrong keys a minute nobody guesses as many characters as this.
+const SHORTEST_KEY: usize = 16;
 
 impl From<TlsError> for OutfitError {
     fn from(error: TlsError) -> Self {
@@ -112,6 +123,12 @@ impl Outfit {
         let via = secret("upstream.via_credentials", &via)?;
         digest.secret(personal.as_ref());
         digest.secret(client_secret.as_ref());
+        let admin_key = secret("admin.key", &config.admin.key)?;
+        let is_short = |key: &Secret| key.expose().chars().count() < SHORTEST_KEY;
+        if admin_key.as_ref().is_some_and(is_short) {
+            return Err(OutfitError::AdminKey);
+        }
+        digest.secret(admin_key.as_ref());
 
         // Whatever both endpoints are made of.
         let mut shared = Ingredients::new();
@@ -201,6 +218,7 @@ impl Outfit {
             doors,
             identity,
             client_secret,
+            admin_key,
             digest: digest.done(),
             plain,
             mtls,

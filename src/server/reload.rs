@@ -213,11 +213,11 @@ impl Reloader {
         });
         aim(self.endpoint.as_deref(), &config, &outfit, lane);
         failpoint::pass(Point::ReloadPublished);
-        self.notes
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .identity
-            .clone_from(&outfit.identity);
+        {
+            let mut notes = self.notes.lock().unwrap_or_else(PoisonError::into_inner);
+            notes.identity.clone_from(&outfit.identity);
+            notes.admin_key.clone_from(&outfit.admin_key);
+        }
         *self.current.lock().unwrap_or_else(PoisonError::into_inner) = Current { config, outfit };
         self.note(None, &needs_restart);
         tracing::info!(
@@ -385,8 +385,8 @@ fn needs_restart(first: &Config, new: &Config) -> Vec<String> {
         ),
         (
             "admin",
-            format!("{:?}", first.admin),
-            format!("{:?}", new.admin),
+            format!("{:?}{:?}", first.admin.socket, first.admin.address),
+            format!("{:?}{:?}", new.admin.socket, new.admin.address),
         ),
         ("log", format!("{:?}", first.log), format!("{:?}", new.log)),
         (

@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::admin::{self, AdminError, Control, Notes};
+use crate::admin::{self, AdminError, Control, Gallery, Guesses, Notes};
 use crate::listener::{self, Bound, Limit, WorkerPort};
 use crate::proxy::{Kind, Shared};
 use crate::server::build::{Server, StartError};
@@ -21,6 +21,7 @@ use crate::server::workers::{self, Accepting, Plan};
 use crate::telemetry::log::Sink;
 use crate::telemetry::meter::Meter;
 use crate::telemetry::metrics::{Metrics, Readings, TokenReading};
+use crate::telemetry::traffic::Traffic;
 use crate::tokens::{Hooks, KeeperHandle, Outcome, Subject, TokenView, keeper};
 
 /// A store on a disk that hangs must not keep the personal lane from opening.
@@ -82,6 +83,7 @@ impl Server {
         let notes = Arc::new(Mutex::new(Notes {
             identity: self.outfit.identity.clone(),
             client_id: config.oauth.as_ref().map(|oauth| oauth.client_id.clone()),
+            admin_key: self.outfit.admin_key.clone(),
             switch: self.last_switch.clone(),
             doors: names.clone(),
             ..Notes::default()
@@ -93,6 +95,9 @@ impl Server {
         let turning = Arc::default();
         let (held, told) = (Arc::clone(&turning), Arc::clone(&notes));
         let reloader = Reloader::new(&self, Arc::clone(&keepers), told, held);
+        let stop_admin = CancellationToken::new();
+        let traffic = Traffic::new(self.meters.clone(), Arc::clone(&self.clock));
+        let traffic = Arc::new(traffic);
         let control = Arc::new_cyclic(|control: &std::sync::Weak<Control>| Control {
             published: self.published.clone(),
             keepers: Arc::clone(&keepers),
@@ -100,6 +105,9 @@ impl Server {
             store: Arc::clone(&self.store),
             switch: self.switch.clone(),
             metrics: self.metrics(control.clone(), Arc::clone(&limit)),
+            traffic: Arc::clone(&traffic),
+            gallery: Gallery::new(stop_admin.clone()),
+            guesses: Guesses::default(),
             notes,
             reloads,
             on_switch: Box::new(reloader.follow()),
@@ -113,8 +121,9 @@ impl Server {
         // A start that fails half-way takes the tasks that it has begun down again.
         let unfinished = stop_doors.clone().drop_guard();
         let drain = CancellationToken::new();
-        let stop_admin = CancellationToken::new();
         tasks.spawn(reloader.run(wishes, config.runtime.reload_interval, stop_doors.clone()));
+
+        tasks.spawn(traffic.watch(stop_admin.clone()));
 
         let workers = self.workers(&keepers, doors, &limit, &stop_doors, &drain)?;
         let watch = |source| StartError::Io {

@@ -101,7 +101,7 @@ impl<E: Exchange> Keeper<E> {
             self.renew_at_once();
         }
         if !first {
-            self.tally.count(Outcome::Adopted);
+            self.note(Outcome::Adopted, None);
             tracing::info!(
                 grant = self.subject.name(),
                 generation = self.serial,

@@ -18,7 +18,7 @@ use crate::tokens::exchange::Exchange;
 use crate::tokens::handle::{Ask, KeeperHandle, RefreshError, Renewal};
 use crate::tokens::renewal::{Cause, LOCK_WAIT, Unsaved};
 use crate::tokens::schedule::{self, Jitter, Retry};
-use crate::tokens::status::{Facts, Outcome, Stored, Tally};
+use crate::tokens::status::{Facts, Outcome, Stored, Tries};
 use crate::tokens::token::{AccessToken, Lifetime};
 use crate::tokens::vault::Vault;
 use crate::tokens::view::{Absence, Hooks, Subject, TokenView};
@@ -45,7 +45,7 @@ pub(crate) fn keeper<E: Exchange>(
         dead: None,
         renewing: false,
         stored: None,
-        tally: Tally::default(),
+        tries: Tries::default(),
         last_error: None,
         last_renewal: None,
         unsaved: false,
@@ -81,7 +81,7 @@ pub(crate) fn keeper<E: Exchange>(
         last_forced: None,
         hung: None,
         unsaved: None,
-        tally: Tally::default(),
+        tries: Tries::default(),
         last_error: None,
         last_renewal: None,
         subject,
@@ -119,7 +119,7 @@ pub(super) struct Keeper<E> {
     /// clock.
     hung: Option<Duration>,
     pub(super) unsaved: Option<Unsaved>,
-    pub(super) tally: Tally,
+    pub(super) tries: Tries,
     pub(super) last_error: Option<(SystemTime, Outcome, String)>,
     last_renewal: Option<SystemTime>,
 }
@@ -308,6 +308,12 @@ impl<E: Exchange> Keeper<E> {
         self.last_renewal = Some(life.issued);
     }
 
+    /// Counts a try that has ended, and keeps what came of it.
+    pub(super) fn note(&mut self, outcome: Outcome, text: Option<String>) {
+        let now = self.clock.wall();
+        self.tries.ended(now, outcome, self.serial, text);
+    }
+
     /// Uses the token that there is until another has come, and sees to that now.
     pub(super) fn renew_at_once(&mut self) {
         if let Some(held) = &mut self.held {
@@ -353,7 +359,7 @@ impl<E: Exchange> Keeper<E> {
                 user: record.user.clone(),
                 refresh_expires: record.refresh_expires,
             }),
-            tally: self.tally,
+            tries: self.tries.clone(),
             last_error: self.last_error.clone(),
             last_renewal: self.last_renewal,
             unsaved: self.unsaved.is_some(),

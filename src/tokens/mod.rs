@@ -24,5 +24,7 @@ pub(crate) use enrol::{EnrolError, Enrolled, Enrolment, Proof, describe, enrol};
 pub(crate) use exchange::{Exchange, ExchangeError, Garbled, GrantRequest};
 pub(crate) use handle::{KeeperHandle, Renewal};
 pub(crate) use keeper::keeper;
-pub(crate) use status::{KeeperStatus, Outcome};
+pub(crate) use status::{EndedTry, KeeperStatus, Outcome};
+#[cfg(test)]
+pub(crate) use status::{LastError, Tally};
 pub(crate) use view::{Absence, Hooks, Subject, TokenView};

@@ -62,7 +62,12 @@ impl<E: Exchange> Keeper<E> {
         };
         // Adoptions were counted where they happened.
         if outcome != Outcome::Adopted {
-            self.tally.count(outcome);
+            let failed = self
+                .last_error
+                .as_ref()
+                .filter(|_| outcome != Outcome::Renewed);
+            let text = failed.map(|(_, _, text)| text.clone());
+            self.note(outcome, text);
         }
         self.publish();
         failpoint::pass(Point::RenewalPublished);
@@ -366,8 +371,8 @@ impl<E: Exchange> Keeper<E> {
                 grant = self.subject.name(),
                 "the newest tokens are in memory only: {error}"
             );
-            self.tally.count(Outcome::StoreFailed);
             let text = error.to_string();
+            self.note(Outcome::StoreFailed, Some(text.clone()));
             self.last_error = Some((self.clock.wall(), Outcome::StoreFailed, text));
             return Some(Unsaved {
                 hold,

@@ -1,5 +1,6 @@
 //! What is shown of a keeper: an allowlist of fields, none of them secret.
 
+use std::collections::VecDeque;
 use std::time::{Duration, SystemTime};
 
 use serde::{Serialize, Serializer};
@@ -89,8 +90,48 @@ impl Tally {
             .map(|outcome| (outcome, self.of(outcome)))
     }
 
-    pub(super) fn count(&mut self, outcome: Outcome) {
+    fn count(&mut self, outcome: Outcome) {
         self.0[outcome as usize] += 1;
+    }
+}
+
+/// What came of the tries to renew: all of them counted, the last ones one by one.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Tries {
+    pub(super) tally: Tally,
+    last: VecDeque<Try>,
+}
+
+/// So many tries of a grant are kept: a day of renewals, or half an hour of trouble.
+const TRIES_KEPT: usize = 8;
+
+/// A try that has ended.
+#[derive(Clone, Debug)]
+struct Try {
+    at: SystemTime,
+    outcome: Outcome,
+    generation: u64,
+    /// Why it brought nothing, safe to show.
+    text: Option<String>,
+}
+
+impl Tries {
+    /// Notes a try that has ended, with the generation that is then in use.
+    pub(super) fn ended(
+        &mut self,
+        at: SystemTime,
+        outcome: Outcome,
+        generation: u64,
+        text: Option<String>,
+    ) {
+        self.tally.count(outcome);
+        self.last.truncate(TRIES_KEPT - 1);
+        self.last.push_front(Try {
+            at,
+            outcome,
+            generation,
+            text,
+        });
     }
 }
 
@@ -142,6 +183,24 @@ pub(crate) struct KeeperStatus {
     /// The newest tokens are in memory only, because the store cannot be written. Alarm: a
     /// restart now may cost the grant.
     pub(crate) unsaved: bool,
+    /// The last tries, newest first; shown for all grants together.
+    #[serde(skip)]
+    pub(crate) tries: Vec<EndedTry>,
+}
+
+/// A try to renew that has ended.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct EndedTry {
+    /// RFC 3339.
+    pub(crate) at: String,
+    /// The grant; none for the client token.
+    pub(crate) grant: Option<String>,
+    /// How it ended, as in `refreshes`.
+    pub(crate) result: &'static str,
+    /// The access token that was in use afterwards.
+    pub(crate) generation: u64,
+    /// Why it brought nothing.
+    pub(crate) text: Option<String>,
 }
 
 /// A failure and when.
@@ -165,7 +224,7 @@ pub(super) struct Facts {
     pub(super) dead: Option<String>,
     pub(super) renewing: bool,
     pub(super) stored: Option<Stored>,
-    pub(super) tally: Tally,
+    pub(super) tries: Tries,
     pub(super) last_error: Option<(SystemTime, Outcome, String)>,
     pub(super) last_renewal: Option<SystemTime>,
     pub(super) unsaved: bool,
@@ -212,7 +271,15 @@ impl Facts {
             Subject::Client => ("client", None, None),
         };
         let stored = self.stored.as_ref();
+        let tries = self.tries.last.iter().map(|ended| EndedTry {
+            at: rfc3339(ended.at),
+            grant: grant.clone(),
+            result: ended.outcome.name(),
+            generation: ended.generation,
+            text: ended.text.clone(),
+        });
         KeeperStatus {
+            tries: tries.collect(),
             kind,
             grant,
             profile: profile.or_else(|| stored.and_then(|stored| stored.profile.clone())),
@@ -239,7 +306,7 @@ impl Facts {
             next_renewal_in: self
                 .next_try
                 .map(|next| next.saturating_sub(boot).as_secs()),
-            refreshes: self.tally,
+            refreshes: self.tries.tally,
             last_error: self
                 .last_error
                 .as_ref()

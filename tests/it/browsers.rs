@@ -8,8 +8,8 @@ use wise_auth_proxy::simulator::Simulator;
 use crate::failures::{Problem, assert_problem};
 use crate::house::{self, Answer, Connection, House};
 
-/// What browsers add to requests of pages that are not of `{own}`.
-const FOREIGN: &[&[(&str, &str)]] = &[
+/// What browsers add to requests of pages that are not of `{own}`, an authority.
+pub const FOREIGN: &[&[(&str, &str)]] = &[
     // fetch(), forms and web sockets of a foreign page; of a sandboxed frame, a file, a redirect.
     &[("origin", "https://evil.example")],
     &[("origin", "null")],
@@ -74,7 +74,7 @@ const FOREIGN: &[&[(&str, &str)]] = &[
 ];
 
 /// A program, a person at the address bar, a page of the door's own.
-const OWN: &[&[(&str, &str)]] = &[
+pub const OWN: &[&[(&str, &str)]] = &[
     &[],
     &[
         ("sec-fetch-site", "none"),
@@ -88,7 +88,7 @@ const OWN: &[&[(&str, &str)]] = &[
     &[("origin", "http://{own}")],
 ];
 
-fn request(method: &Method, path: &str, own: &str, fields: &[(&str, &str)]) -> Request<Bytes> {
+pub fn request(method: &Method, path: &str, own: &str, fields: &[(&str, &str)]) -> Request<Bytes> {
     let mut request = Request::builder()
         .method(method)
         .uri(path)

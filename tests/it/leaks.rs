@@ -20,12 +20,14 @@ use serde_json::json;
 use tokio::net::TcpListener;
 use wise_auth_proxy::config::{FileChoice, Sources, load};
 
-use crate::house::{self, Answer, House, PROFILE, Site};
+use crate::house::{self, Answer, Connection, House, PROFILE, Site};
+use crate::page::form;
 use crate::wire::{Stub, Wire};
 
 const PASSPHRASE: &str = "planted-passphrase-8b21";
 const CODE: &str = "planted-authorisation-code";
 const DOOR_KEY: &str = "planted-door-key";
+const ADMIN_KEY: &str = "planted-admin-key-2c7d";
 const SEAL_KEY: &[u8; 32] = b"planted-seal-key-of-32-bytes-xyz";
 const VIA: &str = "planted-user:planted-via-password";
 const PASTED: &str = "planted-pasted-secret";
@@ -264,11 +266,13 @@ async fn the_whole_story_shows_nothing(format: &str) {
         .set("log.format", format)
         .set("log.access", "access.log")
         .set("store.seal_key", "{ file = \"seal_key\" }")
+        .set("admin.key", "{ file = \"admin_key\" }")
         .set("tokens.forced_interval", "0s")
         .prepare()
         .await;
     site.secret("door_key", DOOR_KEY);
     site.secret("seal_key", &STANDARD.encode(SEAL_KEY));
+    site.secret("admin_key", ADMIN_KEY);
     let mut heard = Heard::default();
     let login = [
         "login",
@@ -402,8 +406,16 @@ async fn the_whole_story_shows_nothing(format: &str) {
             );
             heard.output(&arguments.join(" "), &output);
         }
-        for path in ["/status", "/metrics", "/readyz", "/livez", "/"] {
+        for path in ["/status", "/metrics", "/readyz", "/livez", "/", "/lane"] {
             heard.answer(path, &house.admin(path).await);
+        }
+        for key in [ADMIN_KEY, "planted-wrong-admin-key"] {
+            let form = form(&house, "oauth", "test", key);
+            let mut connection = Connection::to(house.admin).await;
+            heard.answer(
+                "the form's answer",
+                &connection.request(form).await.unwrap(),
+            );
         }
     }
 
@@ -423,6 +435,7 @@ async fn the_whole_story_shows_nothing(format: &str) {
         "personal_token",
         "door_key",
         "seal_key",
+        "admin_key",
         "client.key",
         "passphrase",
         "wrong",
@@ -567,6 +580,7 @@ async fn a_secret_in_the_wrong_place_is_refused_and_not_repeated() {
         "oauth.client_secret",
         "personal.token",
         "store.seal_key",
+        "admin.key",
         "oauth.no_such_key",
     ] {
         let pair = format!("{set}={PASTED}");

@@ -44,6 +44,7 @@ mod leaks;
 mod load;
 mod main_job;
 mod names;
+mod page;
 mod promises;
 mod readme;
 mod renewal;
