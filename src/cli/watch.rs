@@ -36,12 +36,12 @@ pub(crate) fn run(client: &AdminClient, json: bool) -> Result<(), Failure> {
         let mut signals = Signals::listen().map_err(|error| Failure::new(Exit::Failed, error))?;
         let first = client.fetch("/status").await?;
         let screen = if json { None } else { Screen::open() };
-        match screen {
-            Some(screen) => in_place(client, screen, first, signals).await,
-            None => tokio::select! {
-                done = in_lines(client, first, json) => done,
-                () = signals.end() => Ok(()),
-            },
+        if let Some(screen) = screen {
+            return in_place(client, screen, first, signals).await;
+        }
+        tokio::select! {
+            done = in_lines(client, first, json) => done,
+            () = signals.end() => Ok(()),
         }
     })
 }

@@ -385,8 +385,8 @@ fn needs_restart(first: &Config, new: &Config) -> Vec<String> {
         ),
         (
             "admin",
-            format!("{:?}{:?}", first.admin.socket, first.admin.address),
-            format!("{:?}{:?}", new.admin.socket, new.admin.address),
+            format!("{:?}", (&first.admin.socket, first.admin.address)),
+            format!("{:?}", (&new.admin.socket, new.admin.address)),
         ),
         ("log", format!("{:?}", first.log), format!("{:?}", new.log)),
         (

@@ -416,7 +416,7 @@ mod tests {
     fn what_is_older_than_the_window_is_forgotten() {
         let scene = Scene::new();
         scene.second(100, 500, FAST);
-        for _ in 0..WINDOW.as_secs() + SLOT.as_secs() + 1 {
+        for _ in 0..=WINDOW.as_secs() + SLOT.as_secs() {
             scene.second(1, 200, FAST);
         }
         let oauth = scene.oauth();

@@ -22,15 +22,20 @@ async fn personal(wise: &Simulator) -> House {
 }
 
 /// A house whose page may change the lane.
-async fn keyed(wise: &Simulator) -> House {
+async fn keyed(wise: &Simulator, lanes: &str) -> House {
     let site = House::on(wise)
-        .lane("personal")
+        .lane("oauth-mtls")
+        .logged_out()
+        .set("switch.allow", lanes)
         .set("admin.key", "{ file = \"admin_key\" }")
         .prepare()
         .await;
     site.secret("admin_key", KEY);
+    site.log_in(wise, "main", house::PROFILE).await;
     site.start().await
 }
+
+const ALL: &str = "personal,oauth,oauth-mtls";
 
 fn text(answer: &Answer) -> String {
     String::from_utf8(answer.body.to_vec()).unwrap()
@@ -393,18 +398,18 @@ async fn without_an_admin_key_the_lane_cannot_be_changed_over_tcp() {
 #[tokio::test]
 async fn whoever_knows_the_admin_key_changes_the_lane_and_is_written_down() {
     let wise = house::wise().await;
-    let house = keyed(&wise).await;
+    let house = keyed(&wise, ALL).await;
     let page = text(&house.admin("/").await);
     assert!(page.contains("href=\"/lane\""), "{page}");
     let lane = house.admin("/lane").await;
     assert_eq!(lane.headers["referrer-policy"], "same-origin");
     assert!(text(&lane).contains("name=\"key\""));
 
-    let answer = ask(&house, form(&house, "oauth-mtls", "the sun is out", KEY)).await;
+    let answer = ask(&house, form(&house, "personal", "the sun is out", KEY)).await;
     assert_eq!(answer.status, 303, "{answer:?}");
     assert_eq!(answer.headers["location"], "/");
     let status = house.status().await;
-    assert_eq!(status["lane"], "oauth-mtls");
+    assert_eq!(status["lane"], "personal");
     assert_eq!(status["switched"]["by"], "status page");
     assert_eq!(status["switched"]["reason"], "the sun is out");
     let log = std::fs::read_to_string(house.site.path("state/switch.log")).unwrap();
@@ -415,9 +420,9 @@ async fn whoever_knows_the_admin_key_changes_the_lane_and_is_written_down() {
 #[tokio::test]
 async fn a_form_that_says_too_little_changes_nothing_and_says_so() {
     let wise = house::wise().await;
-    let house = keyed(&wise).await;
+    let house = keyed(&wise, ALL).await;
     for (lane, reason, code, says) in [
-        ("oauth-mtls", "  ", 400, "Say why"),
+        ("personal", "  ", 400, "Say why"),
         ("personal-mtls", "a wrong lane", 400, "Choose a lane"),
         ("", "no lane", 400, "Choose a lane"),
     ] {
@@ -425,11 +430,11 @@ async fn a_form_that_says_too_little_changes_nothing_and_says_so() {
         assert_eq!(answer.status, code, "{lane} {reason}");
         assert!(text(&answer).contains(says), "{answer:?}");
     }
-    let mut other = form(&house, "oauth-mtls", "as JSON", KEY);
+    let mut other = form(&house, "personal", "as JSON", KEY);
     let kind = "application/json".parse().unwrap();
     other.headers_mut().insert("content-type", kind);
     assert_eq!(ask(&house, other).await.status, 415);
-    let long = form(&house, "oauth-mtls", &"long ".repeat(2_000), KEY);
+    let long = form(&house, "personal", &"long ".repeat(2_000), KEY);
     assert_eq!(ask(&house, long).await.status, 415);
     assert_eq!(house.status().await["switched"], Value::Null);
 }
@@ -437,13 +442,7 @@ async fn a_form_that_says_too_little_changes_nothing_and_says_so() {
 #[tokio::test]
 async fn a_lane_that_is_not_available_stays_so() {
     let wise = house::wise().await;
-    let site = House::on(&wise)
-        .set("admin.key", "{ file = \"admin_key\" }")
-        .set("switch.allow", "[\"oauth-mtls\"]")
-        .prepare()
-        .await;
-    site.secret("admin_key", KEY);
-    let house = site.start().await;
+    let house = keyed(&wise, "oauth-mtls").await;
     let answer = ask(&house, form(&house, "personal", "the way back", KEY)).await;
     assert_eq!(answer.status, 409);
     assert!(text(&answer).contains("Nothing was changed"), "{answer:?}");
@@ -453,7 +452,7 @@ async fn a_lane_that_is_not_available_stays_so() {
 #[tokio::test]
 async fn a_wrong_key_changes_nothing_and_after_five_none_is_looked_at() {
     let wise = house::wise().await;
-    let house = keyed(&wise).await;
+    let house = keyed(&wise, ALL).await;
     for wrong in [
         "",
         "wrong",
@@ -461,7 +460,7 @@ async fn a_wrong_key_changes_nothing_and_after_five_none_is_looked_at() {
         &format!("{KEY} "),
         "<b>",
     ] {
-        let answer = ask(&house, form(&house, "oauth-mtls", MARKUP, wrong)).await;
+        let answer = ask(&house, form(&house, "personal", MARKUP, wrong)).await;
         assert_eq!(answer.status, 403, "{wrong:?}");
         let page = text(&answer);
         assert!(page.contains("This is not the admin key"), "{page}");
@@ -477,7 +476,7 @@ async fn a_wrong_key_changes_nothing_and_after_five_none_is_looked_at() {
     }
     let answer = ask(
         &house,
-        form(&house, "oauth-mtls", "the right one, too late", KEY),
+        form(&house, "personal", "the right one, too late", KEY),
     )
     .await;
     assert_eq!(answer.status, 429);
@@ -498,12 +497,12 @@ async fn a_wrong_key_changes_nothing_and_after_five_none_is_looked_at() {
 #[tokio::test]
 async fn only_the_page_s_own_form_is_heard() {
     let wise = house::wise().await;
-    let house = keyed(&wise).await;
+    let house = keyed(&wise, ALL).await;
     let own = house.admin.to_string();
     let silent: &[&[(&str, &str)]] = &[&[], &[("sec-fetch-site", "none")]];
     for fields in FOREIGN.iter().chain(silent) {
         let mut forged = request(&Method::POST, "/lane", &own, fields);
-        let right = form(&house, "oauth-mtls", "another page's", KEY);
+        let right = form(&house, "personal", "another page's", KEY);
         *forged.body_mut() = right.body().clone();
         let kind = right.headers()["content-type"].clone();
         forged.headers_mut().insert("content-type", kind);
@@ -511,7 +510,7 @@ async fn only_the_page_s_own_form_is_heard() {
         assert_eq!(answer.status, 403, "{fields:?}");
     }
     for host in ["evil.example", "10.0.0.1"] {
-        let mut named = form(&house, "oauth-mtls", "another name's", KEY);
+        let mut named = form(&house, "personal", "another name's", KEY);
         named.headers_mut().insert("host", host.parse().unwrap());
         named
             .headers_mut()
@@ -519,7 +518,7 @@ async fn only_the_page_s_own_form_is_heard() {
         assert_eq!(ask(&house, named).await.status, 421, "{host}");
     }
     assert_eq!(house.status().await["switched"], Value::Null);
-    let answer = ask(&house, form(&house, "oauth-mtls", "our own", KEY)).await;
+    let answer = ask(&house, form(&house, "personal", "our own", KEY)).await;
     assert_eq!(
         answer.status, 303,
         "none of them counted as a wrong key: {answer:?}"
@@ -529,13 +528,13 @@ async fn only_the_page_s_own_form_is_heard() {
 #[tokio::test]
 async fn a_new_admin_key_is_in_force_with_the_reload() {
     let wise = house::wise().await;
-    let house = keyed(&wise).await;
+    let house = keyed(&wise, ALL).await;
     let new = "planted-another-admin-key";
     house.site.secret("admin_key", new);
     house.reload().await;
-    let old = ask(&house, form(&house, "oauth-mtls", "the old key", KEY)).await;
+    let old = ask(&house, form(&house, "personal", "the old key", KEY)).await;
     assert_eq!(old.status, 403);
-    let answer = ask(&house, form(&house, "oauth-mtls", "the new key", new)).await;
+    let answer = ask(&house, form(&house, "personal", "the new key", new)).await;
     assert_eq!(answer.status, 303);
 }
 
@@ -598,6 +597,13 @@ struct Following {
     lines: tokio::sync::watch::Receiver<Vec<String>>,
 }
 
+impl Drop for Following {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
 impl Following {
     fn start(house: &House, args: &[&str]) -> Self {
         use std::io::BufRead as _;
@@ -628,10 +634,16 @@ impl Following {
         let pid = i32::try_from(self.child.id()).unwrap();
         let pid = rustix::process::Pid::from_raw(pid).unwrap();
         rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
-        let ended = tokio::task::spawn_blocking(move || self.child.wait().unwrap());
+        let ended = async {
+            loop {
+                match self.child.try_wait().unwrap() {
+                    Some(status) => return status,
+                    None => tokio::time::sleep(Duration::from_millis(20)).await,
+                }
+            }
+        };
         tokio::time::timeout(PATIENCE, ended)
             .await
-            .unwrap()
-            .unwrap()
+            .expect("it ends")
     }
 }

@@ -81,7 +81,11 @@ pub(super) async fn turn(
         Err(refused) => {
             let status = match &refused {
                 Refused::LaneUnavailable { .. } => StatusCode::CONFLICT,
-                _ => StatusCode::SERVICE_UNAVAILABLE,
+                Refused::NoSuchGrant(_)
+                | Refused::Refresh(_)
+                | Refused::Forget(_)
+                | Refused::Reload(_)
+                | Refused::Stopping => StatusCode::SERVICE_UNAVAILABLE,
             };
             let told = format!("Nothing was changed: {refused}.");
             page(&control, status, &filled, Some(&told))

@@ -13,12 +13,14 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::sse::{Event, Sse};
 use axum::response::{IntoResponse, Response};
 use futures_util::stream;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use maud::Markup;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
 use super::{clock, sections};
 use crate::admin::control::Control;
 use crate::admin::routes::Problem;
+use crate::sync::watch;
 
 /// Pages that follow at one time.
 const SEATS: usize = 16;
@@ -68,7 +70,7 @@ pub(super) async fn events(State(control): State<Arc<Control>>, headers: HeaderM
 struct Follower {
     control: Arc<Control>,
     published: watch::Receiver<u64>,
-    beat: watch::Receiver<u64>,
+    beat: tokio::sync::watch::Receiver<u64>,
     /// By part, as it was last sent.
     sent: Vec<String>,
     number: u64,
@@ -132,7 +134,7 @@ impl Follower {
     /// The parts that differ from what was last sent, and the clock with them.
     fn changed(&mut self) -> Option<String> {
         let status = self.control.status();
-        let parts = sections::all(&status, self.control.has_key()).map(|part| part.into_string());
+        let parts = sections::all(&status, self.control.has_key()).map(Markup::into_string);
         let known = |place: usize| self.sent.get(place).map(String::as_str);
         let changed = parts.iter().enumerate();
         let changed: String = changed

@@ -75,7 +75,9 @@ pub(super) async fn guarded(request: Request, next: Next) -> Response {
         ),
     ];
     let headers = response.headers_mut();
-    headers.extend(fields);
+    for (name, value) in fields {
+        headers.insert(name, value);
+    }
     // The page with the form says otherwise.
     headers
         .entry(REFERRER_POLICY)

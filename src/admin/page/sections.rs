@@ -4,7 +4,7 @@
 
 use maud::{Markup, html};
 
-use super::words::{count, date, moment, seconds_between, span};
+use super::words::{date, moment, prose, seconds_between, span};
 use super::{draw, traffic};
 use crate::admin::status::{Certificate, Status};
 use crate::tokens::KeeperStatus;
@@ -67,7 +67,7 @@ fn lane(status: &Status, can_turn: bool) -> Markup {
             }
             @if can_turn {
                 p .act { a #turn .button href="/lane" { "Change the lane…" } }
-            } @else if let Some(other) = status.lanes.iter().find(|other| **other != lane) {
+            } @else if let Some(other) = other(status) {
                 p .act { "To change it: "
                     code { "wise-auth-proxy switch " (other) " --reason \"…\"" } }
             } @else {
@@ -75,6 +75,16 @@ fn lane(status: &Status, can_turn: bool) -> Markup {
             }
         }
     }
+}
+
+/// The lane that a person is likely to want next: the way back, or from there the destination.
+fn other(status: &Status) -> Option<Lane> {
+    let mut others = status.lanes.iter().filter(|lane| **lane != status.lane);
+    let other = match status.lane {
+        Lane::Personal => others.next_back(),
+        Lane::OAuth | Lane::OAuthMtls => others.next(),
+    };
+    other.copied()
 }
 
 fn ready(status: &Status) -> Markup {
@@ -87,13 +97,12 @@ fn ready(status: &Status) -> Markup {
                 p { "Requests in this lane are served" }
             } @else {
                 p .huge { "Not ready" }
-                ul .reasons { @for reason in &status.reasons { li { (reason) } } }
+                ul .reasons { @for reason in &status.reasons { li { (prose(reason)) } } }
             }
             dl .facts {
-                div { dt { "In flight" } dd { (traffic.in_flight) } }
-                div { dt { "Applications" } dd { (traffic.downstream_connections) } }
-                div { dt { "To Wise" } dd { (traffic.upstream_connections) } }
-                div { dt { "Up" } dd { (span(status.uptime_seconds)) } }
+                div { dt { "Requests in flight" } dd { (traffic.in_flight) } }
+                div { dt { "App connections" } dd { (traffic.downstream_connections) } }
+                div { dt { "Connections to Wise" } dd { (traffic.upstream_connections) } }
             }
         }
     }
@@ -137,7 +146,7 @@ fn clock(token: &KeeperStatus, status: &Status) -> Markup {
                 }
             }
             @if let (Some(age), Some(left)) = (token.age, token.seconds_left) {
-                (life(age, left, token.next_renewal_in))
+                div .ended[token.state != "live"] { (life(age, left, token.next_renewal_in)) }
                 p .under {
                     span { (span(age)) " old" }
                     span { "generation " (token.generation) }
@@ -148,16 +157,16 @@ fn clock(token: &KeeperStatus, status: &Status) -> Markup {
                 }
             }
             @if let Some(reason) = token.reason.as_ref().filter(|_| !is_idle) {
-                p .note.bad { (reason) }
+                p .note.bad { (prose(reason)) }
             }
             @if token.unsaved {
                 p .note.bad {
                     "The newest tokens are not in the store; a restart now may lose the grant"
                 }
             }
-            @if let Some(error) = &token.last_error {
+            @if let Some(error) = token.last_error.as_ref().filter(|error| token.reason.as_ref() != Some(&error.text)) {
                 p .note.quiet {
-                    "Last failure " (moment(&error.at, &status.at)) ": " (error.text)
+                    "Last failure " (moment(&error.at, &status.at)) ": " (prose(&error.text))
                 }
             }
         }
@@ -204,7 +213,7 @@ fn of_certificate(certificate: &Certificate, status: &Status) -> Markup {
             div { dt { "Ends" } dd { (date(&certificate.not_after)) } }
             div .wide { dt { "Issuer" } dd { (certificate.issuer) } }
         }
-        @for finding in &certificate.findings { p .note.{ (mood) } { (finding) } }
+        @for finding in &certificate.findings { p .note.{ (mood) } { (prose(finding)) } }
     }
 }
 
@@ -213,7 +222,7 @@ fn renewals(status: &Status) -> Markup {
         section #renewals .card {
             h2 { "Renewals" }
             @if status.refresh_history.is_empty() { p .quiet { "None since the start" } }
-            ol .log {
+            @else { ol .log {
                 @for ended in status.refresh_history.iter().take(LINES) {
                     @let good = matches!(ended.result, "renewed" | "adopted");
                     li {
@@ -222,11 +231,11 @@ fn renewals(status: &Status) -> Markup {
                             span .chip.good[good].bad[!good] { (ended.result.replace('_', " ")) }
                             " " strong { (ended.grant.as_deref().unwrap_or("client credentials")) }
                             @if good { ", generation " (ended.generation) }
-                            @if let Some(text) = &ended.text { ": " (text) }
+                            @if let Some(text) = &ended.text { ": " (prose(text)) }
                         }
                     }
                 }
-            }
+            } }
         }
     }
 }
@@ -236,7 +245,7 @@ fn events(status: &Status) -> Markup {
         section #events .card {
             h2 { "Events" }
             @if status.events.is_empty() { p .quiet { "None since the start" } }
-            ol .log {
+            @else { ol .log {
                 @for event in status.events.iter().take(LINES) {
                     @let mood = match event.severity {
                         "info" => "quiet",
@@ -248,11 +257,11 @@ fn events(status: &Status) -> Markup {
                         p {
                             span .{ "chip " (mood) } { (event.kind.replace('_', " ")) }
                             @if let Some(grant) = &event.grant { " " strong { (grant) } }
-                            " " (event.text)
+                            " " (prose(&event.text))
                         }
                     }
                 }
-            }
+            } }
         }
     }
 }
@@ -270,7 +279,7 @@ fn about(status: &Status) -> Markup {
                         Some(note) => {
                             (moment(&note.at, &status.at))
                             @if let Some(error) = &note.error {
-                                span .is-bad { " failed: " (error) }
+                                span .is-bad { " failed: " (prose(error)) }
                             }
                             @if !note.needs_restart.is_empty() {
                                 ", read at the start only: " (note.needs_restart.join(", "))
@@ -284,8 +293,8 @@ fn about(status: &Status) -> Markup {
                     @for left_out in &confinement.left_out { br; "left out: " (left_out) }
                 } }
                 div .wide { dt { "Started" } dd {
-                    (moment(&status.started, &status.at)) ", version " (status.version) ", "
-                    (count(status.tokens.len() as u64, "token clock"))
+                    (moment(&status.started, &status.at)) ", up " (span(status.uptime_seconds)) ", version "
+                    (status.version)
                 } }
             }
         }

@@ -24,10 +24,25 @@ pub(super) fn section(status: &Status) -> Markup {
         section #traffic .card {
             h2 { "Traffic " small { "the last " (window) } }
             @for report in shown {
+                @if report.requests == 0 { (idle(report, report.lane == status.lane)) } @else {
                 (of_lane(report, report.lane == status.lane, most, slowest, traffic.slot_seconds))
+                }
             }
         }
     }
+}
+
+fn idle(report: &LaneReport, in_use: bool) -> Markup {
+    html! {
+        article .traffic.idle.{ "in-" (report.lane) } {
+            h3 { (name(report, in_use)) }
+            p .quiet { "No requests" }
+        }
+    }
+}
+
+fn name(report: &LaneReport, in_use: bool) -> Markup {
+    html! { (report.lane) @if in_use { " " span .chip.lane { "in use" } } }
 }
 
 fn of_lane(report: &LaneReport, in_use: bool, most: u64, slowest: f64, slot: u64) -> Markup {
@@ -48,7 +63,7 @@ fn of_lane(report: &LaneReport, in_use: bool, most: u64, slowest: f64, slot: u64
     let waits = format!("Latency of lane {lane}, p99 at most {}", latency(worst));
     html! {
         article .traffic.{ "in-" (lane) } {
-            h3 { (lane) @if in_use { " " span .chip.lane { "in use" } } }
+            h3 { (name(report, in_use)) }
             figure {
                 (draw::bars(&report.series, most, &calls))
                 figcaption { "Requests, at most " (rate(peak)) "/s" }
@@ -56,8 +71,7 @@ fn of_lane(report: &LaneReport, in_use: bool, most: u64, slowest: f64, slot: u64
             figure {
                 (draw::line(&report.series, slowest, &waits))
                 figcaption {
-                    @if report.latency.is_some() { "Latency p99, at most " (latency(worst)) }
-                    @else { "No requests" }
+                    "Latency p99, at most " (latency(worst))
                 }
             }
             dl .facts {

@@ -14,12 +14,16 @@ const DATE: &[BorrowedFormatItem<'_>] =
 /// Seconds in one or two units; seconds only where they matter, so that a page rests.
 pub(super) fn span(seconds: u64) -> String {
     let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86_400);
+    let two = |many, unit, rest, smaller| match rest {
+        0 => format!("{many} {unit}"),
+        _ => format!("{many} {unit} {rest} {smaller}"),
+    };
     match seconds {
         0..60 => format!("{seconds} s"),
-        60..600 => format!("{minutes} min {} s", seconds % 60),
+        60..600 => two(minutes, "min", seconds % 60, "s"),
         600..3600 => format!("{minutes} min"),
-        3600..86_400 => format!("{hours} h {} min", minutes % 60),
-        86_400..864_000 => format!("{days} d {} h", hours % 24),
+        3600..86_400 => two(hours, "h", minutes % 60, "min"),
+        86_400..864_000 => two(days, "d", hours % 24, "h"),
         _ => format!("{days} d"),
     }
 }
@@ -36,6 +40,19 @@ pub(super) fn moment(at: &str, today: &str) -> Markup {
         }
     });
     html! { time datetime=(at) { (shown.as_deref().unwrap_or(at)) } }
+}
+
+/// A sentence of the program's own; what stands in backticks is a command or a name.
+pub(super) fn prose(text: &str) -> Markup {
+    let parts: Vec<_> = text.split('`').collect();
+    if parts.len().is_multiple_of(2) {
+        return html! { (text) };
+    }
+    html! {
+        @for (place, part) in parts.iter().enumerate() {
+            @if place.is_multiple_of(2) { (part) } @else { code { (part) } }
+        }
+    }
 }
 
 /// A day, such as `24 November 2027`.
@@ -68,12 +85,6 @@ pub(super) fn rate(per_second: f64) -> String {
     }
 }
 
-/// `1 request`, `2 requests`.
-pub(super) fn count(number: u64, one: &str) -> String {
-    let s = if number == 1 { "" } else { "s" };
-    format!("{} {one}{s}", grouped(number))
-}
-
 /// With a thin space between thousands.
 pub(super) fn grouped(number: u64) -> String {
     let digits = number.to_string();
@@ -97,11 +108,12 @@ mod tests {
 
     #[test]
     fn spans_have_the_units_that_matter() {
-        let said = [0, 59, 61, 599, 600, 3_599, 3_660, 90_000, 864_000].map(span);
+        let said = [0, 59, 61, 300, 599, 600, 3_599, 3_660, 90_000, 864_000].map(span);
         let right = [
             "0 s",
             "59 s",
             "1 min 1 s",
+            "5 min",
             "9 min 59 s",
             "10 min",
             "59 min",
@@ -125,14 +137,21 @@ mod tests {
     }
 
     #[test]
+    fn commands_in_a_sentence_are_told_from_it() {
+        let shown = |text| prose(text).into_string();
+        assert_eq!(shown("run `login` now"), "run <code>login</code> now");
+        assert_eq!(
+            shown("a `<b>` and more"),
+            "a <code>&lt;b&gt;</code> and more"
+        );
+        assert_eq!(shown("one ` alone <b>"), "one ` alone &lt;b&gt;");
+    }
+
+    #[test]
     fn latencies_and_counts_are_short() {
         let said = [0.04, 1.25, 42.4, 999.0, 30_000.0].map(latency);
         assert_eq!(said, ["40 µs", "1.2 ms", "42 ms", "999 ms", "30.0 s"]);
-        assert_eq!(count(1, "request"), "1 request");
-        assert_eq!(
-            count(1_234_567, "request"),
-            "1\u{202f}234\u{202f}567 requests"
-        );
+        assert_eq!(grouped(1_234_567), "1\u{202f}234\u{202f}567");
         assert_eq!([0.0, 0.2, 12.4].map(rate), ["0", "0.2", "12"]);
     }
 }
