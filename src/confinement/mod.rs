@@ -44,7 +44,7 @@ pub(crate) enum Left {
     Off,
     #[error("this kernel has no Landlock, or it is disabled")]
     NoLandlock,
-    #[error("{0} comes from a program (exec), which would be confined too")]
+    #[error("{0} is or comes from a program, which would be confined too")]
     Program(&'static str),
     #[error("the system refused: {0}")]
     Refused(String),
@@ -138,7 +138,8 @@ fn program(config: &Config) -> Option<&'static str> {
         .map(|source| ("store.seal_key", source))
         .chain(config.secrets());
     let found = sources.find(|(_, source)| matches!(source, SecretSource::Exec(_)));
-    found.map(|(key, _)| key)
+    let command = config.notify.command.as_ref().map(|_| "notify.command");
+    found.map(|(key, _)| key).or(command)
 }
 
 impl Confinement {
