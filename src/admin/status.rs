@@ -1,11 +1,14 @@
 //! The proxy at a glance, as JSON. Every field is named here; nothing else can get in.
 
+use std::sync::Arc;
+
 use serde::Serialize;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use crate::admin::control::{Control, ReloadNote};
 use crate::switch::Entry;
+use crate::telemetry::events::Event;
 use crate::telemetry::traffic::Report;
 use crate::tokens::{EndedTry, KeeperStatus};
 use crate::wise::Lane;
@@ -39,24 +42,8 @@ pub(crate) struct Status {
     pub(super) traffic: Report,
     /// Tries to renew that have ended, newest first.
     pub(super) refresh_history: Vec<EndedTry>,
-    /// What happened lately, newest first.
-    pub(super) events: Vec<Happened>,
-}
-
-/// One thing that happened.
-#[derive(Debug, Serialize)]
-pub(super) struct Happened {
-    /// Counts the events of this process, from 1.
-    pub(super) number: u64,
-    /// RFC 3339.
-    pub(super) at: String,
-    /// What kind of thing, such as `lane_switched`.
-    pub(super) kind: &'static str,
-    /// `info`, `warning` or `error`.
-    pub(super) severity: &'static str,
-    /// The grant that it is about, if it is about one.
-    pub(super) grant: Option<String>,
-    pub(super) text: String,
+    /// What happened lately, oldest first.
+    pub(super) events: Vec<Arc<Event>>,
 }
 
 /// What the process has given up on its own machine, in words.
@@ -122,20 +109,14 @@ impl Control {
                 in_force: self.confinement.in_force().to_vec(),
                 left_out: self.confinement.left_out(),
             },
+            events: self.events.recent(),
             started: rfc3339(self.started),
             uptime_seconds: now
                 .duration_since(self.started)
                 .unwrap_or_default()
                 .as_secs(),
             traffic: self.traffic.report(),
-            events: self.happened(),
         }
-    }
-}
-
-impl Control {
-    fn happened(&self) -> Vec<Happened> {
-        Vec::new()
     }
 }
 

@@ -117,9 +117,9 @@ fn latency(ms: &Value) -> String {
 
 /// The last events, oldest first, as a log reads.
 fn events(events: &Value) -> String {
-    let events = events.as_array().into_iter().flatten().take(EVENTS);
-    let lines: Vec<_> = events.map(event).collect();
-    lines.into_iter().rev().collect::<Vec<_>>().join("\n")
+    let events = events.as_array().map_or(&[][..], Vec::as_slice);
+    let last = &events[events.len().saturating_sub(EVENTS)..];
+    last.iter().map(event).collect::<Vec<_>>().join("\n")
 }
 
 /// One event in a line.

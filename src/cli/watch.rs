@@ -219,11 +219,10 @@ impl Told {
         if !is_first {
             let new = events
                 .iter()
-                .rev()
                 .filter(|event| number(event) > self.last_event);
             lines.extend(new.map(overview::event));
         }
-        self.last_event = events.first().map_or(self.last_event, number);
+        self.last_event = events.last().map_or(self.last_event, number);
         let reasons = status["reasons"].as_array().into_iter().flatten();
         let reasons: Vec<_> = reasons.filter_map(Value::as_str).collect();
         let ready = (status["ready"] == true, reasons.join("; "));
@@ -283,7 +282,7 @@ mod tests {
         status["lane"] = json!("personal");
         let event = json!({ "number": 2, "at": "2026-11-22T10:00:02.25Z", "kind": "lane_switched",
             "severity": "warning", "grant": null, "text": "oauth-mtls to personal, by ada: 401s" });
-        status["events"].as_array_mut().unwrap().insert(0, event);
+        status["events"].as_array_mut().unwrap().push(event);
         status
     }
 

@@ -14,10 +14,12 @@ use tokio_util::task::TaskTracker;
 
 use crate::admin::{self, AdminError, Control, Gallery, Guesses, Notes};
 use crate::listener::{self, Bound, Limit, WorkerPort};
-use crate::proxy::{Kind, Shared};
+use crate::notify::Notifier;
+use crate::proxy::{self, Shared};
 use crate::server::build::{Server, StartError};
 use crate::server::reload::Reloader;
 use crate::server::workers::{self, Accepting, Plan};
+use crate::telemetry::events::Kind;
 use crate::telemetry::log::Sink;
 use crate::telemetry::meter::Meter;
 use crate::telemetry::metrics::{Metrics, Readings, TokenReading};
@@ -91,6 +93,7 @@ impl Server {
         let limit = Arc::new(Limit::new(listener::affordable(
             config.runtime.max_connections,
         )));
+        let notifier = Arc::new(Notifier::new(config));
         let (reloads, wishes) = mpsc::channel(4);
         let turning = Arc::default();
         let (held, told) = (Arc::clone(&turning), Arc::clone(&notes));
@@ -109,6 +112,8 @@ impl Server {
             gallery: Gallery::new(stop_admin.clone()),
             guesses: Guesses::default(),
             notes,
+            events: self.events.clone(),
+            notifier: Arc::clone(&notifier),
             reloads,
             on_switch: Box::new(reloader.follow()),
             turning,
@@ -124,6 +129,12 @@ impl Server {
         tasks.spawn(reloader.run(wishes, config.runtime.reload_interval, stop_doors.clone()));
 
         tasks.spawn(traffic.watch(stop_admin.clone()));
+        let (events, clock, stop) = (
+            self.events.clone(),
+            Arc::clone(&self.clock),
+            stop_admin.clone(),
+        );
+        tasks.spawn(async move { notifier.run(&events, clock, stop).await });
 
         let workers = self.workers(&keepers, doors, &limit, &stop_doors, &drain)?;
         let watch = |source| StartError::Io {
@@ -148,6 +159,8 @@ impl Server {
         }
         let lane = self.published.load().lane;
         tracing::info!(%lane, doors = names.join(" "), environment = %config.environment, "serving");
+        let serving = format!("serving on {} in lane {lane}", names.join(", "));
+        self.events.note(Kind::Started, None, serving);
         unfinished.disarm();
         Ok(Running {
             doors: names,
@@ -188,6 +201,7 @@ impl Server {
                         .map(|meter: &Arc<Meter>| meter.unanswered[slot].read());
                     usize::try_from(levels.sum::<i64>()).unwrap_or(0)
                 }),
+                events: self.events.clone(),
             };
             let (handle, task) = keeper(
                 subject,
@@ -267,7 +281,7 @@ impl Server {
         };
         Metrics::new(
             self.meters.clone(),
-            Kind::NAMES,
+            proxy::Kind::NAMES,
             env!("CARGO_PKG_VERSION"),
             Box::new(read),
         )
@@ -321,6 +335,7 @@ fn readings(control: &Control, log: &Sink, limit: &Limit) -> Readings {
         switches: notes.switches,
         limit_reached: limit.reached(),
         log_lines_dropped: log.dropped(),
+        notifications: control.notifier.tallies().collect(),
     }
 }
 
@@ -361,6 +376,9 @@ impl Running {
     /// an exchange under way is saved, the log is written out.
     pub async fn stop(mut self) {
         tracing::info!("stopping");
+        self.control
+            .events
+            .note(Kind::Stopping, None, "a stop was asked for");
         self.control
             .published
             .update(|snapshot| snapshot.draining = true);

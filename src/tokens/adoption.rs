@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::credentials::{Record, StoreError};
+use crate::telemetry::events::Kind;
 use crate::tokens::exchange::Exchange;
 use crate::tokens::keeper::Keeper;
 use crate::tokens::status::Outcome;
@@ -101,11 +102,15 @@ impl<E: Exchange> Keeper<E> {
             self.renew_at_once();
         }
         if !first {
-            self.note(Outcome::Adopted, None);
+            self.tried(Outcome::Adopted, None);
             tracing::info!(
                 grant = self.subject.name(),
                 generation = self.serial,
                 "took a newer token from the store"
+            );
+            self.note(
+                Kind::TokenRenewed,
+                format!("taken from the store: generation {}", self.serial),
             );
         }
         self.publish();

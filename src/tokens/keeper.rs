@@ -309,7 +309,7 @@ impl<E: Exchange> Keeper<E> {
     }
 
     /// Counts a try that has ended, and keeps what came of it.
-    pub(super) fn note(&mut self, outcome: Outcome, text: Option<String>) {
+    pub(super) fn tried(&mut self, outcome: Outcome, text: Option<String>) {
         let now = self.clock.wall();
         self.tries.ended(now, outcome, self.serial, text);
     }

@@ -6,7 +6,8 @@ use maud::{Markup, html};
 
 use super::words::{date, moment, prose, seconds_between, span};
 use super::{draw, traffic};
-use crate::admin::status::{Certificate, Status};
+use crate::admin::status::{Certificate, Status, rfc3339};
+use crate::telemetry::events::Severity;
 use crate::tokens::KeeperStatus;
 use crate::wise::Lane;
 
@@ -246,16 +247,16 @@ fn events(status: &Status) -> Markup {
             h2 { "Events" }
             @if status.events.is_empty() { p .quiet { "None since the start" } }
             @else { ol .log {
-                @for event in status.events.iter().take(LINES) {
+                @for event in status.events.iter().rev().take(LINES) {
                     @let mood = match event.severity {
-                        "info" => "quiet",
-                        "warning" => "warn",
-                        _ => "bad",
+                        Severity::Info => "quiet",
+                        Severity::Warning => "warn",
+                        Severity::Error => "bad",
                     };
                     li {
-                        (moment(&event.at, &status.at))
+                        (moment(&rfc3339(event.at), &status.at))
                         p {
-                            span .{ "chip " (mood) } { (event.kind.replace('_', " ")) }
+                            span .{ "chip " (mood) } { (event.kind.name().replace('_', " ")) }
                             @if let Some(grant) = &event.grant { " " strong { (grant) } }
                             " " (prose(&event.text))
                         }

@@ -1,12 +1,16 @@
 //! What the page says of a status, part by part.
 
+use std::sync::Arc;
+use std::time::UNIX_EPOCH;
+
 use maud::Markup;
 
 use super::sections;
 use crate::admin::control::ReloadNote;
-use crate::admin::status::{Certificate, Confined, Happened, Status};
+use crate::admin::status::{Certificate, Confined, Status};
 use crate::credentials::User;
 use crate::switch::Entry;
+use crate::telemetry::events::{Event, Kind, Severity};
 use crate::telemetry::traffic::{LaneReport, Quantiles, Refusals, Report, Slot};
 use crate::tokens::{EndedTry, KeeperStatus, LastError, Tally};
 use crate::wise::Lane;
@@ -168,14 +172,14 @@ fn every_text_of_others_is_escaped_wherever_it_stands() {
         generation: 1,
         text: Some(OTHERS.into()),
     }];
-    status.events = vec![Happened {
+    status.events = vec![Arc::new(Event {
         number: 1,
-        at: OTHERS.into(),
-        kind: "reload_failed",
-        severity: "error",
+        at: UNIX_EPOCH,
+        kind: Kind::ReloadFailed,
+        severity: Severity::Error,
         grant: Some(OTHERS.into()),
         text: OTHERS.into(),
-    }];
+    })];
     let page: String = sections::all(&status, false)
         .map(Markup::into_string)
         .concat();
