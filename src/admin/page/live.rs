@@ -105,8 +105,9 @@ impl Follower {
 
     fn first(&mut self) -> Event {
         if std::mem::take(&mut self.is_stale) {
-            // The page loads itself anew and comes back without this id.
-            return self.event("restarted", "").retry(RETRY);
+            // The page loads itself anew and comes back without this id. An event without data would
+            // not reach it.
+            return self.event("restarted", "load the page").retry(RETRY);
         }
         let changed = self.changed().unwrap_or_default();
         self.event("parts", &changed).retry(RETRY)
