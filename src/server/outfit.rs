@@ -110,6 +110,11 @@ impl Outfit {
             .as_ref()
             .and_then(|via| via.credentials.clone());
         let via = secret("upstream.via_credentials", &via)?;
+        let passphrase = config
+            .mtls
+            .as_ref()
+            .and_then(|mtls| mtls.key_passphrase.clone());
+        let passphrase = secret("mtls.key_passphrase", &passphrase)?;
         digest.secret(personal.as_ref());
         digest.secret(client_secret.as_ref());
 
@@ -148,9 +153,14 @@ impl Outfit {
             let mut own = shared.clone();
             own.file(Some(&files.certificate));
             own.file(Some(&files.key));
+            own.secret(passphrase.as_ref());
             let of = own.with(&format!("{:?}", config.hosts.mtls));
             digest.digest(of);
-            let loaded = Arc::new(Identity::load(&files.certificate, &files.key)?);
+            let loaded = Arc::new(Identity::load(
+                &files.certificate,
+                &files.key,
+                passphrase.as_ref(),
+            )?);
             let old = before.and_then(|before| before.mtls.as_ref());
             mtls = Some(make(&config.hosts.mtls, Some(&loaded), of, old)?);
             identity = Some(loaded);
