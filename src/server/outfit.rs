@@ -15,7 +15,7 @@ use crate::clock::Clock;
 use crate::config::{Config, Lane, Origin, SecretError, SecretSource};
 use crate::proxy::{Directory, Door};
 use crate::secret::{NotAHeaderValue, Secret};
-use crate::tls::{self, Identity, RootSet, Severity, Tickets, TlsError};
+use crate::tls::{self, Finding, Identity, RootSet, Severity, Tickets, TlsError};
 use crate::upstream::{Aim, Endpoint, EndpointError};
 use crate::wise::hosts::TOKEN_PATH;
 
@@ -219,14 +219,15 @@ impl Outfit {
     }
 
     /// Findings about the client certificate that no new outfit may come with.
-    pub(crate) fn grave_findings(&self, config: &Config, clock: &dyn Clock) -> Vec<String> {
+    pub(crate) fn grave_findings(&self, config: &Config, clock: &dyn Clock) -> Vec<Finding> {
         let client_id = config.oauth.as_ref().map(|oauth| oauth.client_id.as_str());
         let findings = self
             .identity
             .iter()
             .flat_map(|identity| identity.check(clock, client_id));
-        let grave = findings.filter(|finding| finding.severity() == Severity::Error);
-        grave.map(|finding| finding.to_string()).collect()
+        findings
+            .filter(|finding| finding.severity() == Severity::Error)
+            .collect()
     }
 
     /// Where exchanges go while `lane` is in use; `None` without OAuth.

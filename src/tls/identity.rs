@@ -196,6 +196,17 @@ impl Finding {
     }
 }
 
+impl Finding {
+    /// Whether somebody has to do something today.
+    pub(crate) fn is_urgent(&self) -> bool {
+        match self {
+            Self::Expired { .. } | Self::NotYetValid { .. } => true,
+            Self::ExpiresSoon { within, .. } => *within <= 1,
+            Self::WrongName { .. } | Self::NotForClients => false,
+        }
+    }
+}
+
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

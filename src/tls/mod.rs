@@ -7,6 +7,7 @@
 mod chain;
 mod client;
 mod csr;
+mod expiry;
 mod failure;
 mod files;
 mod identity;
@@ -28,6 +29,7 @@ use std::path::PathBuf;
 pub(crate) use chain::{Certificate, inspect};
 pub(crate) use client::client_config;
 pub(crate) use csr::{KeyType, Request, Subject};
+pub(crate) use expiry::Reminder;
 pub(crate) use failure::HandshakeFailure;
 pub(crate) use identity::{Finding, Identity, Severity};
 pub(crate) use install::{Candidate, complete};
