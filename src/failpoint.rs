@@ -66,6 +66,12 @@ pub(crate) enum Point {
     ReloadRead,
     /// The new set is published.
     ReloadPublished,
+    /// A new pair waits beside its place, nothing else is touched.
+    PairStaged,
+    /// The pair in use is half copied to where the previous one is kept: its key.
+    PairKeptHalf,
+    /// And wholly; it is still in use.
+    PairKept,
     /// A rotated key is in place, its certificate is not.
     PairHalf,
 }
@@ -73,7 +79,7 @@ pub(crate) enum Point {
 impl Point {
     /// All of them, in order.
     #[cfg(feature = "failpoints")]
-    pub(crate) const ALL: [Self; 22] = [
+    pub(crate) const ALL: [Self; 25] = [
         Self::DurableWrite,
         Self::DurableSync,
         Self::DurableRename,
@@ -95,6 +101,9 @@ impl Point {
         Self::SwitchTurned,
         Self::ReloadRead,
         Self::ReloadPublished,
+        Self::PairStaged,
+        Self::PairKeptHalf,
+        Self::PairKept,
         Self::PairHalf,
     ];
 
@@ -123,6 +132,9 @@ impl Point {
             Self::SwitchTurned => "switch-turned",
             Self::ReloadRead => "reload-read",
             Self::ReloadPublished => "reload-published",
+            Self::PairStaged => "pair-staged",
+            Self::PairKeptHalf => "pair-kept-half",
+            Self::PairKept => "pair-kept",
             Self::PairHalf => "pair-half",
         }
     }

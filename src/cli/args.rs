@@ -88,6 +88,13 @@ impl Global {
         Ok(Sources::of_process(self.config.clone(), flags))
     }
 
+    /// A command as a person has to type it to mean the same configuration.
+    pub(crate) fn spell(&self, command: &str) -> String {
+        let named = self.config.as_ref();
+        let named = named.map_or_else(String::new, |path| format!(" --config {}", path.display()));
+        format!("`wise-auth-proxy {command}{named}`")
+    }
+
     /// The configuration of this command line.
     pub(crate) fn load(&self) -> Result<Loaded, Failure> {
         Ok(load(&self.sources()?)?)
@@ -123,22 +130,30 @@ Examples:
     ///
     /// The key never leaves this machine and is never overwritten. Wise puts the client id in the
     /// place of the common name.
+    ///
+    /// Once a year: --renew takes organisation, country and key type from the certificate in use
+    /// and writes client.next.key and client.next.csr beside it. The proxy goes on with the old
+    /// pair until `cert install` has the new one.
     #[command(after_help = "\
 Examples:
   wise-auth-proxy csr --organisation \"Acme Ltd\" --country GB
+  wise-auth-proxy csr --renew
   wise-auth-proxy csr --organisation \"Acme Ltd\" --key next.key --out next.csr
+  wise-auth-proxy csr --renew --encrypt --passphrase-file passphrase
 
 On key types: Wise takes RSA of 2048, 3072 or 4096 bits and 256 or 384 bit elliptic curves. rsa4096
 is the default because Wise's own guide makes one. p256 costs a handshake the least; handshakes are
 rare, since connections are kept.")]
     Csr(CsrArgs),
 
-    /// Install or show the client certificate
+    /// Install, show or take back the client certificate
     #[command(after_help = "\
 Examples:
   wise-auth-proxy cert install downloaded.pem
   wise-auth-proxy cert install next.pem --key next.key
-  wise-auth-proxy cert show --json")]
+  wise-auth-proxy cert install acme.p12 --passphrase-file passphrase
+  wise-auth-proxy cert show --json
+  wise-auth-proxy cert rollback")]
     Cert(CertArgs),
 
     /// Run a fake Wise on this machine, until Ctrl-C
@@ -339,25 +354,39 @@ pub(crate) const LOGIN_REDIRECT: &str = "http://127.0.0.1:8976/callback";
 
 #[derive(clap::Args)]
 pub(crate) struct CsrArgs {
-    /// Name of the company, the subject's O; Wise wants it
-    #[arg(long, value_name = "NAME")]
-    pub(crate) organisation: String,
+    /// Make the key that follows the one in use, beside it
+    #[arg(long)]
+    pub(crate) renew: bool,
 
-    /// Its country in two capital letters, such as GB
+    /// Name of the company, the subject's O; Wise wants it [with --renew: as in the certificate]
+    #[arg(long, value_name = "NAME", required_unless_present = "renew")]
+    pub(crate) organisation: Option<String>,
+
+    /// Its country in two capital letters, such as GB [with --renew: as in the certificate]
     #[arg(long, value_name = "CC")]
     pub(crate) country: Option<String>,
 
-    /// p256, p384, rsa2048, rsa3072 or rsa4096
-    #[arg(long, value_name = "TYPE", default_value = "rsa4096", value_parser = key_type)]
-    pub(crate) key_type: KeyType,
+    /// p256, p384, rsa2048, rsa3072 or rsa4096 [default: rsa4096, with --renew as in the
+    /// certificate]
+    #[arg(long, value_name = "TYPE", value_parser = key_type)]
+    pub(crate) key_type: Option<KeyType>,
 
-    /// Where the private key goes, mode 0600 [default: mtls.key of the configuration]
+    /// Where the private key goes, mode 0600 [default: mtls.key of the configuration, with --renew
+    /// beside it: client.next.key]
     #[arg(long, value_name = "PATH")]
     pub(crate) key: Option<PathBuf>,
 
     /// Where the CSR goes [default: beside the key, ending in .csr, and on standard output]
     #[arg(long, value_name = "PATH")]
     pub(crate) out: Option<PathBuf>,
+
+    /// Encrypt the private key (PKCS#8) under a passphrase; not needed where the configuration
+    /// names one, mtls.key_passphrase
+    #[arg(long)]
+    pub(crate) encrypt: bool,
+
+    #[command(flatten)]
+    pub(crate) passphrase: KeyPassphraseArgs,
 }
 
 fn key_type(typed: &str) -> Result<KeyType, &'static str> {
@@ -377,23 +406,44 @@ pub(crate) struct CertArgs {
 #[derive(Subcommand)]
 pub(crate) enum CertCommand {
     /// Check the certificate that Wise gave out and put it where the proxy reads it
-    Install {
-        /// PEM file: the certificate, then any chain; `-` is standard input
-        file: PathBuf,
-        /// The key that its CSR was made with; it moves in too [default: mtls.key of the
-        /// configuration]
-        #[arg(long, value_name = "PATH")]
-        key: Option<PathBuf>,
-        /// Where the certificate goes [default: mtls.certificate of the configuration]
-        #[arg(long, value_name = "PATH")]
-        certificate: Option<PathBuf>,
-    },
+    ///
+    /// A running proxy takes the new pair without losing a request: what is under way ends on the
+    /// old one. The pair before is kept beside it, as client.previous.pem and .key. A file in
+    /// PKCS#12 (.p12, .pfx) brings its own key.
+    #[command(visible_alias = "import")]
+    Install(InstallArgs),
+    /// Go back to the pair that the last installation replaced; again: forward
+    Rollback(RollbackArgs),
     /// Say whose certificate it is, how long it lasts and what is wrong with it
     Show {
         /// Print JSON
         #[arg(long)]
         json: bool,
     },
+}
+
+#[derive(clap::Args)]
+pub(crate) struct InstallArgs {
+    /// PEM file: the certificate, then any chain; or a PKCS#12 file; `-` is standard input
+    pub(crate) file: PathBuf,
+
+    /// The key that its CSR was made with; it moves in too [default: mtls.key of the configuration,
+    /// or what `csr --renew` made beside it]
+    #[arg(long, value_name = "PATH")]
+    pub(crate) key: Option<PathBuf>,
+
+    /// Where the certificate goes [default: mtls.certificate of the configuration]
+    #[arg(long, value_name = "PATH")]
+    pub(crate) certificate: Option<PathBuf>,
+
+    #[command(flatten)]
+    pub(crate) passphrase: KeyPassphraseArgs,
+}
+
+#[derive(clap::Args)]
+pub(crate) struct RollbackArgs {
+    #[command(flatten)]
+    pub(crate) passphrase: KeyPassphraseArgs,
 }
 
 #[derive(clap::Args)]
@@ -554,7 +604,7 @@ pub(crate) struct RestoreArgs {
     pub(crate) json: bool,
 }
 
-/// Where the passphrase of an export file comes from; standard input if nothing is said.
+/// Where a passphrase comes from; standard input if nothing is said.
 #[derive(clap::Args)]
 pub(crate) struct PassphraseArgs {
     /// File with the passphrase, that only its owner may read [default: standard input]
@@ -579,6 +629,34 @@ pub(crate) enum NotifyCommand {
         #[command(flatten)]
         admin: AdminArgs,
     },
+}
+
+/// Where the passphrase of a key or of a PKCS#12 file comes from.
+#[derive(clap::Args)]
+pub(crate) struct KeyPassphraseArgs {
+    /// File with the passphrase of the key or PKCS#12 file, that only its owner may read [default:
+    /// mtls.key_passphrase for a key, else standard input]
+    #[arg(long, value_name = "PATH", conflicts_with = "passphrase_env")]
+    passphrase_file: Option<PathBuf>,
+
+    /// Environment variable that holds it
+    #[arg(long, value_name = "NAME")]
+    passphrase_env: Option<String>,
+}
+
+impl KeyPassphraseArgs {
+    /// Whether it is named.
+    pub(crate) fn is_given(&self) -> bool {
+        self.passphrase_file.is_some() || self.passphrase_env.is_some()
+    }
+
+    /// As for an export file.
+    pub(crate) fn source(&self) -> PassphraseArgs {
+        PassphraseArgs {
+            passphrase_file: self.passphrase_file.clone(),
+            passphrase_env: self.passphrase_env.clone(),
+        }
+    }
 }
 
 #[derive(clap::Args)]

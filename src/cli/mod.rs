@@ -16,6 +16,7 @@ mod login;
 mod manual;
 mod notify;
 mod overview;
+mod passphrase;
 mod reference;
 mod reload;
 mod report;

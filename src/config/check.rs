@@ -246,6 +246,7 @@ impl Check<'_> {
         let sources = [
             file.personal.as_ref().and_then(|it| it.token.as_ref()),
             file.oauth.as_ref().and_then(|it| it.client_secret.as_ref()),
+            file.mtls.as_ref().and_then(|it| it.key_passphrase.as_ref()),
             file.upstream.via_credentials.as_ref(),
             file.store.seal_key.as_ref(),
             file.admin.key.as_ref(),
@@ -324,6 +325,7 @@ impl Check<'_> {
         Some(Mtls {
             certificate: self.base.join(&typed.certificate.as_ref()?.0),
             key: self.base.join(&typed.key.as_ref()?.0),
+            key_passphrase: self.source(typed.key_passphrase.as_ref()),
         })
     }
 }

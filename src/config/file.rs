@@ -126,6 +126,8 @@ pub(super) struct Mtls {
     pub(super) certificate: Option<Parsed<PathBuf>>,
     /// PEM file: the private key, 0600.
     pub(super) key: Option<Parsed<PathBuf>>,
+    /// Where the passphrase of an encrypted key is; without it the key is in the clear.
+    pub(super) key_passphrase: Option<Named>,
 }
 
 /// Where grants rest.

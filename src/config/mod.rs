@@ -83,9 +83,12 @@ impl Config {
         let via = self.upstream.via.as_ref();
         let via = via.and_then(|via| via.credentials.as_ref());
         let doors = self.doors.iter().filter_map(|door| door.key.as_ref());
+        let mtls = self.mtls.as_ref();
+        let passphrase = mtls.and_then(|mtls| mtls.key_passphrase.as_ref());
         let of = |key| move |source| (key, source);
         (self.personal.iter().map(of("personal.token")))
             .chain(client.map(of("oauth.client_secret")))
+            .chain(passphrase.map(of("mtls.key_passphrase")))
             .chain(via.map(of("upstream.via_credentials")))
             .chain(doors.map(of("door.key")))
             .chain(self.admin.key.iter().map(of("admin.key")))
@@ -262,6 +265,8 @@ pub struct Mtls {
     pub certificate: PathBuf,
     /// PEM file: the private key.
     pub key: PathBuf,
+    /// Passphrase of an encrypted key; `None`: the key is in the clear.
+    pub key_passphrase: Option<SecretSource>,
 }
 
 /// Where grants rest.

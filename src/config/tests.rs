@@ -562,6 +562,7 @@ const OTHER_VALUES: &[(&str, &str)] = &[
     ("log.level", "debug"),
     ("mtls.certificate", "other.pem"),
     ("mtls.key", "other.key"),
+    ("mtls.key_passphrase.env", "OTHER"),
     ("notify.command", "/bin/other,-x"),
     ("notify.events", "started"),
     ("notify.repeat", "2h"),

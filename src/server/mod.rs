@@ -5,6 +5,7 @@
 
 mod build;
 mod errand;
+mod expiry;
 mod outfit;
 mod reload;
 mod run;

@@ -15,7 +15,7 @@ use crate::clock::Clock;
 use crate::config::{Config, Lane, Origin, SecretError, SecretSource};
 use crate::proxy::{Directory, Door};
 use crate::secret::{NotAHeaderValue, Secret};
-use crate::tls::{self, Identity, RootSet, Severity, Tickets, TlsError};
+use crate::tls::{self, Finding, Identity, RootSet, Severity, Tickets, TlsError};
 use crate::upstream::{Aim, Endpoint, EndpointError};
 use crate::wise::hosts::TOKEN_PATH;
 
@@ -121,6 +121,11 @@ impl Outfit {
             .as_ref()
             .and_then(|via| via.credentials.clone());
         let via = secret("upstream.via_credentials", &via)?;
+        let passphrase = config
+            .mtls
+            .as_ref()
+            .and_then(|mtls| mtls.key_passphrase.clone());
+        let passphrase = secret("mtls.key_passphrase", &passphrase)?;
         digest.secret(personal.as_ref());
         digest.secret(client_secret.as_ref());
         let admin_key = secret("admin.key", &config.admin.key)?;
@@ -165,9 +170,14 @@ impl Outfit {
             let mut own = shared.clone();
             own.file(Some(&files.certificate));
             own.file(Some(&files.key));
+            own.secret(passphrase.as_ref());
             let of = own.with(&format!("{:?}", config.hosts.mtls));
             digest.digest(of);
-            let loaded = Arc::new(Identity::load(&files.certificate, &files.key)?);
+            let loaded = Arc::new(Identity::load(
+                &files.certificate,
+                &files.key,
+                passphrase.as_ref(),
+            )?);
             let old = before.and_then(|before| before.mtls.as_ref());
             mtls = Some(make(&config.hosts.mtls, Some(&loaded), of, old)?);
             identity = Some(loaded);
@@ -227,14 +237,15 @@ impl Outfit {
     }
 
     /// Findings about the client certificate that no new outfit may come with.
-    pub(crate) fn grave_findings(&self, config: &Config, clock: &dyn Clock) -> Vec<String> {
+    pub(crate) fn grave_findings(&self, config: &Config, clock: &dyn Clock) -> Vec<Finding> {
         let client_id = config.oauth.as_ref().map(|oauth| oauth.client_id.as_str());
         let findings = self
             .identity
             .iter()
             .flat_map(|identity| identity.check(clock, client_id));
-        let grave = findings.filter(|finding| finding.severity() == Severity::Error);
-        grave.map(|finding| finding.to_string()).collect()
+        findings
+            .filter(|finding| finding.severity() == Severity::Error)
+            .collect()
     }
 
     /// Where exchanges go while `lane` is in use; `None` without OAuth.

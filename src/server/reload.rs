@@ -312,7 +312,8 @@ fn read(
 ) -> Result<(Config, Outfit), String> {
     let outfit =
         Outfit::read(&config, directory, Some(before)).map_err(|error| error.to_string())?;
-    if outfit.digest != before.digest
+    // The one in use may have ended: then everything else can still be mended.
+    if fingerprint(&outfit) != fingerprint(before)
         && let Some(grave) = outfit.grave_findings(&config, clock).first()
     {
         return Err(format!("client certificate: {grave}"));
@@ -332,12 +333,6 @@ fn aim(endpoint: Option<&TokenEndpoint>, config: &Config, outfit: &Outfit, lane:
 /// Sections whose new values are in use now.
 fn changed(old: &Config, new: &Config, before: &Outfit, outfit: &Outfit) -> Vec<String> {
     let differs = |section: &dyn Fn(&Config) -> String| section(old) != section(new);
-    let fingerprint = |outfit: &Outfit| {
-        outfit
-            .identity
-            .as_ref()
-            .map(|i| i.certificate().fingerprint.clone())
-    };
     let rows = [
         (
             "client certificate",
@@ -361,6 +356,11 @@ fn changed(old: &Config, new: &Config, before: &Outfit, outfit: &Outfit) -> Vec<
         names.retain(|name| name != "secrets");
     }
     names
+}
+
+fn fingerprint(outfit: &Outfit) -> Option<&str> {
+    let identity = outfit.identity.as_ref()?;
+    Some(&identity.certificate().fingerprint)
 }
 
 /// What is said of a client certificate that has taken another's place.

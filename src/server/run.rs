@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use futures_util::FutureExt as _;
 use tokio::sync::mpsc;
@@ -17,6 +17,7 @@ use crate::listener::{self, Bound, Limit, WorkerPort};
 use crate::notify::Notifier;
 use crate::proxy::{self, Shared};
 use crate::server::build::{Server, StartError};
+use crate::server::expiry;
 use crate::server::reload::Reloader;
 use crate::server::workers::{self, Accepting, Plan};
 use crate::telemetry::events::Kind;
@@ -126,7 +127,13 @@ impl Server {
         // A start that fails half-way takes the tasks that it has begun down again.
         let unfinished = stop_doors.clone().drop_guard();
         let drain = CancellationToken::new();
-        tasks.spawn(reloader.run(wishes, config.runtime.reload_interval, stop_doors.clone()));
+        let interval = config.runtime.reload_interval;
+        tasks.spawn(reloader.run(wishes, interval, stop_doors.clone()));
+        tasks.spawn(expiry::watch(
+            Arc::clone(&control),
+            interval,
+            stop_doors.clone(),
+        ));
 
         tasks.spawn(traffic.watch(stop_admin.clone()));
         let (events, clock, stop) = (
@@ -320,16 +327,17 @@ fn readings(control: &Control, log: &Sink, limit: &Limit) -> Readings {
     };
     let ready = control.reasons().is_empty();
     let notes = control.notes.lock().unwrap_or_else(PoisonError::into_inner);
-    let days = notes
-        .identity
-        .as_ref()
-        .map(|identity| identity.days_left(control.clock.as_ref()));
+    let identity = notes.identity.as_ref();
+    let days = identity.map(|identity| identity.days_left(control.clock.as_ref()));
+    let end = identity.map(|identity| identity.certificate().not_after);
+    let end = end.and_then(|end| end.duration_since(SystemTime::UNIX_EPOCH).ok());
     Readings {
         lane: Some(control.published.load().lane),
         ready,
         certificate_days: days
             .and_then(|days| i32::try_from(days).ok())
             .map(f64::from),
+        certificate_end: end.map(|end| float(end.as_secs())),
         tokens: control.keepers.iter().map(token).collect(),
         reloads: notes.reloads,
         switches: notes.switches,
@@ -341,7 +349,7 @@ fn readings(control: &Control, log: &Sink, limit: &Limit) -> Readings {
 
 #[allow(
     clippy::cast_precision_loss,
-    reason = "seconds of a token's life are far below 2^52"
+    reason = "seconds of a life, and those of Unix time, are far below 2^52"
 )]
 fn float(seconds: u64) -> f64 {
     seconds as f64

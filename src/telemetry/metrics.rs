@@ -20,6 +20,8 @@ pub(crate) struct Readings {
     pub(crate) lane: Option<Lane>,
     pub(crate) ready: bool,
     pub(crate) certificate_days: Option<f64>,
+    /// Unix seconds.
+    pub(crate) certificate_end: Option<f64>,
     pub(crate) tokens: Vec<TokenReading>,
     pub(crate) reloads: [u64; 2],
     pub(crate) switches: u64,
@@ -61,6 +63,7 @@ pub(crate) fn described(faults: &'static [&'static str]) -> Vec<Described> {
     );
     let reading = || Readings {
         certificate_days: Some(0.0),
+        certificate_end: Some(0.0),
         tokens: vec![TokenReading {
             age_seconds: Some(0.0),
             seconds_left: Some(0.0),
@@ -434,6 +437,10 @@ impl Page {
                 MetricType::GAUGE,
                 days,
             ));
+        }
+        if let Some(end) = readings.certificate_end {
+            let help = "When the client certificate ends, in Unix time.";
+            families.push(single(names::CERTIFICATE_END, help, MetricType::GAUGE, end));
         }
         families
     }

@@ -20,6 +20,7 @@ pub(crate) const TOKEN_GENERATION: &str = "wise_proxy_token_generation";
 pub(crate) const TOKEN_UNSAVED: &str = "wise_proxy_token_unsaved";
 pub(crate) const REFRESHES: &str = "wise_proxy_token_refreshes_total";
 pub(crate) const CERTIFICATE_DAYS: &str = "wise_proxy_certificate_days_left";
+pub(crate) const CERTIFICATE_END: &str = "wise_proxy_certificate_not_after_timestamp_seconds";
 pub(crate) const RELOADS: &str = "wise_proxy_reloads_total";
 pub(crate) const SWITCHES: &str = "wise_proxy_lane_switches_total";
 pub(crate) const NOTIFICATIONS: &str = "wise_proxy_notifications_total";

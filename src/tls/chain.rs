@@ -7,7 +7,9 @@ use x509_parser::prelude::{FromDer as _, X509Certificate, X509Name};
 use x509_parser::public_key::PublicKey;
 use x509_parser::time::ASN1Time;
 
+use super::identity::days_between;
 use super::{TlsError, files, pem};
+use crate::clock::Clock;
 
 /// What a certificate says, as far as an operator asks.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -16,6 +18,8 @@ pub(crate) struct Certificate {
     pub common_name: Option<String>,
     /// `O` of the subject.
     pub organisation: Option<String>,
+    /// `C` of the subject.
+    pub country: Option<String>,
     /// The whole subject, as `CN=…, O=…`.
     pub subject: String,
     /// The whole issuer.
@@ -34,6 +38,13 @@ pub(crate) struct Certificate {
     pub authority: bool,
     /// Whether its extended key usage, if any, lets it authenticate a client.
     pub for_clients: bool,
+}
+
+impl Certificate {
+    /// Whole days until it ends; negative once it has.
+    pub(crate) fn days_left(&self, clock: &dyn Clock) -> i64 {
+        days_between(clock.wall(), self.not_after)
+    }
 }
 
 /// Reads the certificates of a PEM file, leaf first where the file lets us tell.
@@ -62,6 +73,7 @@ impl Link {
         let certificate = Certificate {
             common_name: first(parsed.subject().iter_common_name()),
             organisation: first(parsed.subject().iter_organization()),
+            country: first(parsed.subject().iter_country()),
             subject: name(parsed.subject()),
             issuer: name(parsed.issuer()),
             serial: hex(parsed.raw_serial(), ":"),

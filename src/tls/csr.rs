@@ -3,9 +3,11 @@ use std::path::Path;
 use std::str::FromStr;
 
 use rcgen::{CertificateParams, DistinguishedName, DnType, DnValue, KeyPair, RsaKeySize};
+use rustls_pki_types::PrivateKeyDer;
 use zeroize::{Zeroize as _, Zeroizing};
 
-use super::{TlsError, files};
+use super::{TlsError, files, keys};
+use crate::secret::Secret;
 
 /// A kind of key that Wise takes in a CSR.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -35,6 +37,12 @@ impl KeyType {
             Self::P256 => "p-256",
             Self::P384 => "p-384",
         }
+    }
+
+    /// The kind that a [`Certificate`](super::Certificate) says its key is of.
+    pub(crate) fn of(kind: &str) -> Option<Self> {
+        let plain = kind.to_ascii_lowercase().replace(' ', "-");
+        plain.parse().ok()
     }
 
     fn generate(self) -> Result<KeyPair, rcgen::Error> {
@@ -156,6 +164,16 @@ impl Request {
             csr: csr.map_err(TlsError::Generate)?,
             key,
         })
+    }
+
+    /// Has the key written under a passphrase.
+    pub(crate) fn seal(&mut self, passphrase: &Secret) -> Result<(), TlsError> {
+        let key = keys::open(self.key.as_bytes(), Path::new("the new key"), None)?;
+        let PrivateKeyDer::Pkcs8(key) = key else {
+            return Err(TlsError::Seal);
+        };
+        self.key = keys::seal(&key, passphrase)?;
+        Ok(())
     }
 
     /// The CSR in PEM, nothing above or below it: Wise refuses comments.

@@ -1,6 +1,6 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _, fchown};
 use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
@@ -97,6 +97,16 @@ pub(super) fn waiting(path: &Path) -> PathBuf {
 
 /// Writes what is to become the file at `path`, whole and synced, beside its place.
 pub(super) fn stage(path: &Path, bytes: &[u8], mode: u32) -> Result<(), TlsError> {
+    stage_like(path, bytes, mode, path)
+}
+
+/// As [`stage`], for the owner of `model`: what root installs is for the proxy's user to read.
+pub(super) fn stage_like(
+    path: &Path,
+    bytes: &[u8],
+    mode: u32,
+    model: &Path,
+) -> Result<(), TlsError> {
     let waiting = waiting(path);
     let write = || -> io::Result<()> {
         match fs::remove_file(&waiting) {
@@ -110,6 +120,12 @@ pub(super) fn stage(path: &Path, bytes: &[u8], mode: u32) -> Result<(), TlsError
             .open(&waiting)?;
         file.write_all(bytes)?;
         file.set_permissions(fs::Permissions::from_mode(mode))?;
+        if let (Ok(there), Ok(here)) = (model.metadata(), file.metadata())
+            && (there.uid(), there.gid()) != (here.uid(), here.gid())
+        {
+            // Only root may. Where it matters to others, reading the file says so.
+            let _ = fchown(&file, Some(there.uid()), Some(there.gid()));
+        }
         file.sync_all()
     };
     write().map_err(|source| {
@@ -119,6 +135,17 @@ pub(super) fn stage(path: &Path, bytes: &[u8], mode: u32) -> Result<(), TlsError
             source,
         }
     })
+}
+
+/// Removes what waits for the place of the file at `path`, if anything does.
+pub(super) fn discard(path: &Path) -> Result<(), TlsError> {
+    match fs::remove_file(waiting(path)) {
+        Err(source) if source.kind() != io::ErrorKind::NotFound => Err(TlsError::Write {
+            path: path.to_owned(),
+            source,
+        }),
+        Ok(()) | Err(_) => Ok(()),
+    }
 }
 
 /// Puts what waits in the place of the file at `path`, in one step.

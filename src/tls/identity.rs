@@ -7,8 +7,9 @@ use rustls::crypto::aws_lc_rs;
 use rustls::sign::CertifiedKey;
 
 use super::chain::{Certificate, order, parse_all};
-use super::{TlsError, files, pem};
+use super::{TlsError, files, keys, pem};
 use crate::clock::Clock;
+use crate::secret::Secret;
 
 const DAY: u64 = 86_400;
 
@@ -28,18 +29,25 @@ impl Identity {
     /// The file may hold its certificates in any order: the leaf is the one the key belongs to.
     /// Where an installation came no further than the key, its certificate is still waiting for
     /// its place, and is used from there.
-    pub(crate) fn load(certificate: &Path, key: &Path) -> Result<Self, TlsError> {
-        let placed = Self::load_placed(certificate, key);
+    ///
+    /// `passphrase` opens an encrypted key; one in the clear needs none and ignores it.
+    pub(crate) fn load(
+        certificate: &Path,
+        key: &Path,
+        passphrase: Option<&Secret>,
+    ) -> Result<Self, TlsError> {
+        let placed = Self::load_placed(certificate, key, passphrase);
         if !matches!(placed, Err(TlsError::KeyMismatch { .. })) {
             return placed;
         }
         let waiting = files::waiting(certificate);
-        let Ok(found) = Self::load_placed(&waiting, key) else {
-            return placed;
+        let Ok(found) = Self::load_placed(&waiting, key, passphrase) else {
+            // Its certificate may have got there between the two looks.
+            return Self::load_placed(certificate, key, passphrase);
         };
         tracing::warn!(
             "an installation was interrupted: the certificate for {} is not in {} but still in \
-             {}, and is used from there; run `cert install` again to finish it",
+             {}, and is used from there; run the same `cert` command again to finish it",
             key.display(),
             certificate.display(),
             waiting.display()
@@ -48,16 +56,26 @@ impl Identity {
     }
 
     /// Whether the pair is one only with the certificate that waits for its place.
-    pub(super) fn is_half_installed(certificate: &Path, key: &Path) -> bool {
+    pub(super) fn is_half_installed(
+        certificate: &Path,
+        key: &Path,
+        passphrase: Option<&Secret>,
+    ) -> bool {
         matches!(
-            Self::load_placed(certificate, key),
+            Self::load_placed(certificate, key, passphrase),
             Err(TlsError::KeyMismatch { .. })
-        ) && Self::load_placed(&files::waiting(certificate), key).is_ok()
+        ) && Self::load_placed(&files::waiting(certificate), key, passphrase).is_ok()
     }
 
-    fn load_placed(certificate: &Path, key: &Path) -> Result<Self, TlsError> {
+    /// As [`Identity::load`], without a look at what waits.
+    pub(super) fn load_placed(
+        certificate: &Path,
+        key: &Path,
+        passphrase: Option<&Secret>,
+    ) -> Result<Self, TlsError> {
         let pem = files::read(certificate)?;
-        Self::from_pem(&pem, certificate, &files::read_key(key)?, key)
+        let key_pem = files::read_key(key)?;
+        Self::from_pem(&pem, certificate, &key_pem, key, passphrase)
     }
 
     /// As [`Identity::load`], from bytes; the paths are for messages.
@@ -66,6 +84,7 @@ impl Identity {
         certificate: &Path,
         key_pem: &[u8],
         key: &Path,
+        passphrase: Option<&Secret>,
     ) -> Result<Self, TlsError> {
         let links = parse_all(
             pem::certificates(certificate_pem, certificate)?,
@@ -76,7 +95,7 @@ impl Identity {
         };
         let signer = aws_lc_rs::default_provider()
             .key_provider
-            .load_private_key(pem::private_key(key_pem, key)?)
+            .load_private_key(keys::open(key_pem, key, passphrase)?)
             .map_err(|_| unusable())?;
         let public_key = signer.public_key().ok_or_else(unusable)?;
         // Of several certificates for one key, the file's newest: a renewal was appended.
@@ -108,7 +127,7 @@ impl Identity {
 
     /// Whole days until the certificate ends; negative once it has.
     pub(crate) fn days_left(&self, clock: &dyn Clock) -> i64 {
-        days_between(clock.wall(), self.leaf.not_after)
+        self.leaf.days_left(clock)
     }
 
     /// What an operator should know about this identity now, gravest first.
@@ -177,12 +196,23 @@ impl Finding {
     }
 }
 
+impl Finding {
+    /// Whether somebody has to do something today.
+    pub(crate) fn is_urgent(&self) -> bool {
+        match self {
+            Self::Expired { .. } | Self::NotYetValid { .. } => true,
+            Self::ExpiresSoon { within, .. } => *within <= 1,
+            Self::WrongName { .. } | Self::NotForClients => false,
+        }
+    }
+}
+
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Expired { days } => write!(
                 f,
-                "the client certificate expired {} ago; make a CSR with `csr` and have Wise issue a new one",
+                "the client certificate expired {} ago; begin the next with `wise-auth-proxy csr --renew`",
                 Days(*days)
             ),
             Self::NotYetValid { days } => write!(
@@ -209,7 +239,7 @@ impl fmt::Display for Finding {
             ),
             Self::ExpiresSoon { days, .. } => write!(
                 f,
-                "the client certificate expires in {}; make a CSR with `csr` and have Wise issue the next one",
+                "the client certificate expires in {}; begin the next with `wise-auth-proxy csr --renew`",
                 Days(*days)
             ),
         }
@@ -265,7 +295,7 @@ pub(super) fn findings(
 }
 
 /// Whole days from `from` to `to`, rounded down, so that −1 means "ended".
-fn days_between(from: SystemTime, to: SystemTime) -> i64 {
+pub(super) fn days_between(from: SystemTime, to: SystemTime) -> i64 {
     let whole = |seconds: u64| i64::try_from(seconds).unwrap_or(i64::MAX);
     match to.duration_since(from) {
         Ok(ahead) => whole(ahead.as_secs() / DAY),

@@ -7,11 +7,15 @@
 mod chain;
 mod client;
 mod csr;
+mod expiry;
 mod failure;
 mod files;
 mod identity;
 mod install;
+mod keys;
+mod pair;
 mod pem;
+mod pkcs12;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod properties;
 mod roots;
@@ -25,10 +29,13 @@ use std::path::PathBuf;
 pub(crate) use chain::{Certificate, inspect};
 pub(crate) use client::client_config;
 pub(crate) use csr::{KeyType, Request, Subject};
+pub(crate) use expiry::Reminder;
 pub(crate) use failure::HandshakeFailure;
 pub(crate) use identity::{Finding, Identity, Severity};
-pub(crate) use install::{Target, install};
-pub(crate) use pem::{Expected, Found};
+pub(crate) use install::{Candidate, complete};
+pub(crate) use pair::Pair;
+pub(crate) use pem::{Expected, Found, is_pkcs12};
+pub(crate) use pkcs12::ArchiveProblem;
 pub(crate) use roots::RootSet;
 pub(crate) use sessions::Tickets;
 
@@ -72,6 +79,33 @@ pub(crate) enum TlsError {
         key.display(), certificate.display()
     )]
     KeyMismatch { certificate: PathBuf, key: PathBuf },
+    #[error("the passphrase does not open {}; name the one that it was encrypted with", path.display())]
+    WrongPassphrase { path: PathBuf },
+    #[error(
+        "the private key in {} is damaged, or encrypted in a way that is not known here; convert it: `(umask 077 && openssl pkcs8 -topk8 -v2 aes-256-cbc -in FILE -out FILE.pkcs8)`",
+        path.display()
+    )]
+    SealedKey { path: PathBuf },
+    #[error("{} cannot be used: {problem}", path.display())]
+    Archive {
+        path: PathBuf,
+        problem: ArchiveProblem,
+    },
+    #[error(
+        "{} is named as the certificate and as its key, and an installation would lose the key; give each a file of its own under [mtls]",
+        path.display()
+    )]
+    OneFile { path: PathBuf },
+    #[error(
+        "there is no pair to go back to: {} does not exist; `cert install` keeps the pair that it replaces",
+        path.display()
+    )]
+    NoPrevious { path: PathBuf },
+    #[error(
+        "there is no pair to go back to: {} is the certificate in use; see `wise-auth-proxy cert show`",
+        path.display()
+    )]
+    PreviousInUse { path: PathBuf },
     #[error("{finding}")]
     Unfit { finding: Finding },
     #[error(
@@ -95,6 +129,8 @@ pub(crate) enum TlsError {
     },
     #[error("the key or CSR could not be made: {0}; this is a fault of the program or the machine")]
     Generate(#[source] rcgen::Error),
+    #[error("the key could not be encrypted; this is a fault of the program or the machine")]
+    Seal,
     #[error("TLS could not be set up: {0}; this is a fault of the program")]
     Setup(#[source] rustls::Error),
 }

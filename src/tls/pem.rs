@@ -33,6 +33,8 @@ pub(crate) enum Found {
     Empty,
     /// Binary DER where PEM text is wanted.
     Der,
+    /// Certificate and key in one encrypted file, `.p12` or `.pfx` (RFC 7292).
+    Pkcs12,
     /// Text without any PEM block.
     NoPem,
     /// PEM lines that do not start at the margin, as pasted from YAML.
@@ -57,6 +59,7 @@ impl fmt::Display for Found {
         match self {
             Self::Empty => f.write_str("it is empty"),
             Self::Der => f.write_str("it is binary (DER)"),
+            Self::Pkcs12 => f.write_str("it is a PKCS#12 file"),
             Self::NoPem => f.write_str("it is text without a PEM block"),
             Self::Indented => f.write_str("its PEM lines are indented"),
             Self::Broken => f.write_str("its PEM block is cut short or damaged"),
@@ -83,6 +86,7 @@ impl Found {
             (Self::Der, Expected::PrivateKey) => {
                 "convert it: `openssl pkey -inform DER -in FILE -out FILE.key`"
             }
+            (Self::Pkcs12, _) => "take it apart: `wise-auth-proxy cert install FILE.p12`",
             (Self::NoPem | Self::Broken, _) => {
                 "copy it again from `-----BEGIN` to `-----END …-----`"
             }
@@ -90,12 +94,18 @@ impl Found {
             (Self::Csr, _) => {
                 "paste the CSR into Wise's Developer Hub and save the certificate that comes back"
             }
-            (Self::PrivateKey, Expected::Certificate)
+            (
+                Self::PrivateKey | Self::EncryptedPkcs8 | Self::LegacyEncrypted,
+                Expected::Certificate,
+            )
             | (Self::Certificate, Expected::PrivateKey) => {
-                "certificate and key are two settings; have they changed places?"
+                "have certificate and key, which are two settings, changed places?"
             }
-            (Self::EncryptedPkcs8 | Self::LegacyEncrypted, _) => {
-                "write it without a passphrase: `(umask 077; openssl pkey -in FILE -out FILE.plain)`"
+            (Self::EncryptedPkcs8, Expected::PrivateKey) => {
+                "say where its passphrase is: `key_passphrase = { file = \"path\" }` under [mtls]"
+            }
+            (Self::LegacyEncrypted, Expected::PrivateKey) => {
+                "convert it to PKCS#8, which keeps a passphrase: `(umask 077 && openssl pkcs8 -topk8 -v2 aes-256-cbc -in FILE -out FILE.pkcs8)`"
             }
             (Self::SeveralKeys(_), _) => "leave only the key whose CSR was signed",
             (Self::PublicKey | Self::OtherPem | Self::PrivateKey | Self::Certificate, _) => {
@@ -153,11 +163,35 @@ pub(super) fn private_key(pem: &[u8], path: &Path) -> Result<PrivateKeyDer<'stat
     Err(wrong(Found::Broken))
 }
 
+/// The bytes of the one encrypted private key of a PEM text (RFC 7468 §11).
+///
+/// `None` where its block is cut short or damaged. Not for a text with other keys: see [`sniff`].
+pub(super) fn encrypted_key(pem: &[u8]) -> Option<Vec<u8>> {
+    let text = std::str::from_utf8(pem).ok()?;
+    let mut lines = text.lines().map(str::trim_end);
+    lines.find(|line| *line == "-----BEGIN ENCRYPTED PRIVATE KEY-----")?;
+    let mut base64 = String::with_capacity(text.len());
+    for line in lines {
+        if line == "-----END ENCRYPTED PRIVATE KEY-----" {
+            return STANDARD.decode(base64).ok();
+        }
+        base64.push_str(line);
+    }
+    None
+}
+
 /// One certificate in PEM (RFC 7468 §5.1).
 pub(super) fn encode_certificate(der: &[u8]) -> String {
-    let text = STANDARD.encode(der);
-    let mut pem = String::with_capacity(text.len() + text.len() / 64 + 64);
-    pem.push_str("-----BEGIN CERTIFICATE-----\n");
+    encode("CERTIFICATE", der)
+}
+
+/// One block of PEM. What it holds may be a key: the base64 between is wiped, the result is the
+/// caller's to wipe.
+pub(super) fn encode(label: &str, der: &[u8]) -> String {
+    let text = Zeroizing::new(STANDARD.encode(der));
+    let frame = 2 * (label.len() + "-----BEGIN -----\n".len());
+    let mut pem = String::with_capacity(text.len() + text.len() / 64 + 1 + frame);
+    pem.extend(["-----BEGIN ", label, "-----\n"]);
     let mut rest = text.as_str();
     while !rest.is_empty() {
         let (line, tail) = rest.split_at(rest.len().min(64));
@@ -165,7 +199,7 @@ pub(super) fn encode_certificate(der: &[u8]) -> String {
         pem.push('\n');
         rest = tail;
     }
-    pem.push_str("-----END CERTIFICATE-----\n");
+    pem.extend(["-----END ", label, "-----\n"]);
     pem
 }
 
@@ -186,7 +220,11 @@ fn sniff(bytes: &[u8]) -> Found {
         return Found::Empty;
     }
     let Ok(text) = std::str::from_utf8(bytes) else {
-        return Found::Der;
+        return if is_pkcs12(bytes) {
+            Found::Pkcs12
+        } else {
+            Found::Der
+        };
     };
     let labels: Vec<&str> = text
         .lines()
@@ -199,6 +237,7 @@ fn sniff(bytes: &[u8]) -> Found {
     if labels.is_empty() {
         // DER of a certificate or key opens with a SEQUENCE of long form, never with text.
         return match bytes {
+            _ if is_pkcs12(bytes) => Found::Pkcs12,
             [0x30, 0x80..=0x8f, ..] => Found::Der,
             _ if text.contains("-----BEGIN ") => Found::Indented,
             _ => Found::NoPem,
@@ -210,11 +249,11 @@ fn sniff(bytes: &[u8]) -> Found {
         .filter(|label| {
             matches!(
                 **label,
-                "PRIVATE KEY" | "RSA PRIVATE KEY" | "EC PRIVATE KEY"
+                "PRIVATE KEY" | "RSA PRIVATE KEY" | "EC PRIVATE KEY" | "ENCRYPTED PRIVATE KEY"
             )
         })
         .count();
-    if has("ENCRYPTED PRIVATE KEY") {
+    if keys == 1 && has("ENCRYPTED PRIVATE KEY") {
         return Found::EncryptedPkcs8;
     }
     if keys > 0 && text.contains("Proc-Type: 4,ENCRYPTED") {
@@ -235,4 +274,15 @@ fn sniff(bytes: &[u8]) -> Found {
         return Found::Certificate;
     }
     Found::OtherPem
+}
+
+/// Whether it begins as a PKCS#12 file does: `SEQUENCE { INTEGER 3, … }` (RFC 7292 §4).
+pub(crate) fn is_pkcs12(bytes: &[u8]) -> bool {
+    let [0x30, length, rest @ ..] = bytes else {
+        return false;
+    };
+    // A length of 0x80 is BER's "until the end"; above it, so many bytes say the length.
+    let long = usize::from(length.saturating_sub(0x80));
+    rest.get(long..)
+        .is_some_and(|rest| rest.starts_with(&[0x02, 0x01, 0x03]))
 }

@@ -38,7 +38,7 @@ pub fn pem_bundle(input: &[u8]) {
     keys(&key);
     keys(&certificate);
     let (certificate_path, key_path) = (Path::new("client.pem"), Path::new("client.key"));
-    match Identity::from_pem(&certificate, certificate_path, &key, key_path) {
+    match Identity::from_pem(&certificate, certificate_path, &key, key_path, None) {
         Ok(identity) => matches(&identity),
         Err(error) => repeats_nothing(&error, &[&certificate, &key]),
     }

@@ -27,11 +27,13 @@ const CELLAR: &str = "failpoint";
 const SIMULATOR_MAY_IMPORT: [&str; 4] = ["clock", "secret", "listener", "tls"];
 
 /// Libraries that stay in their rooms, so that a new major version is one room's work.
-const LIBRARIES: [(&str, &[&str]); 6] = [
+const LIBRARIES: [(&str, &[&str]); 8] = [
     ("figment", &["config"]),
     ("prometheus", &["telemetry"]),
     ("landlock", &["confinement"]),
     ("clap", &["cli"]),
+    ("pkcs8", &["tls"]),
+    ("p12_keystore", &["tls"]),
     ("rustls", &["tls", "upstream", "simulator"]),
     ("tokio_rustls", &["tls", "upstream", "simulator"]),
 ];

@@ -456,6 +456,7 @@ async fn a_csr_is_signed_and_its_certificate_installed() {
     exit 1
     error: DIR/client.key is there already and is never overwritten
     hint: name another file, or move it away if no certificate belongs to it
+    hint: once it has its certificate, `wise-auth-proxy csr --renew --config DIR/house.toml` makes the next beside it
     ");
 
     let key_before = std::fs::read(site.path("client.key")).unwrap();
@@ -473,10 +474,11 @@ async fn a_csr_is_signed_and_its_certificate_installed() {
         .mode();
     assert_eq!(mode & 0o777, 0o600);
     let talk = String::from_utf8(output.stderr.clone()).unwrap();
-    insta::assert_snapshot!(talk, @"
+    let directory = site.directory.path().display().to_string();
+    insta::assert_snapshot!(talk.replace(&directory, "DIR"), @"
     the private key is in next.key: it stays on this machine
     the request is in next.csr
-    next: in Wise's Developer Hub, Authentication > Generate certificate, paste the request; save what it gives to a file and run `wise-auth-proxy cert install FILE --key next.key`
+    next: in Wise's Developer Hub, Authentication > Generate certificate, paste the request; save what it gives to a file and run `wise-auth-proxy cert install FILE --key next.key --config DIR/house.toml`
     ");
     assert!(
         !site.cli(&next).await.status.success(),
@@ -606,7 +608,7 @@ async fn a_certificate_for_another_client_is_warned_of_and_an_expired_one_refuse
     insta::assert_snapshot!(text, @"
     exit 1
     error: the client certificate expired less than a day ago
-    hint: make a CSR with `csr` and have Wise issue a new one
+    hint: begin the next with `wise-auth-proxy csr --renew`
     ");
     assert_eq!(std::fs::read(site.path("client.pem")).unwrap(), before);
     std::fs::copy(site.path("old.pem"), site.path("client.pem")).unwrap();

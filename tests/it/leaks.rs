@@ -162,17 +162,17 @@ fn garbled() -> Vec<(u16, String)> {
 
 /// Everything that was said, by whom.
 #[derive(Default)]
-struct Heard(Vec<(String, Vec<u8>)>);
+pub struct Heard(pub Vec<(String, Vec<u8>)>);
 
 impl Heard {
-    fn output(&mut self, what: &str, output: &Output) {
+    pub fn output(&mut self, what: &str, output: &Output) {
         self.0
             .push((format!("{what}, standard output"), output.stdout.clone()));
         self.0
             .push((format!("{what}, standard error"), output.stderr.clone()));
     }
 
-    fn answer(&mut self, what: &str, answer: &Answer) {
+    pub fn answer(&mut self, what: &str, answer: &Answer) {
         self.0.push((what.to_owned(), answer.body.to_vec()));
         self.0.push((
             format!("{what}, fields"),
@@ -181,7 +181,7 @@ impl Heard {
     }
 
     /// Panics where any of the needles is in anything heard.
-    fn assert_silent_about(&self, needles: &[Vec<u8>]) {
+    pub fn assert_silent_about(&self, needles: &[Vec<u8>]) {
         assert!(
             self.0.iter().any(|(_, said)| !said.is_empty()),
             "nothing was heard at all"
@@ -223,20 +223,33 @@ fn needles(site: &Site) -> Vec<Vec<u8>> {
     ];
     let mut needles: Vec<Vec<u8>> = Vec::new();
     for text in texts {
-        needles.push(text.into());
-        // Without its end, which depends on what follows.
-        let whole = text.len() / 3 * 3;
-        needles.push(STANDARD.encode(&text[..whole]).into());
-        needles.push(URL_SAFE_NO_PAD.encode(&text[..whole]).into());
-        needles.push(hex(text).into());
+        needles.extend(spellings(text));
     }
     let key = std::fs::read_to_string(site.path("client.key")).unwrap();
+    needles.extend(spellings_of_key(&key));
+    needles
+}
+
+/// A text as it is, in base64 and in hexadecimal.
+pub fn spellings(text: &str) -> [Vec<u8>; 4] {
+    // Without its end, which depends on what follows.
+    let whole = text.len() / 3 * 3;
+    [
+        text.into(),
+        STANDARD.encode(&text[..whole]).into(),
+        URL_SAFE_NO_PAD.encode(&text[..whole]).into(),
+        hex(text).into(),
+    ]
+}
+
+/// A P-256 key in the clear, as lines of PEM and as bytes.
+pub fn spellings_of_key(key: &str) -> Vec<Vec<u8>> {
     let lines = key.lines().filter(|line| !line.starts_with("-----"));
     let body: String = lines.clone().collect();
     // The first line names the algorithm, which is no secret.
-    needles.extend(lines.skip(1).map(|line| line.as_bytes().to_vec()));
-    needles.push(STANDARD.decode(body).unwrap()[36..60].to_vec());
-    needles
+    let mut found: Vec<_> = lines.skip(1).map(|line| line.as_bytes().to_vec()).collect();
+    found.push(STANDARD.decode(body).unwrap()[36..60].to_vec());
+    found
 }
 
 fn hex(text: &str) -> String {

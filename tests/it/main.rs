@@ -17,6 +17,7 @@
 
 mod architecture;
 mod browsers;
+mod certificate_year;
 mod certificates;
 mod cli_commands;
 mod clock;
@@ -41,6 +42,7 @@ mod h2_upstream;
 mod house;
 mod lanes;
 mod leaks;
+mod leaks_of_keys;
 mod load;
 mod main_job;
 mod names;

@@ -18,7 +18,7 @@ use crate::secret::Secret;
 use crate::server::{Errand, Running, Server};
 use crate::simulator::{Options, Simulator};
 use crate::telemetry::log::{self, Sink};
-use crate::tls::{self, KeyType, Request, Subject, Target};
+use crate::tls::{Candidate, KeyType, Pair, Request, Subject};
 use crate::tokens::{Enrolment, Proof, enrol};
 
 /// The profile that a person grants access to.
@@ -134,13 +134,11 @@ fn certify(home: &Path, wise: &Simulator) -> anyhow::Result<()> {
     let subject = Subject::new("Example Ltd", Some("GB"), None)?;
     Request::generate(KeyType::P256, &subject)?.write(&key, &csr)?;
     let signed = wise.sign_csr("wise-auth-proxy demo", &fs::read_to_string(&csr)?)?;
-    let target = Target {
-        certificate: &home.join("client.pem"),
-        key: &key,
-    };
     let origin = Path::new("the Developer Hub's answer");
-    let pem = signed.as_bytes();
-    tls::install(pem, origin, &key, target, &System, Some(CLIENT_ID))?;
+    let candidate = Candidate::new(signed.as_bytes(), origin, &key, None)?;
+    candidate.check(&System, Some(CLIENT_ID))?;
+    let certificate = home.join("client.pem");
+    candidate.install(&Pair { certificate, key }, None)?;
     Ok(())
 }
 

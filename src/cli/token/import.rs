@@ -11,8 +11,8 @@ use serde_json::{Value, json};
 
 use super::super::args::{Global, ImportArgs};
 use super::super::failure::{Exit, Failure};
-use super::super::report;
-use super::{LOCK_WAIT, failed, none_living, passphrase};
+use super::super::{passphrase, report};
+use super::{LOCK_WAIT, failed, none_living};
 use crate::config::{Config, OAuth};
 use crate::credentials::{FileStore, Locked, Record, unpack};
 use crate::server::open_store;

@@ -2,7 +2,6 @@
 
 mod export;
 mod import;
-mod passphrase;
 mod restore;
 
 use std::time::Duration;

@@ -48,14 +48,14 @@ fn each_wrong_certificate_file_gets_its_own_message() {
         ("params", Found::OtherPem),
     ] {
         let path = bench.path(name);
-        let result = Identity::load(&path, &key);
+        let result = Identity::load(&path, &key, None);
         assert_eq!(
             found(result, &path, Expected::Certificate),
             expected,
             "{name}"
         );
     }
-    assert!(Identity::load(&certificate, &key).is_ok());
+    assert!(Identity::load(&certificate, &key, None).is_ok());
 }
 
 #[test]
@@ -85,7 +85,7 @@ fn each_wrong_key_file_gets_its_own_message() {
     ] {
         bench.chmod(name, 0o600);
         let path = bench.path(name);
-        let result = Identity::load(&certificate, &path);
+        let result = Identity::load(&certificate, &path, None);
         assert_eq!(
             found(result, &path, Expected::PrivateKey),
             expected,
@@ -95,45 +95,24 @@ fn each_wrong_key_file_gets_its_own_message() {
 }
 
 #[test]
-fn an_encrypted_key_comes_with_the_command_that_opens_it() {
-    let bench = Bench::new();
-    bench.authority();
-    let (certificate, _) = bench.issue("client", P256, "acme-client");
-    bench.openssl("pkey -in client.key -aes256 -passout pass:x -out encrypted.key");
-    bench.chmod("encrypted.key", 0o600);
-
-    let path = bench.path("encrypted.key");
-    let message = Identity::load(&certificate, &path).unwrap_err().to_string();
-
-    assert_eq!(
-        message,
-        format!(
-            "{} should hold one private key in PEM (`-----BEGIN PRIVATE KEY-----`), but its key is encrypted (PKCS#8); \
-             write it without a passphrase: `(umask 077; openssl pkey -in FILE -out FILE.plain)`",
-            path.display()
-        )
-    );
-}
-
-#[test]
 fn a_key_that_others_may_read_is_refused() {
     let bench = Bench::new();
     bench.authority();
     let (certificate, key) = bench.issue("client", P256, "acme-client");
     for loose in [0o640, 0o604, 0o660, 0o644] {
         bench.chmod("client.key", loose);
-        let error = Identity::load(&certificate, &key).unwrap_err();
+        let error = Identity::load(&certificate, &key, None).unwrap_err();
         assert!(matches!(error, TlsError::KeyTooOpen { mode, .. } if mode == loose));
         assert!(error.to_string().contains("chmod 600"));
     }
     bench.chmod("client.key", 0o400);
-    assert!(Identity::load(&certificate, &key).is_ok());
+    assert!(Identity::load(&certificate, &key, None).is_ok());
 }
 
 #[test]
 fn a_missing_file_is_named() {
     let bench = Bench::new();
-    let error = Identity::load(&bench.path("none.pem"), &bench.path("none.key")).unwrap_err();
+    let error = Identity::load(&bench.path("none.pem"), &bench.path("none.key"), None).unwrap_err();
     assert!(matches!(error, TlsError::Read { .. }));
     assert!(error.to_string().contains("none.pem"));
 }
@@ -148,7 +127,7 @@ fn a_block_that_is_no_certificate_is_counted() {
         bench.read("client.pem")
     );
     let bundle = bench.write("bundle.pem", text);
-    let error = Identity::load(&bundle, &key).unwrap_err();
+    let error = Identity::load(&bundle, &key, None).unwrap_err();
     assert!(
         matches!(error, TlsError::NotX509 { position: 2, .. }),
         "{error}"
@@ -164,6 +143,6 @@ fn a_key_that_is_no_key_is_unusable() {
         "bad.key",
         "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n",
     );
-    let error = Identity::load(&certificate, &key).unwrap_err();
+    let error = Identity::load(&certificate, &key, None).unwrap_err();
     assert!(matches!(error, TlsError::UnusableKey { .. }), "{error}");
 }

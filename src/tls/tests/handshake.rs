@@ -50,6 +50,7 @@ fn identity(bench: &Bench, name: &str) -> Identity {
     Identity::load(
         &bench.path(&format!("{name}.pem")),
         &bench.path(&format!("{name}.key")),
+        None,
     )
     .unwrap()
 }

@@ -17,7 +17,7 @@ fn keys_of_every_kind_and_form_load() {
         ("p384", P384, "P-384"),
     ] {
         let (certificate, key) = bench.issue(name, new_key, "acme-client");
-        let identity = Identity::load(&certificate, &key).unwrap();
+        let identity = Identity::load(&certificate, &key, None).unwrap();
         assert_eq!(identity.certificate().key_kind, kind);
 
         // The older forms: PKCS#1 for RSA, SEC1 for EC.
@@ -25,7 +25,9 @@ fn keys_of_every_kind_and_form_load() {
         bench.chmod(&format!("{name}.old"), 0o400);
         let old = bench.path(&format!("{name}.old"));
         assert_eq!(
-            Identity::load(&certificate, &old).unwrap().certificate(),
+            Identity::load(&certificate, &old, None)
+                .unwrap()
+                .certificate(),
             identity.certificate()
         );
     }
@@ -37,7 +39,7 @@ fn an_identity_tells_what_openssl_tells() {
     bench.authority();
     let (certificate, key) = bench.issue("client", P256, "acme-client");
 
-    let identity = Identity::load(&certificate, &key).unwrap();
+    let identity = Identity::load(&certificate, &key, None).unwrap();
 
     let told = identity.certificate();
     assert_eq!(told.common_name.as_deref(), Some("acme-client"));
@@ -86,7 +88,7 @@ fn the_leaf_is_the_certificate_of_the_key_wherever_it_stands() {
         let text: String = order.into_iter().map(String::as_str).collect();
         let bundle = bench.write("bundle.pem", text);
 
-        let identity = Identity::load(&bundle, &bench.path("leaf.key")).unwrap();
+        let identity = Identity::load(&bundle, &bench.path("leaf.key"), None).unwrap();
 
         assert_eq!(
             identity.certificate().common_name.as_deref(),
@@ -109,7 +111,7 @@ fn a_key_of_another_certificate_is_refused() {
     let (certificate, _) = bench.issue("client", P256, "acme-client");
     let (_, other) = bench.issue("other", P256, "acme-client");
 
-    let error = Identity::load(&certificate, &other).unwrap_err();
+    let error = Identity::load(&certificate, &other, None).unwrap_err();
 
     assert!(matches!(error, TlsError::KeyMismatch { .. }));
     let message = error.to_string();
@@ -121,7 +123,7 @@ fn an_identity_never_prints_its_key() {
     let bench = Bench::new();
     bench.authority();
     let (certificate, key) = bench.issue("client", P256, "acme-client");
-    let printed = format!("{:?}", Identity::load(&certificate, &key).unwrap());
+    let printed = format!("{:?}", Identity::load(&certificate, &key, None).unwrap());
     assert!(printed.contains("acme-client"));
     for line in bench.read("client.key").lines().skip(1) {
         assert!(!printed.contains(line));
@@ -134,7 +136,7 @@ fn days_and_findings_follow_the_clock() {
     let bench = Bench::new();
     bench.authority();
     let (certificate, key) = bench.issue("client", P256, "acme-client");
-    let identity = Identity::load(&certificate, &key).unwrap();
+    let identity = Identity::load(&certificate, &key, None).unwrap();
     let end = identity.certificate().not_after;
     let second = Duration::from_secs(1);
     let at = |moment| {
@@ -170,7 +172,7 @@ fn a_common_name_that_is_not_the_client_id_is_a_warning() {
     let bench = Bench::new();
     bench.authority();
     let (certificate, key) = bench.issue("client", P256, "someone-else");
-    let identity = Identity::load(&certificate, &key).unwrap();
+    let identity = Identity::load(&certificate, &key, None).unwrap();
     let clock = Manual::at(identity.certificate().not_before);
 
     let findings = identity.check(&clock, Some("acme-client"));
@@ -190,7 +192,7 @@ fn a_certificate_for_servers_only_is_a_warning() {
     bench.authority();
     let (_, key) = bench.issue("client", P256, "acme-client");
     bench.sign("client", "extendedKeyUsage=serverAuth");
-    let identity = Identity::load(&bench.path("client.pem"), &key).unwrap();
+    let identity = Identity::load(&bench.path("client.pem"), &key, None).unwrap();
     let clock = Manual::at(identity.certificate().not_before);
     assert_eq!(
         identity.check(&clock, Some("acme-client")),

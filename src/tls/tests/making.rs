@@ -1,8 +1,6 @@
-use std::time::Duration;
-
 use super::*;
-use crate::clock::{Clock as _, Manual, System};
-use crate::tls::{Finding, Identity, KeyType, Request, Subject, Target, TlsError, install};
+use crate::clock::System;
+use crate::tls::{Candidate, Identity, KeyType, Pair, Request, Subject, TlsError};
 
 #[test]
 fn openssl_verifies_a_csr_of_every_kind() {
@@ -99,6 +97,10 @@ fn every_key_type_is_found_by_its_name() {
         assert_eq!(kind.name().parse(), Ok(kind));
     }
     assert!("rsa-1024".parse::<KeyType>().is_err());
+    for (told, kind) in [("RSA 3072", KeyType::Rsa3072), ("P-384", KeyType::P384)] {
+        assert_eq!(KeyType::of(told), Some(kind), "as a certificate tells it");
+    }
+    assert_eq!(KeyType::of("P-521"), None);
 }
 
 #[test]
@@ -113,30 +115,26 @@ fn a_signed_csr_installs_and_loads() {
     bench.openssl("x509 -req -in client.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 365 -subj /O=Acme/CN=acme-client -text -out issued.pem");
     let issued = bench.read("issued.pem");
     assert!(issued.starts_with("Certificate:"), "comments must be there");
-    let target = Target {
-        certificate: &bench.path("client.pem"),
-        key: &key,
+    let place = Pair {
+        certificate: bench.path("client.pem"),
+        key: key.clone(),
     };
 
-    let installed = install(
-        issued.as_bytes(),
-        &bench.path("issued.pem"),
-        &key,
-        target,
-        &System,
-        Some("acme-client"),
-    )
-    .unwrap();
+    let origin = bench.path("issued.pem");
+    let candidate = Candidate::new(issued.as_bytes(), &origin, &key, None).unwrap();
+    let findings = candidate.check(&System, Some("acme-client")).unwrap();
+    let installed = candidate.install(&place, None).unwrap();
 
-    assert_eq!(installed.findings, []);
+    assert_eq!(findings, []);
+    assert_eq!(installed.kept, None, "there was no pair before");
     assert!(
         bench
             .read("client.pem")
             .starts_with("-----BEGIN CERTIFICATE-----\n")
     );
-    assert_eq!(mode(target.certificate), 0o644);
+    assert_eq!(mode(&place.certificate), 0o644);
     assert_eq!(
-        Identity::load(target.certificate, &key)
+        Identity::load(&place.certificate, &key, None)
             .unwrap()
             .certificate(),
         installed.identity.certificate()
@@ -145,125 +143,4 @@ fn a_signed_csr_installs_and_loads() {
         bench.openssl("verify -CAfile ca.pem client.pem").trim(),
         "client.pem: OK"
     );
-}
-
-#[test]
-fn a_rotation_replaces_certificate_and_key_together() {
-    let bench = Bench::new();
-    bench.authority();
-    let (certificate, key) = bench.issue("live", P256, "acme-client");
-    let (next, next_key) = bench.issue("next", P256, "acme-client");
-    let target = Target {
-        certificate: &certificate,
-        key: &key,
-    };
-
-    let installed = install(
-        &fs::read(&next).unwrap(),
-        &next,
-        &next_key,
-        target,
-        &System,
-        None,
-    )
-    .unwrap();
-
-    assert_eq!(bench.read("live.key"), bench.read("next.key"));
-    assert_eq!(mode(&key), 0o600);
-    assert_eq!(
-        Identity::load(&certificate, &key).unwrap().certificate(),
-        installed.identity.certificate()
-    );
-    assert_eq!(
-        fs::read_dir(bench.0.path())
-            .unwrap()
-            .filter(|entry| entry
-                .as_ref()
-                .unwrap()
-                .file_name()
-                .to_string_lossy()
-                .ends_with(".next"))
-            .count(),
-        0,
-        "nothing half-written may lie around"
-    );
-}
-
-#[test]
-fn a_rotation_that_was_killed_half_way_is_a_pair_and_stays_one() {
-    let bench = Bench::new();
-    bench.authority();
-    let (certificate, key) = bench.issue("live", P256, "acme-client");
-    let (second, second_key) = bench.issue("second", P256, "acme-client");
-    let (third, third_key) = bench.issue("third", P256, "acme-client");
-    // As a kill leaves it: the new key is in its place, the certificate waits.
-    fs::copy(&second, bench.path("live.pem.next")).unwrap();
-    fs::copy(&second_key, &key).unwrap();
-    let fingerprint = |identity: &Identity| identity.certificate().fingerprint.clone();
-    let of =
-        |certificate: &Path, key: &Path| fingerprint(&Identity::load(certificate, key).unwrap());
-
-    assert_eq!(of(&certificate, &key), of(&second, &second_key));
-
-    // The next installation may die as well: before its key is in place the pair is the second.
-    let target = Target {
-        certificate: &certificate,
-        key: &key,
-    };
-    let pem = fs::read(&third).unwrap();
-    fs::create_dir(bench.path("live.key.next")).unwrap();
-    fs::write(bench.path("live.key.next/x"), "").unwrap();
-    assert!(install(&pem, &third, &third_key, target, &System, None).is_err());
-    assert_eq!(of(&certificate, &key), of(&second, &second_key));
-
-    fs::remove_dir_all(bench.path("live.key.next")).unwrap();
-    install(&pem, &third, &third_key, target, &System, None).unwrap();
-    assert_eq!(of(&certificate, &key), of(&third, &third_key));
-    assert!(!bench.path("live.pem.next").exists());
-}
-
-#[test]
-fn a_waiting_certificate_of_another_key_is_not_used() {
-    let bench = Bench::new();
-    bench.authority();
-    let (certificate, _) = bench.issue("live", P256, "acme-client");
-    let (other, other_key) = bench.issue("other", P256, "acme-client");
-    let (stranger, _) = bench.issue("stranger", P256, "acme-client");
-    fs::copy(&stranger, bench.path("live.pem.next")).unwrap();
-
-    let error = Identity::load(&certificate, &other_key).unwrap_err();
-
-    assert!(
-        matches!(&error, TlsError::KeyMismatch { certificate: named, .. } if *named == certificate),
-        "{error}"
-    );
-    assert!(Identity::load(&other, &other_key).is_ok());
-}
-
-#[test]
-fn what_does_not_fit_leaves_the_old_pair_alone() {
-    let bench = Bench::new();
-    bench.authority();
-    let (certificate, key) = bench.issue("live", P256, "acme-client");
-    let (next, next_key) = bench.issue("next", P256, "acme-client");
-    let before = (bench.read("live.pem"), bench.read("live.key"));
-    let target = Target {
-        certificate: &certificate,
-        key: &key,
-    };
-    let pem = fs::read(&next).unwrap();
-
-    // The key is the live one, the certificate is not.
-    let error = install(&pem, &next, &key, target, &System, None).unwrap_err();
-    assert!(matches!(error, TlsError::KeyMismatch { .. }));
-
-    let later = Manual::at(System.wall() + Duration::from_hours(400 * 24));
-    let error = install(&pem, &next, &next_key, target, &later, None).unwrap_err();
-    assert!(matches!(
-        error,
-        TlsError::Unfit {
-            finding: Finding::Expired { days: 34 | 35 }
-        }
-    ));
-    assert_eq!((bench.read("live.pem"), bench.read("live.key")), before);
 }

@@ -3,8 +3,10 @@
 mod failing;
 mod handshake;
 mod identity;
+mod keys;
 mod making;
 mod roots;
+mod rotation;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;

@@ -19,6 +19,7 @@ pub(super) enum Errand {
     Switch,
     Reload,
     Install,
+    Rollback,
 }
 
 /// One place to die.
@@ -53,7 +54,14 @@ pub(super) const CASES: &[Case] = &[
     // A restart reads the files, which are the new ones.
     case(Errand::Reload, "reload-read", 1, true),
     case(Errand::Reload, "reload-published", 1, true),
+    case(Errand::Install, "pair-staged", 1, false),
+    case(Errand::Install, "pair-kept-half", 1, false),
+    case(Errand::Install, "pair-kept", 1, false),
     case(Errand::Install, "pair-half", 1, true),
+    case(Errand::Rollback, "pair-staged", 1, false),
+    case(Errand::Rollback, "pair-kept-half", 1, false),
+    case(Errand::Rollback, "pair-kept", 1, false),
+    case(Errand::Rollback, "pair-half", 1, true),
 ];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -82,7 +90,7 @@ async fn track(mode: Rotation, rounds: usize) -> Toll {
             let house = match case.errand {
                 Errand::Switch => switch(&wise, &site, case, &mut seen).await,
                 Errand::Reload => reload(&wise, &site, case, round).await,
-                Errand::Install => install(&wise, &site, case, round).await,
+                Errand::Install | Errand::Rollback => exchange(&wise, &site, case, round).await,
             };
             house.turn("oauth-mtls").await;
             seen.insert(setting(&site));
@@ -145,37 +153,86 @@ async fn reload(wise: &Simulator, site: &Site, case: &Case, round: usize) -> Hou
     house
 }
 
-/// Has the command die between key and certificate, beside a proxy that runs and before one that
-/// starts. Returns the latter.
-async fn install(wise: &Simulator, site: &Site, case: &Case, round: usize) -> House {
+/// Has the command die on its way, beside a proxy that runs and before one that starts. Given
+/// again it goes to the end, and both pairs are there. Returns a proxy with the new one.
+async fn exchange(wise: &Simulator, site: &Site, case: &Case, round: usize) -> House {
     let house = site.start().await;
-    site.pair(wise, &format!("installed-{round}"), "issued");
+    let before = in_use(wise, &house).await;
+    retire_all_but(wise, &before);
+    let name = format!("{:?} {} {round}", case.errand, case.point);
+    site.pair(wise, &name, "issued");
+    let issued = wise.certificates().pop().unwrap().serial;
+    let install = ["cert", "install", "issued.pem", "--key", "issued.key"];
+    let rollback = ["cert", "rollback"];
+    let (command, old, new) = if case.errand == Errand::Install {
+        (&install[..], before, issued)
+    } else {
+        done(site, &install).await;
+        house.reload().await;
+        (&rollback[..], issued, before)
+    };
     let script = Script::new(site);
     script.kill_at(case.point, case.nth);
-    let install = ["cert", "install", "issued.pem", "--key", "issued.key"];
-    let output = site.scripted(&script.path).cli(&install).await;
-    assert!(was_killed(output.status), "{output:?}");
+    let output = site.scripted(&script.path).cli(command).await;
+    assert!(was_killed(output.status), "{name}: {output:?}");
     assert_eq!(script.trace().last().map(String::as_str), Some(case.point));
 
+    let expected = if case.is_turned { &new } else { &old };
     house.reload().await;
-    is_whole(wise, &house, "oauth-mtls").await;
-    shows_the_newest_certificate(wise, &house);
+    assert_eq!(in_use(wise, &house).await, *expected, "{name}");
     kill(&house).await;
     let house = site.start().await;
-    is_whole(wise, &house, "oauth-mtls").await;
-    shows_the_newest_certificate(wise, &house);
-    house.logs("run `cert install` again to finish it").await;
-    kill(&house).await;
-
-    let again = site.cli(&install).await;
-    assert!(again.status.success(), "{again:?}");
-    for waiting in ["client.pem.next", "client.key.next"] {
-        assert!(!site.path(waiting).exists(), "{waiting}");
+    assert_eq!(in_use(wise, &house).await, *expected, "{name}");
+    if case.is_turned {
+        house
+            .logs("run the same `cert` command again to finish it")
+            .await;
     }
+
+    done(site, command).await;
+    for waiting in ["client.pem.next", "client.key.next"] {
+        assert!(!site.path(waiting).exists(), "{name}: {waiting}");
+    }
+    house.reload().await;
+    assert_eq!(in_use(wise, &house).await, new, "{name}");
+    for expected in [&old, &new] {
+        done(site, &rollback).await;
+        house.reload().await;
+        assert_eq!(
+            in_use(wise, &house).await,
+            *expected,
+            "{name}: back and forth"
+        );
+    }
+    kill(&house).await;
     let house = site.start().await;
-    is_whole(wise, &house, "oauth-mtls").await;
+    assert_eq!(in_use(wise, &house).await, new, "{name}");
     assert!(!house.log().contains("interrupted"), "{}", house.log());
     house
+}
+
+/// Runs a command that must succeed.
+async fn done(site: &Site, command: &[&str]) {
+    let output = site.cli(command).await;
+    assert!(output.status.success(), "{command:?}: {output:?}");
+}
+
+/// Serial of the certificate that a request comes with, all else being in order.
+async fn in_use(wise: &Simulator, house: &House) -> String {
+    is_whole(wise, house, "oauth-mtls").await;
+    let arrived = wise.recorded();
+    let last = arrived.iter().rfind(|seen| seen.target == PATH).unwrap();
+    let shown = last.tls.as_ref().unwrap().client_certificate.as_ref();
+    shown.unwrap().serial.clone()
+}
+
+/// Ten certificates may be active.
+fn retire_all_but(wise: &Simulator, serial: &str) {
+    for issued in wise.certificates() {
+        if !issued.revoked && issued.serial != serial {
+            wise.revoke_certificate(&issued.name).unwrap();
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

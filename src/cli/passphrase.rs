@@ -1,4 +1,4 @@
-//! The passphrase of an export file: from a file, a variable or standard input, never from the
+//! The passphrase of an export file or a private key: from a file, a variable or standard input, never from the
 //! command line, which every user of the machine can read.
 
 use std::io::{self, IsTerminal as _, Read as _};
@@ -7,25 +7,31 @@ use anyhow::anyhow;
 use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
 use zeroize::Zeroizing;
 
-use super::super::args::PassphraseArgs;
-use super::super::failure::{Exit, Failure};
-use super::super::report;
+use super::args::PassphraseArgs;
+use super::failure::{Exit, Failure};
+use super::report;
 use crate::config::SecretSource;
 use crate::secret::Secret;
 
 /// Longest passphrase.
 const LONGEST: u64 = 4 * 1024;
 
+/// What was named on the command line; `None`: nothing was.
+pub(super) fn named(args: &PassphraseArgs) -> Option<Result<Secret, Failure>> {
+    let file = args.passphrase_file.clone().map(SecretSource::File);
+    let variable = args.passphrase_env.clone().map(SecretSource::Env);
+    let source = file.or(variable)?;
+    Some(source.read().map_err(|error| {
+        Failure::new(Exit::Failed, error)
+            .hint("put the passphrase alone into a file of mode 0600, or into a variable")
+    }))
+}
+
 /// Fetches it. `twice`: a person who types it is asked again, because a slip would seal the file
 /// for good.
 pub(super) fn obtain(args: &PassphraseArgs, twice: bool) -> Result<Secret, Failure> {
-    let file = args.passphrase_file.clone().map(SecretSource::File);
-    let variable = args.passphrase_env.clone().map(SecretSource::Env);
-    if let Some(source) = file.or(variable) {
-        return source.read().map_err(|error| {
-            Failure::new(Exit::Failed, error)
-                .hint("put the passphrase alone into a file of mode 0600, or into a variable")
-        });
+    if let Some(named) = named(args) {
+        return named;
     }
     if !io::stdin().is_terminal() {
         let mut text = Zeroizing::new(String::new());
@@ -33,7 +39,7 @@ pub(super) fn obtain(args: &PassphraseArgs, twice: bool) -> Result<Secret, Failu
         read.map_err(|error| unread(error.into()))?;
         return first_line(&text);
     }
-    let given = typed("passphrase of the file:")?;
+    let given = typed("passphrase:")?;
     if twice && !typed("once more:")?.matches(&given) {
         let error = anyhow!("the two passphrases are not the same");
         return Err(Failure::new(Exit::Failed, error).hint("nothing was written; run it again"));
