@@ -17,10 +17,12 @@ mod overview;
 mod reload;
 mod report;
 mod run;
+mod shutdown;
 mod simulator;
 mod status;
 mod switch;
 mod token;
+mod wait;
 
 use std::process::ExitCode;
 
@@ -66,6 +68,8 @@ fn run(args: Args) -> Result<(), Failure> {
         Command::Status(args) => status::run(&global, &args),
         Command::Token(args) => token::run(&global, &args),
         Command::Reload(args) => reload::run(&global, &args),
+        Command::Wait(args) => wait::run(&global, &args),
+        Command::Shutdown(args) => shutdown::run(&global, &args),
         Command::Config(args) => config::run(&global, &args.command),
     }
 }

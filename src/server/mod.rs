@@ -5,9 +5,11 @@
 
 mod build;
 mod errand;
+mod life;
 mod outfit;
 mod reload;
 mod run;
+mod sockets;
 mod workers;
 
 pub use build::{Server, StartError};

@@ -14,11 +14,13 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::config::{self, LogFormat};
+use crate::failpoint::{self, Part};
 use crate::listener::Arrival;
 use crate::proxy::{self, Serving, Shared, Worker};
 use crate::telemetry::access::AccessLog;
 use crate::telemetry::log::Sink;
 use crate::telemetry::meter::Meter;
+use crate::telemetry::pulse::Pulse;
 
 /// What one worker is made of. Everything here can be sent to its thread.
 pub(crate) struct Plan {
@@ -33,6 +35,10 @@ pub(crate) struct Plan {
     pub(crate) doors: Vec<Accepting>,
     /// No more arrivals come, and connections close when their request is done.
     pub(crate) drain: CancellationToken,
+    /// The drain time is over at once.
+    pub(crate) hurry: CancellationToken,
+    /// Of all workers.
+    pub(crate) pulses: Arc<[Pulse]>,
 }
 
 /// What takes a door's connections in; local to the thread that it is made on.
@@ -48,12 +54,15 @@ pub(crate) fn start(plan: Plan) -> io::Result<JoinHandle<Result<(), io::Error>>>
             .max_blocking_threads(4)
             .build_local(LocalOptions::default())?;
         runtime.block_on(work(plan));
+        // Nobody waits for a name that is being looked up.
+        runtime.shutdown_background();
         Ok(())
     })
 }
 
 async fn work(plan: Plan) {
     let Plan {
+        number,
         shared,
         meter,
         sink,
@@ -62,8 +71,14 @@ async fn work(plan: Plan) {
         mut arrivals,
         doors,
         drain,
-        ..
+        hurry,
+        pulses,
     } = plan;
+    let turned = |worker: &Worker| {
+        failpoint::hold(Part::Worker(number));
+        pulses[number].beat();
+        worker.tick();
+    };
     for accepting in doors {
         tokio::task::spawn_local(async move {
             if let Err(error) = accepting().await {
@@ -89,7 +104,7 @@ async fn work(plan: Plan) {
                 let Some(arrival) = arrival else { break };
                 connections.spawn_local(proxy::serve(Rc::clone(&serving), arrival));
             }
-            _ = tick.tick() => worker.tick(),
+            _ = tick.tick() => turned(&worker),
             // After a switch or a reload the first request should find a connection.
             Ok(()) = published.changed() => worker.tick(),
         }
@@ -100,7 +115,8 @@ async fn work(plan: Plan) {
     let in_time = loop {
         tokio::select! {
             drained = drained.as_mut() => break drained.is_ok(),
-            _ = tick.tick() => worker.tick(),
+            () = hurry.cancelled() => break connections.is_empty(),
+            _ = tick.tick() => turned(&worker),
         }
     };
     if !in_time {
@@ -111,4 +127,5 @@ async fn work(plan: Plan) {
         );
     }
     worker.access.flush();
+    pulses[number].end();
 }

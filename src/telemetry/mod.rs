@@ -10,3 +10,4 @@ pub(crate) mod metrics;
 pub(crate) mod names;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod properties;
+pub(crate) mod pulse;

@@ -8,7 +8,13 @@ use std::path::{Path, PathBuf};
 const FLOORS: [&[&str]; 10] = [
     &["clock", "secret", "sync", "wise", "durable", CELLAR],
     &["config"],
-    &["confinement", "credentials", "listener", "telemetry"],
+    &[
+        "confinement",
+        "credentials",
+        "listener",
+        "supervisor",
+        "telemetry",
+    ],
     &["tokens"],
     &["tls", "jose", "sca"],
     &["switch", "upstream"],
@@ -25,10 +31,11 @@ const CELLAR: &str = "failpoint";
 const SIMULATOR_MAY_IMPORT: [&str; 4] = ["clock", "secret", "listener", "tls"];
 
 /// Libraries that stay in their rooms, so that a new major version is one room's work.
-const LIBRARIES: [(&str, &[&str]); 6] = [
+const LIBRARIES: [(&str, &[&str]); 7] = [
     ("figment", &["config"]),
     ("prometheus", &["telemetry"]),
     ("landlock", &["confinement"]),
+    ("listenfd", &["supervisor"]),
     ("clap", &["cli"]),
     ("rustls", &["tls", "upstream", "simulator"]),
     ("tokio_rustls", &["tls", "upstream", "simulator"]),

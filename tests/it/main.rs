@@ -41,6 +41,7 @@ mod h2_upstream;
 mod house;
 mod lanes;
 mod leaks;
+mod life;
 mod load;
 mod main_job;
 mod names;
