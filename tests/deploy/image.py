@@ -22,6 +22,7 @@ import tools
 DOCKERFILE = tools.ROOT / "deploy/Dockerfile"
 USER = 65532
 KEY = "a-key-of-the-test"
+DEVICES = ["null", "zero", "random", "urandom"]
 
 
 def check(checks, folder):
@@ -34,6 +35,9 @@ def check(checks, folder):
     files = sorted(str(path.relative_to(root)) for path in root.rglob("*") if path.is_file())
     wanted = ["etc/group", "etc/nsswitch.conf", "etc/passwd", "usr/bin/wise-auth-proxy"]
     checks.equal("and holds one program and three files", files, wanted)
+    alone = ["chroot", f"--userspec={USER}:{USER}", root, "/usr/bin/wise-auth-proxy", "--version"]
+    code, said = tools.ran(*alone)
+    checks.true("where the program runs with nothing else", code == 0 and "wise-auth-proxy" in said, said)
     with Network() as network:
         composed(checks, Engine(folder, root, network))
 
@@ -82,6 +86,10 @@ class Engine:
     def __init__(self, folder, root, network):
         self.folder, self.root, self.network = folder, root, network
         self.image = image()
+        # Where an engine mounts what every container has.
+        for name in ["dev", "proc"]:
+            (root / name).mkdir()
+        (root / "etc/hosts").write_text("127.0.0.1 localhost\n")
 
     def command(self, service, command, more=None):
         """What runs a command in a service's container."""
@@ -104,6 +112,9 @@ class Engine:
             "mount --make-rprivate /",
             "mount --bind $root $root",
             "mount -o remount,bind,ro $root",
+            "mount -t tmpfs -o mode=755 tmpfs $root/dev",
+            *(f"touch $root/dev/{name} && mount --bind /dev/{name} $root/dev/{name}" for name in DEVICES),
+            "mount --rbind /proc $root/proc",
             *volumes,
             f'exec chroot --userspec={USER}:{USER} --groups= $root "$@"',
         ]
@@ -182,7 +193,7 @@ def curl(engine, url, *more):
 
 
 def by_dns(checks, engine, proxy):
-    """A static glibc resolves names by DNS on its own: without its shared parts, without /etc/hosts."""
+    """A static glibc resolves names by DNS on its own: without its shared parts."""
     name = "wise.test"
     options = engine.folder / "volume-wise/options.json"
     options.write_text(json.dumps({"names": [name]}))

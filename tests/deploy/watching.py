@@ -28,7 +28,8 @@ def check(checks, folder):
 
     dashboard = json.loads(DASHBOARD.read_text())
     panels = [panel for panel in dashboard["panels"] if panel["type"] != "row"]
-    queries = {f"panel {panel['title']}": target["expr"] for panel in panels for target in panel["targets"]}
+    targets = [(panel["title"], target) for panel in panels for target in panel["targets"]]
+    queries = {f"panel {title}, {target['refId']}": target["expr"] for title, target in targets}
     queries |= {one["name"]: one["expr"] for one in dashboard["annotations"]["list"]}
     queries |= {one["name"]: one["query"]["query"] for one in dashboard["templating"]["list"] if one["type"] == "query"}
     checks.true("the dashboard asks for something", len(queries) > 20, len(queries))
