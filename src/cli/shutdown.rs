@@ -44,10 +44,9 @@ fn until_gone(client: &AdminClient, at_most: Duration) -> Result<(), Failure> {
     let begun = Instant::now();
     runtime.block_on(async {
         loop {
-            match client.probe("/livez", LOOK).await {
-                Err(AdminError::NotRunning { .. }) => return Ok(()),
-                // A connection that was let in and is cut: the end is near.
-                Ok(_) | Err(_) => {}
+            // A connection that is let in and cut is not the end yet.
+            if let Err(AdminError::NotRunning { .. }) = client.probe("/livez", LOOK).await {
+                return Ok(());
             }
             if begun.elapsed() > at_most + LOOK {
                 let late = anyhow::anyhow!("the proxy has not ended within {at_most:?}");
