@@ -22,6 +22,9 @@ use crate::telemetry::log::Sink;
 use crate::telemetry::meter::Meter;
 use crate::telemetry::pulse::Pulse;
 
+/// What a client sends first arrives this long after its connection, on a machine of ours.
+const ON_THE_WAY: Duration = Duration::from_millis(100);
+
 /// What one worker is made of. Everything here can be sent to its thread.
 pub(crate) struct Plan {
     pub(crate) number: usize,
@@ -89,10 +92,12 @@ async fn work(plan: Plan) {
     let access = AccessLog::new(sink, format, Arc::clone(&meter));
     let worker = Rc::new(Worker::new(shared, meter, access));
     let drain_timeout = runtime.drain_timeout;
+    let last_call = CancellationToken::new();
     let serving = Rc::new(Serving {
         worker: Rc::clone(&worker),
         runtime,
         drain,
+        last_call: last_call.clone(),
     });
     let connections = TaskTracker::new();
     let mut tick = tokio::time::interval(Duration::from_millis(500));
@@ -112,9 +117,11 @@ async fn work(plan: Plan) {
     connections.close();
     let drained = tokio::time::timeout(drain_timeout, connections.wait());
     let mut drained = std::pin::pin!(drained);
+    let mut on_the_way = std::pin::pin!(tokio::time::sleep(ON_THE_WAY));
     let in_time = loop {
         tokio::select! {
             drained = drained.as_mut() => break drained.is_ok(),
+            () = on_the_way.as_mut(), if !last_call.is_cancelled() => last_call.cancel(),
             () = hurry.cancelled() => break connections.is_empty(),
             _ = tick.tick() => turned(&worker),
         }

@@ -1,55 +1,54 @@
-"""The Debian package: built, looked through, installed, run as its unit runs it, and purged."""
+"""The Debian package: built, looked through, installed under a real systemd, run, upgraded and purged."""
 
-import os
+import json
 import pathlib
-import pwd
 import re
-import shlex
 import subprocess
 
+import machine
 import tools
 
 NAME = "wise-auth-proxy"
-
-# What dpkg puts in place, and what the unit says of its directories.
-UNIT = pathlib.Path("/usr/lib/systemd/system/wise-auth-proxy.service")
-STATE = pathlib.Path("/var/lib/wise-auth-proxy")
-RUNTIME = pathlib.Path("/run/wise-auth-proxy")
-CONFIG = pathlib.Path("/etc/wise-auth-proxy/config.toml")
+CONFIG = "/etc/wise-auth-proxy/config.toml"
+STATE = "/var/lib/wise-auth-proxy"
+WISE = "/var/tmp/wise"
+DOOR = "http://127.0.0.1:8080/v1/me"
 
 
 def check(checks, folder):
-    code, said = tools.ran("dpkg-query", "--show", "--showformat=${db:Status-Abbrev}", NAME)
-    if code == 0 and not said.startswith("un"):
-        # Somebody's own, perhaps with grants.
-        checks.true("the package is not on this machine already: purge it first", False, said)
-        return
-    before = places()
     package = built(checks, folder)
     linted(checks, package)
-    try:
-        code, said = tools.ran("dpkg", "--install", package)
-        checks.equal("it installs", code, 0)
-        installed(checks, said)
-        with tools.Simulator(folder / "wise") as wise:
-            Service(checks, folder, wise).lives()
-        code, said = tools.ran("dpkg", "--install", package)
-        checks.equal("it can be installed over itself", code, 0)
-        checks.true("which leaves the state alone", (STATE / "switch.json").exists() or any(STATE.iterdir()))
-        code, said = tools.ran("dpkg", "--remove", NAME)
-        checks.equal("it can be removed", code, 0)
-        checks.true("which leaves state and configuration", STATE.exists() and CONFIG.exists(), said)
-    finally:
-        code, said = tools.ran("dpkg", "--purge", NAME)
-    checks.equal("it can be purged", (code, "warning" in said), (0, False))
-    checks.equal("and leaves nothing but its user", sorted(places() - before), [])
+    with machine.Machine(folder) as there:
+        before = places(there)
+        code, said = there.ran("dpkg", "--install", package)
+        checks.true("it installs", code == 0, said)
+        installed(checks, there)
+        with tools.Simulator(WISE, *there.inside()) as wise:
+            configured(there, wise)
+            serves(checks, there)
+            logs_in(checks, there, wise)
+            reloads(checks, there)
+            is_watched(checks, there)
+            is_activated(checks, there)
+            upgrades(checks, there, package)
+        code, said = there.ran("dpkg", "--remove", NAME)
+        checks.true("it can be removed", code == 0, said)
+        checks.equal("which ends the service", there.show(NAME, "ActiveState"), "inactive")
+        kept = there.ran("ls", STATE, CONFIG)
+        checks.equal("and leaves state and configuration", kept[0], 0)
+        code, said = there.ran("dpkg", "--purge", NAME)
+        checks.true("it can be purged", code == 0, said)
+        left = places(there) - before - {"/etc/default/wise-auth-proxy", "/etc/wise-auth-proxy"}
+        checks.equal("and leaves nothing but its user, and what an operator wrote", sorted(left), [])
 
 
-def places():
-    """Everything of the package's name on this machine, but for its user."""
-    roots = ["/etc", "/usr/bin", "/usr/lib", "/usr/share", "/var/lib", "/run", "/lib/systemd"]
-    command = ["find", *roots, "-xdev", "-name", f"*{NAME}*", "-not", "-path", "/var/lib/dpkg/info/*"]
-    return set(subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True).stdout.split())
+def places(there):
+    """Everything of the package's name, but for its user."""
+    roots = ["/etc", "/usr/bin", "/usr/lib", "/usr/share", "/var/lib", "/run"]
+    found = there.ran("find", *roots, "-xdev", "-name", f"*{NAME}*", "-not", "-path", "*/credstore/*")[1]
+    # Of systemd's, for a unit that was there in this boot.
+    passing = ("/run/systemd/", "/var/lib/systemd/", "/var/lib/dpkg/")
+    return {path for path in found.split("\n") if path and not path.startswith(passing)}
 
 
 def built(checks, folder):
@@ -67,91 +66,157 @@ def built(checks, folder):
 
 
 def linted(checks, package):
-    # Only a release is documented by pages that it makes itself.
+    # Pages are there when --man names them.
     command = ["lintian", "--fail-on=error,warning", "--allow-root", "--suppress-tags=no-manual-page", package]
     code, said = tools.ran(*command)
     checks.equal("lintian finds nothing wrong with it", (code, said), (0, ""))
 
 
-def installed(checks, said):
-    user = pwd.getpwnam(NAME)
-    checks.true("it has a user who cannot log in", user.pw_shell.endswith("nologin") and user.pw_uid < 1000, user)
-    found = STATE.stat()
-    checks.equal("whose state is his alone", (found.st_uid, found.st_mode & 0o777), (user.pw_uid, 0o700))
-    conffiles = tools.ran("dpkg-query", "--show", "--showformat=${Conffiles}", NAME)[1].split()
-    checks.equal("a changed configuration survives an upgrade", conffiles[:1], [str(CONFIG)])
-    code, said = tools.ran("systemd-analyze", "verify", "--man=no", UNIT, UNIT.with_suffix(".socket"))
+def installed(checks, there):
+    user = there.ran("getent", "passwd", NAME)[1].strip().split(":")
+    checks.true("it has a user who cannot log in", user[-1].endswith("nologin") and int(user[2]) < 1000, user)
+    found = there.ran("stat", "--format=%U %a", STATE)[1].strip()
+    checks.equal("whose state is his alone", found, f"{NAME} 700")
+    conffiles = there.ran("dpkg-query", "--show", "--showformat=${Conffiles}", NAME)[1].split()
+    checks.equal("a changed configuration survives an upgrade", conffiles[::2], [CONFIG])
+    for unit in ["service", "socket"]:
+        state = there.ran("systemctl", "is-enabled", f"{NAME}.{unit}")[1].strip()
+        checks.equal(f"the {unit} is not enabled before there are secrets", state, "disabled")
+    units = [f"/usr/lib/systemd/system/{NAME}.{unit}" for unit in ["service", "socket"]]
+    code, said = there.ran("systemd-analyze", "verify", "--man=no", *units)
     checks.equal("systemd finds nothing wrong with the installed units", (code, said), (0, ""))
-    links = [*pathlib.Path("/etc/systemd/system").rglob(f"*{NAME}*")]
-    checks.equal("it is not enabled before there are secrets", links, [])
 
 
-class Service:
-    """The unit, run without systemd: its user, its variables, its directories and its command."""
+def written(there, path, text, mode="0644"):
+    """A file in the machine."""
+    script = f'umask 077; mkdir -p "$(dirname {path})"; cat >{path}; chmod {mode} {path}'
+    subprocess.run([*there.inside(), "sh", "-c", script], input=text, text=True, check=True)
 
-    def __init__(self, checks, folder, wise):
-        self.checks = checks
-        self.folder = folder
-        self.wise = wise
-        self.unit = UNIT.read_text()
-        self.ear = tools.Ear(folder / "notify")
-        credentials = folder / "credentials"
-        credentials.mkdir()
-        for name in ["personal_token", "client_secret"]:
-            (credentials / name).write_bytes((folder / "wise" / name).read_bytes())
-        # The simulator's authority, where the service may read it.
-        (STATE / "ca.pem").write_bytes((folder / "wise/ca.pem").read_bytes())
-        RUNTIME.mkdir(mode=0o755)
-        for path in [credentials, *credentials.iterdir(), STATE / "ca.pem", RUNTIME]:
-            os.chown(path, *self.identity())
-        places = wise.places
-        self.variables = {
-            "NOTIFY_SOCKET": str(self.ear.path),
-            "CREDENTIALS_DIRECTORY": str(credentials),
-            # As /etc/default/wise-auth-proxy would say it: the packaged configuration stays as it is.
-            "WISE_PROXY_ENVIRONMENT": "custom",
-            "WISE_PROXY_WISE__PLAIN": places["plain"],
-            "WISE_PROXY_WISE__MTLS": places["mtls"],
-            "WISE_PROXY_WISE__EXTRA_CA": str(STATE / "ca.pem"),
-            "WISE_PROXY_DOOR": '[{ address = "127.0.0.1:0" }]',
-            "WISE_PROXY_ADMIN__ADDRESS": "off",
-            "WISE_PROXY_HARDENING__FILES": "required",
-        }
 
-    def identity(self):
-        user = pwd.getpwnam(re.search(r"^User=(.*)$", self.unit, re.MULTILINE)[1])
-        return user.pw_uid, user.pw_gid
+def configured(there, wise):
+    """What an operator does, with a simulated Wise in the place of the sandbox."""
+    for name in ["personal_token", "client_secret"]:
+        secret = there.ran("cat", f"{WISE}/{name}")[1]
+        written(there, f"/etc/credstore/{NAME}.{name}", secret, "0600")
+    written(there, "/etc/wise-auth-proxy/ca.pem", there.ran("cat", f"{WISE}/ca.pem")[1])
+    places = wise.places
+    variables = {
+        "WISE_PROXY_ENVIRONMENT": "custom",
+        "WISE_PROXY_WISE__PLAIN": places["plain"],
+        "WISE_PROXY_WISE__MTLS": places["mtls"],
+        "WISE_PROXY_WISE__AUTHORISE": places["authorise"],
+        "WISE_PROXY_WISE__EXTRA_CA": "/etc/wise-auth-proxy/ca.pem",
+        "WISE_PROXY_HARDENING__FILES": "required",
+        "FAILPOINTS": f"{STATE}/failpoints",
+    }
+    lines = [f"{key}={value}\n" for key, value in variables.items()]
+    written(there, "/etc/default/wise-auth-proxy", "".join(lines))
 
-    def as_unit(self, key):
-        """The command of `key`, as the unit's user."""
-        uid, gid = self.identity()
-        command = shlex.split(re.search(rf"^{key}=(.*)$", self.unit, re.MULTILINE)[1])
-        narrow = ["--no-new-privs", "--bounding-set=-all", "--inh-caps=-all"]
-        return ["setpriv", f"--reuid={uid}", f"--regid={gid}", "--clear-groups", *narrow, *command]
 
-    def lives(self):
-        checks = self.checks
-        process = subprocess.Popen(
-            self.as_unit("ExecStart"), env=self.variables, cwd="/", stderr=subprocess.PIPE, text=True
-        )
-        try:
-            ready = self.ear.hears("READY=1")
-            checks.equal("it starts and says so", ready[0], "READY=1\nSTATUS=lane personal, ready\n")
-            said = ""
-            while not (found := re.search(r"^serving on (\S+)$", said, re.MULTILINE)):
-                said += process.stderr.readline()
-            code, status = tools.ran(
-                *["curl", "--silent", "--output", "/dev/null", "--write-out", "%{http_code}", f"http://{found[1]}/v1/me"]
-            )
-            checks.equal("it serves with the packaged configuration", (code, status), (0, "200"))
-            code, said = tools.ran("wise-auth-proxy", "wait", "--timeout", "10s")
-            checks.equal("root can ask it from anywhere", code, 0)
-            code, said = tools.ran("wise-auth-proxy", "switch", "personal", "--reason", "package test")
-            checks.equal("and turn its switch", code, 0)
-            code, said = tools.ran(*self.as_unit("ExecReload"), env=self.variables)
-            checks.equal("its unit's reload works", code, 0)
-        finally:
-            code = tools.end(process)
-        checks.equal("it ends well", code, 0)
-        checks.true("and says that it ends", self.ear.hears("STOPPING=1"))
-        checks.equal("and leaves no socket", list(RUNTIME.iterdir()), [])
+def answer(there):
+    quiet = ["curl", "--silent", "--show-error", "--max-time", str(tools.PATIENCE), "--output", "/dev/null"]
+    return there.ran(*quiet, "--write-out", "%{http_code}", DOOR)[1]
+
+
+def started(there):
+    code, said = there.ran("systemctl", "start", NAME)
+    if code:
+        said += there.ran("journalctl", "--unit", NAME, "--no-pager")[1]
+    return code, said
+
+
+def serves(checks, there):
+    code, said = started(there)
+    checks.true("systemd starts it, in its sandbox", code == 0, said)
+    checks.equal("and knows how it is", there.show(NAME, "StatusText"), "lane personal, ready")
+    checks.equal("it serves with the packaged configuration", answer(there), "200")
+    code, said = there.ran("wise-auth-proxy", "wait", "--timeout", "10s")
+    checks.true("root can ask it", code == 0, said)
+    status = json.loads(there.ran("wise-auth-proxy", "status", "--json")[1])
+    checks.true("it confines itself under systemd's filters too", "Landlock" in str(status["confinement"]), status)
+    first = there.show(NAME, "MainPID")
+    uid = there.ran("stat", "--format=%U", f"/proc/{first}")[1].strip()
+    checks.true("it is not root", uid in (NAME, "root") and f"\nUid:\t0\t" not in there.ran("cat", f"/proc/{first}/status")[1])
+
+
+def logs_in(checks, there, wise):
+    """As deploy/README.md says it: with the secret that the service has."""
+    grant = '\n[oauth]\nclient_id = "demo"\nclient_secret = { credential = "client_secret" }\n\n[[grant]]\nname = "main"\n'
+    there.ran("sh", "-c", f"cat >>{CONFIG} <<'END'\n{grant}\nEND")
+    asked = ["curl", "--silent", "--data", '{"profile": 30000000}', f"{wise.places['control']}/authorise"]
+    code = re.search(r"[\w-]{8,}", there.ran(*asked)[1])[0]
+    readme = (tools.ROOT / "deploy/README.md").read_text()
+    command = re.search(r"sudo (systemd-run .*?) login\n", readme.replace("\\\n", " "), re.DOTALL)[1]
+    command = command.replace("--pty", "--pipe").split()
+    settings = ["-p", "EnvironmentFile=/etc/default/wise-auth-proxy"]
+    login = ["login", "--code", code, "--redirect-uri", "http://127.0.0.1:8976/callback"]
+    done, said = there.ran(*command[:-1], *settings, command[-1], *login)
+    checks.true("a grant is authorised with the service's own secret", done == 0, said)
+    done, said = there.ran("systemctl", "restart", NAME)
+    checks.true("and is the service's after a restart", done == 0, said)
+    done, said = there.ran("wise-auth-proxy", "switch", "oauth", "--reason", "a test")
+    checks.true("the switch turns to it", done == 0, said)
+    checks.equal("and money moves by the token", answer(there), "200")
+    turned = lambda: there.show(NAME, "StatusText") == "lane oauth, ready"  # noqa: E731
+    checks.true("as systemd knows", tools.until(turned, "the status text follows the switch"))
+
+
+def reloads(checks, there):
+    code, said = there.ran("systemctl", "reload", NAME)
+    checks.true("systemd reloads it", code == 0, said)
+    written(there, "/var/tmp/kept.toml", there.ran("cat", CONFIG)[1])
+    there.ran("sh", "-c", f"echo nonsense >>{CONFIG}")
+    code, said = there.ran("systemctl", "reload", NAME)
+    checks.true("a refused reload fails where it was asked for", code != 0, said)
+    checks.equal("and stops nobody", answer(there), "200")
+    there.ran("cp", "/var/tmp/kept.toml", CONFIG)
+    code, said = there.ran("systemctl", "reload", NAME)
+    checks.true("until it is mended", code == 0, said)
+
+
+def is_watched(checks, there):
+    """A worker that hangs: systemd ends the process and starts another."""
+    written(there, f"/run/systemd/system/{NAME}.service.d/impatient.conf", "[Service]\nWatchdogSec=2s\n")
+    there.ran("systemctl", "daemon-reload")
+    there.ran("systemctl", "restart", NAME)
+    first = there.show(NAME, "MainPID")
+    written(there, f"{STATE}/failpoints", "hold = worker-1\n")
+    tools.until(lambda: there.show(NAME, "MainPID") not in (first, "0"), "systemd restarts what hangs")
+    written(there, f"{STATE}/failpoints", "\n")
+    well = lambda: there.show(NAME, "StatusText").endswith(", ready") and answer(there) == "200"  # noqa: E731
+    checks.true("systemd restarts it when a worker hangs", tools.until(well, "the next one serves"))
+    journal = there.ran("journalctl", "--unit", NAME, "--no-pager")[1]
+    checks.true("by its watchdog", "Watchdog timeout" in journal, journal[-2000:])
+    there.ran("rm", "-r", f"/run/systemd/system/{NAME}.service.d", f"{STATE}/failpoints")
+    there.ran("systemctl", "daemon-reload")
+    code, said = there.ran("systemctl", "stop", NAME)
+    ended = [there.show(NAME, name) for name in ["Result", "ExecMainStatus", "ActiveState"]]
+    checks.equal("it ends well", (code, ended), (0, ["success", "0", "inactive"]))
+
+
+def is_activated(checks, there):
+    """systemd's door: opened before the proxy, and open while there is none."""
+    code, said = there.ran("systemctl", "start", f"{NAME}.socket")
+    checks.true("systemd opens the door", code == 0, said)
+    checks.equal("whoever comes starts the proxy, and is served", answer(there), "200")
+    loop = f"while [ ! -e /run/enough ]; do curl --silent --max-time 30 --output /dev/null --write-out '%{{http_code}}\\n' {DOOR} || echo refused $?; done"
+    customers = subprocess.Popen([*there.inside(), "sh", "-c", loop], stdout=subprocess.PIPE, text=True)
+    try:
+        for _ in range(3):
+            code, said = there.ran("systemctl", "restart", NAME)
+            checks.true("it restarts under traffic", code == 0, said)
+    finally:
+        there.ran("touch", "/run/enough")
+        answers = customers.communicate(timeout=tools.PATIENCE)[0].split("\n")[:-1]
+    wrong = [one for one in answers if one not in ("200", "503") and one != "refused 52"]
+    served = answers.count("200")
+    checks.equal("nobody is refused meanwhile", wrong, [])
+    checks.true("and next to nobody turned away", served > 10 and len(answers) - served <= 3, answers)
+
+
+def upgrades(checks, there, package):
+    before = there.ran("ls", "-R", STATE)[1]
+    code, said = there.ran("dpkg", "--install", package)
+    checks.true("it can be upgraded", code == 0, said)
+    checks.equal("which leaves the state alone", there.ran("ls", "-R", STATE)[1], before)
+    checks.equal("and serves on", answer(there), "200")
