@@ -53,6 +53,8 @@ exec unshare --mount --pid --fork --uts --ipc --net --cgroup --kill-child sh -c 
     mkdir var/tmp/outside
     pivot_root . var/tmp/outside
     umount --lazy /var/tmp/outside
+    # Credentials are mounted by a child and must be seen by its parent.
+    mount --make-rshared /
     exec env -i container=wise-auth-proxy-test PATH=/usr/sbin:/usr/bin:/sbin:/bin \
         /lib/systemd/systemd --system --unit=test.target --show-status=no --log-target=journal
 ' sh "$1"

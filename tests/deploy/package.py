@@ -104,7 +104,6 @@ def configured(there, wise):
         "WISE_PROXY_ENVIRONMENT": "custom",
         "WISE_PROXY_WISE__PLAIN": places["plain"],
         "WISE_PROXY_WISE__MTLS": places["mtls"],
-        "WISE_PROXY_WISE__AUTHORISE": places["authorise"],
         "WISE_PROXY_WISE__EXTRA_CA": "/etc/wise-auth-proxy/ca.pem",
         "WISE_PROXY_HARDENING__FILES": "required",
         "FAILPOINTS": f"{STATE}/failpoints",
@@ -147,10 +146,15 @@ def logs_in(checks, there, wise):
     code = re.search(r"[\w-]{8,}", there.ran(*asked)[1])[0]
     readme = (tools.ROOT / "deploy/README.md").read_text()
     command = re.search(r"sudo (systemd-run .*?) login\n", readme.replace("\\\n", " "), re.DOTALL)[1]
-    command = command.replace("--pty", "--pipe").split()
+    # A terminal wants a message bus, which is not here.
+    waiting = "--pty --wait --collect"
+    checks.true("the command in deploy/README.md is one for a terminal", waiting in command, command)
+    command = command.replace(waiting, "--unit=login --service-type=oneshot").split()
     settings = ["-p", "EnvironmentFile=/etc/default/wise-auth-proxy"]
     login = ["login", "--code", code, "--redirect-uri", "http://127.0.0.1:8976/callback"]
     done, said = there.ran(*command[:-1], *settings, command[-1], *login)
+    if done:
+        said += there.ran("journalctl", "--unit", "login", "--no-pager")[1]
     checks.true("a grant is authorised with the service's own secret", done == 0, said)
     done, said = there.ran("systemctl", "restart", NAME)
     checks.true("and is the service's after a restart", done == 0, said)
