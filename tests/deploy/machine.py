@@ -43,6 +43,8 @@ exec unshare --mount --pid --fork --uts --ipc --net --cgroup --kill-child sh -c 
     mount -t devpts -o newinstance,ptmxmode=0666,mode=0620 devpts $root/dev/pts
     ln -s pts/ptmx $root/dev/ptmx
     mount -t tmpfs tmpfs $root/dev/shm
+    # Where packages must start nothing, on images that are no machines.
+    rm -f $root/usr/sbin/policy-rc.d
     : >$root/etc/fstab
     printf "[Unit]\\nDescription=A machine for a test\\nDefaultDependencies=no\\n" >$root/etc/systemd/system/test.target
     for service in systemd-sysctl systemd-udevd systemd-udev-trigger systemd-modules-load keyboard-setup; do

@@ -19,6 +19,9 @@ def check(checks, folder):
     package = built(checks, folder)
     linted(checks, package)
     with machine.Machine(folder) as there:
+        # Out of /tmp, which is emptied while the machine boots.
+        there.ran("cp", package, "/var/tmp")
+        package = f"/var/tmp/{package.name}"
         before = places(there)
         code, said = there.ran("dpkg", "--install", package)
         checks.true("it installs", code == 0, said)
@@ -47,7 +50,7 @@ def places(there):
     roots = ["/etc", "/usr/bin", "/usr/lib", "/usr/share", "/var/lib", "/run"]
     found = there.ran("find", *roots, "-xdev", "-name", f"*{NAME}*", "-not", "-path", "*/credstore/*")[1]
     # Of systemd's, for a unit that was there in this boot.
-    passing = ("/run/systemd/", "/var/lib/systemd/", "/var/lib/dpkg/")
+    passing = ("/run/systemd/", "/run/credentials/", "/var/lib/systemd/", "/var/lib/dpkg/")
     return {path for path in found.split("\n") if path and not path.startswith(passing)}
 
 
@@ -134,8 +137,8 @@ def serves(checks, there):
     status = json.loads(there.ran("wise-auth-proxy", "status", "--json")[1])
     checks.true("it confines itself under systemd's filters too", "Landlock" in str(status["confinement"]), status)
     first = there.show(NAME, "MainPID")
-    uid = there.ran("stat", "--format=%U", f"/proc/{first}")[1].strip()
-    checks.true("it is not root", uid in (NAME, "root") and f"\nUid:\t0\t" not in there.ran("cat", f"/proc/{first}/status")[1])
+    process = there.ran("cat", f"/proc/{first}/status")[1]
+    checks.true("it is not root", re.search(r"^Uid:\t[1-9]", process, re.MULTILINE), process)
 
 
 def logs_in(checks, there, wise):
@@ -151,7 +154,7 @@ def logs_in(checks, there, wise):
     checks.true("the command in deploy/README.md is one for a terminal", waiting in command, command)
     command = command.replace(waiting, "--unit=login --service-type=oneshot").split()
     settings = ["-p", "EnvironmentFile=/etc/default/wise-auth-proxy"]
-    login = ["login", "--code", code, "--redirect-uri", "http://127.0.0.1:8976/callback"]
+    login = ["login", "--code", code, "--redirect-uri", "http://127.0.0.1/callback"]
     done, said = there.ran(*command[:-1], *settings, command[-1], *login)
     if done:
         said += there.ran("journalctl", "--unit", "login", "--no-pager")[1]
@@ -215,12 +218,15 @@ def is_activated(checks, there):
     wrong = [one for one in answers if one not in ("200", "503") and one != "refused 52"]
     served = answers.count("200")
     checks.equal("nobody is refused meanwhile", wrong, [])
-    checks.true("and next to nobody turned away", served > 10 and len(answers) - served <= 3, answers)
+    # One customer after the other: at a restart one at most is let in by who is leaving.
+    checks.true("and next to nobody turned away", served > 3 >= len(answers) - served, answers)
 
 
 def upgrades(checks, there, package):
     before = there.ran("ls", "-R", STATE)[1]
+    process = there.show(NAME, "MainPID")
     code, said = there.ran("dpkg", "--install", package)
     checks.true("it can be upgraded", code == 0, said)
     checks.equal("which leaves the state alone", there.ran("ls", "-R", STATE)[1], before)
     checks.equal("and serves on", answer(there), "200")
+    checks.true("in another process", there.show(NAME, "MainPID") not in (process, "0"))
