@@ -13,7 +13,10 @@ mod csr;
 mod demo;
 mod failure;
 mod login;
+mod manual;
+mod notify;
 mod overview;
+mod reference;
 mod reload;
 mod report;
 mod run;
@@ -70,6 +73,10 @@ fn run(args: Args) -> Result<(), Failure> {
         Command::Reload(args) => reload::run(&global, &args),
         Command::Wait(args) => wait::run(&global, &args),
         Command::Shutdown(args) => shutdown::run(&global, &args),
+        Command::Notify(args) => notify::run(&global, &args.command),
+        Command::Completions { shell } => manual::completions(shell),
+        Command::Man { out } => manual::man(out.as_deref()),
+        Command::Reference { page } => report::data(reference::page(page).trim_end()),
         Command::Config(args) => config::run(&global, &args.command),
     }
 }

@@ -14,7 +14,7 @@ use super::report;
 use crate::config::{Config, load};
 use crate::confinement::{self, ConfinementError};
 use crate::server::{Running, Server, StartError};
-use crate::supervisor::{self, Notifier, SupervisorError};
+use crate::supervisor::{self, Supervisor, SupervisorError};
 use crate::telemetry::log::{self, Sink};
 use crate::tls;
 
@@ -23,7 +23,7 @@ pub(crate) fn run(global: &Global) -> Result<(), Failure> {
     let loaded = load(&sources)?;
     // What comes from outside the confinement.
     let handed = supervisor::handed_in(&sources.variables)?;
-    let notifier = Notifier::of_process(&sources.variables);
+    let supervisor = Supervisor::of_process(&sources.variables);
     // Before the first secret is read, and before there is a second thread.
     let confinement = confinement::confine(&loaded, &sources.variables)?;
     tls::gather_randomness();
@@ -33,13 +33,13 @@ pub(crate) fn run(global: &Global) -> Result<(), Failure> {
     } else {
         tracing::info!("confined: {confinement}");
     }
-    if let Some(error) = notifier.trouble() {
+    if let Some(error) = supervisor.trouble() {
         tracing::error!(%error, "the service manager cannot be told anything (NOTIFY_SOCKET)");
     }
     let server = Server::build(sources, log.clone(), confinement);
     let outcome = server.map_err(Failure::from).and_then(|server| {
         let runtime = control_runtime()?;
-        let outcome = runtime.block_on(serve(server.with_sockets(handed), Arc::new(notifier)));
+        let outcome = runtime.block_on(serve(server.with_sockets(handed), Arc::new(supervisor)));
         // Not for ever: a worker that hangs, or a disk, must not keep the process.
         runtime.shutdown_timeout(Duration::from_secs(1));
         outcome
@@ -49,16 +49,16 @@ pub(crate) fn run(global: &Global) -> Result<(), Failure> {
 }
 
 /// From the first open door to the end.
-async fn serve(server: Server, notifier: Arc<Notifier>) -> Result<(), Failure> {
+async fn serve(server: Server, supervisor: Arc<Supervisor>) -> Result<(), Failure> {
     let mut signals = Signals::listen()?;
     let running = server.start().await?;
     report::say(&format!("serving on {}", running.doors().join(", ")));
     if let Some(address) = running.admin_address() {
         report::say(&format!("status on http://{address}/status"));
     }
-    running.report_to(&notifier);
-    signals.until_stop(&running, &notifier).await;
-    notifier.stopping(running.longest_stop()).await;
+    running.report_to(&supervisor);
+    signals.until_stop(&running, &supervisor).await;
+    supervisor.stopping(running.longest_stop()).await;
     signals.stop(running).await
 }
 
@@ -118,7 +118,7 @@ impl Signals {
     }
 
     /// Reloads at SIGHUP, returns at SIGTERM or SIGINT, or when an operator asks for a stop.
-    async fn until_stop(&mut self, running: &Running, notifier: &Notifier) {
+    async fn until_stop(&mut self, running: &Running, supervisor: &Supervisor) {
         // Beside the signals: a secret's program that hangs must not make us deaf to a stop.
         let mut reload = pin!(Fuse::terminated());
         loop {
@@ -126,7 +126,7 @@ impl Signals {
                 () = self.end.asked() => return,
                 () = running.stop_asked() => return,
                 _ = self.hangup.recv(), if reload.is_terminated() => {
-                    reload.set(reload_at_signal(running, notifier).fuse());
+                    reload.set(reload_at_signal(running, supervisor).fuse());
                 }
                 () = &mut reload => {}
             }
@@ -155,10 +155,10 @@ impl Signals {
 }
 
 /// The log says what came of it.
-async fn reload_at_signal(running: &Running, notifier: &Notifier) {
-    notifier.reloading().await;
+async fn reload_at_signal(running: &Running, supervisor: &Supervisor) {
+    supervisor.reloading().await;
     let _outcome = running.reload().await;
-    notifier.reloaded().await;
+    supervisor.reloaded().await;
 }
 
 impl From<SupervisorError> for Failure {

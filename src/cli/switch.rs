@@ -83,7 +83,7 @@ fn at_rest(config: &Config, to: Lane, reason: &str) -> Result<Value, Failure> {
 }
 
 /// Who types this, for the audit log: the user's name, or the number if it has none.
-fn operator() -> String {
+pub(super) fn operator() -> String {
     let uid = rustix::process::getuid().as_raw().to_string();
     let users = fs::read_to_string("/etc/passwd").unwrap_or_default();
     named(&users, &uid).map_or_else(|| format!("uid {uid}"), str::to_owned)

@@ -7,7 +7,7 @@ use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
 use crate::admin::Control;
-use crate::supervisor::Notifier;
+use crate::supervisor::Supervisor;
 use crate::telemetry::meter::Meter;
 
 /// How often the status is looked at.
@@ -18,7 +18,7 @@ const SHORTEST_SILENCE: Duration = Duration::from_secs(1);
 
 /// Runs on the control runtime, so that a control runtime that hangs is found out as well.
 pub(super) struct Life {
-    pub(super) notifier: Arc<Notifier>,
+    pub(super) supervisor: Arc<Supervisor>,
     pub(super) control: Arc<Control>,
     pub(super) meters: Vec<Arc<Meter>>,
 }
@@ -27,8 +27,8 @@ impl Life {
     /// Says that the proxy serves, and goes on until `end`.
     pub(super) async fn run(self, end: CancellationToken) {
         let mut said = self.words();
-        self.notifier.ready(&said).await;
-        let half = self.notifier.watchdog().map(|whole| whole / 2);
+        self.supervisor.ready(&said).await;
+        let half = self.supervisor.watchdog().map(|whole| whole / 2);
         let mut well = true;
         let mut rounds = interval(ROUND);
         // Without a watchdog its ticks are passed over.
@@ -38,14 +38,14 @@ impl Life {
                 () = end.cancelled() => return,
                 _ = rounds.tick() => {
                     let words = self.words();
-                    if words != said && self.notifier.status(&words) {
+                    if words != said && self.supervisor.status(&words) {
                         said = words;
                     }
                 }
                 _ = pings.tick(), if half.is_some() => {
                     let stuck = self.control.stuck(half.unwrap_or_default().max(SHORTEST_SILENCE));
                     if stuck.is_empty() {
-                        self.notifier.alive();
+                        self.supervisor.alive();
                     } else if well {
                         tracing::error!("the watchdog is not told that all is well: {}", stuck.join(", "));
                     }

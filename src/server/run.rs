@@ -15,13 +15,15 @@ use tokio_util::task::TaskTracker;
 use crate::admin::{self, Control, Notes};
 use crate::config::DoorAddress;
 use crate::listener::{self, Bound, Limit, WorkerPort};
-use crate::proxy::{Kind, Shared};
+use crate::notify::Notifier;
+use crate::proxy::{self, Shared};
 use crate::server::build::{Server, StartError};
 use crate::server::life::Life;
 use crate::server::reload::Reloader;
 use crate::server::sockets::Sockets;
 use crate::server::workers::{self, Accepting, Plan};
-use crate::supervisor::Notifier;
+use crate::supervisor::Supervisor;
+use crate::telemetry::events::Kind;
 use crate::telemetry::log::Sink;
 use crate::telemetry::meter::Meter;
 use crate::telemetry::metrics::{Metrics, Readings, TokenReading};
@@ -103,6 +105,7 @@ impl Server {
         )));
         let pulses: Arc<[Pulse]> = self.meters.iter().map(|_| Pulse::new()).collect();
         let keepers_timeout = config.tokens.exchange_timeout + LONGEST_SAVE;
+        let notifier = Arc::new(Notifier::new(config));
         let (reloads, wishes) = mpsc::channel(4);
         let turning = Arc::default();
         let (held, told) = (Arc::clone(&turning), Arc::clone(&notes));
@@ -115,6 +118,8 @@ impl Server {
             switch: self.switch.clone(),
             metrics: self.metrics(control.clone(), Arc::clone(&limit)),
             notes,
+            events: self.events.clone(),
+            notifier: Arc::clone(&notifier),
             reloads,
             on_switch: Box::new(reloader.follow()),
             turning,
@@ -144,6 +149,13 @@ impl Server {
         let all_begun = futures_util::future::join_all(pulses.iter().map(Pulse::begun));
         let _ = tokio::time::timeout(FIRST_LOOK, all_begun).await;
         none_is_dead(&mut workers)?;
+        let (events, clock, stop) = (
+            self.events.clone(),
+            Arc::clone(&self.clock),
+            stop_admin.clone(),
+        );
+        tasks.spawn(async move { notifier.run(&events, clock, stop).await });
+
         let watch = |source| StartError::Io {
             what: "the admin listener",
             source,
@@ -166,6 +178,8 @@ impl Server {
         }
         let lane = self.published.load().lane;
         tracing::info!(%lane, doors = names.join(" "), environment = %config.environment, "serving");
+        let serving = format!("serving on {} in lane {lane}", names.join(", "));
+        self.events.note(Kind::Started, None, serving);
         unfinished.disarm();
         Ok(Running {
             doors: names,
@@ -208,6 +222,7 @@ impl Server {
                         .map(|meter: &Arc<Meter>| meter.unanswered[slot].read());
                     usize::try_from(levels.sum::<i64>()).unwrap_or(0)
                 }),
+                events: self.events.clone(),
             };
             let (handle, task) = keeper(
                 subject,
@@ -290,7 +305,7 @@ impl Server {
         };
         Metrics::new(
             self.meters.clone(),
-            Kind::NAMES,
+            proxy::Kind::NAMES,
             env!("CARGO_PKG_VERSION"),
             Box::new(read),
         )
@@ -382,6 +397,7 @@ fn readings(control: &Control, log: &Sink, limit: &Limit) -> Readings {
         switches: notes.switches,
         limit_reached: limit.reached(),
         log_lines_dropped: log.dropped(),
+        notifications: control.notifier.tallies().collect(),
     }
 }
 
@@ -419,10 +435,10 @@ impl Running {
     }
 
     /// Tells the service manager that the proxy serves, and from then on how it is.
-    pub(crate) fn report_to(&self, notifier: &Arc<Notifier>) {
-        if notifier.is_heard() {
+    pub(crate) fn report_to(&self, supervisor: &Arc<Supervisor>) {
+        if supervisor.is_heard() {
             let life = Life {
-                notifier: Arc::clone(notifier),
+                supervisor: Arc::clone(supervisor),
                 control: Arc::clone(&self.control),
                 meters: self.meters.clone(),
             };
@@ -449,6 +465,9 @@ impl Running {
     /// an exchange under way is saved, the log is written out.
     pub async fn stop(mut self) {
         tracing::info!("stopping");
+        self.control
+            .events
+            .note(Kind::Stopping, None, "a stop was asked for");
         self.control
             .published
             .update(|snapshot| snapshot.draining = true);

@@ -5,13 +5,13 @@
 //! confined. Nobody waits for the service manager: a start, a request or a stop must not hang on it.
 
 mod handed;
-mod notify;
+mod line;
 
 use std::ffi::{OsStr, OsString};
 use std::io;
 
 pub(crate) use handed::{Handed, handed_in};
-pub(crate) use notify::Notifier;
+pub(crate) use line::Supervisor;
 
 /// What the service manager said cannot be understood.
 #[derive(Debug, thiserror::Error)]

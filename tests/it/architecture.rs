@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 
 /// Every room that may exist, by floor. A room imports only from floors below its own.
 const FLOORS: [&[&str]; 10] = [
-    &["clock", "secret", "sync", "wise", "durable", CELLAR],
+    &[
+        "clock", "secret", "sync", "wise", "durable", "event", CELLAR,
+    ],
     &["config"],
     &[
         "confinement",
@@ -18,7 +20,7 @@ const FLOORS: [&[&str]; 10] = [
     &["tokens"],
     &["tls", "jose", "sca"],
     &["switch", "upstream"],
-    &["proxy", "webhook"],
+    &["proxy", "webhook", "notify"],
     &["admin"],
     &["server", "simulator"],
     &["cli", "internal"],

@@ -18,7 +18,7 @@ const STATUS: usize = 512;
 
 /// The way to the service manager. Without one, every word falls to the floor.
 #[derive(Debug)]
-pub(crate) struct Notifier {
+pub(crate) struct Supervisor {
     line: Option<Line>,
     trouble: Option<io::Error>,
     watchdog: Option<Duration>,
@@ -32,7 +32,7 @@ struct Line {
     address: SocketAddr,
 }
 
-impl Notifier {
+impl Supervisor {
     /// The service manager that `NOTIFY_SOCKET` names, and how often it wants to hear from us.
     pub(crate) fn of_process(variables: &[(OsString, OsString)]) -> Self {
         let (line, trouble) = match variable(variables, "NOTIFY_SOCKET").map(Line::to) {
@@ -175,7 +175,7 @@ fn status_line(status: &str) -> String {
 mod tests {
     use super::*;
 
-    fn told(notifier: impl AsyncFnOnce(&Notifier), abstract_name: bool) -> Vec<String> {
+    fn told(supervisor: impl AsyncFnOnce(&Supervisor), abstract_name: bool) -> Vec<String> {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("notify");
         let unique = path.to_str().unwrap().to_owned();
@@ -194,13 +194,13 @@ mod tests {
             ("WATCHDOG_USEC", "3000000"),
         ]
         .map(|(key, value)| (key.into(), value.into()));
-        let sender = Notifier::of_process(&variables);
+        let sender = Supervisor::of_process(&variables);
         assert_eq!(sender.watchdog(), Some(Duration::from_secs(3)));
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_time()
             .build()
             .unwrap();
-        runtime.block_on(notifier(&sender));
+        runtime.block_on(supervisor(&sender));
         let mut heard = Vec::new();
         let mut bytes = [0; 4096];
         while let Ok(length) = ear.recv(&mut bytes) {
@@ -213,10 +213,10 @@ mod tests {
     fn every_word_is_one_message_by_path_and_by_abstract_name() {
         for abstract_name in [false, true] {
             let heard = told(
-                async |notifier: &Notifier| {
-                    notifier.ready("lane oauth").await;
-                    notifier.alive();
-                    notifier.stopping(Duration::from_secs(65)).await;
+                async |supervisor: &Supervisor| {
+                    supervisor.ready("lane oauth").await;
+                    supervisor.alive();
+                    supervisor.stopping(Duration::from_secs(65)).await;
                 },
                 abstract_name,
             );
@@ -233,7 +233,7 @@ mod tests {
     fn a_reload_is_dated_by_the_monotonic_clock() {
         let before = clock_gettime(ClockId::Monotonic).tv_sec;
         let heard = told(
-            async |notifier: &Notifier| notifier.reloading().await,
+            async |supervisor: &Supervisor| supervisor.reloading().await,
             false,
         );
         let micros = heard[0]
@@ -254,13 +254,13 @@ mod tests {
 
     #[test]
     fn nobody_to_tell_is_no_trouble() {
-        let notifier = Notifier::of_process(&[]);
-        assert!(!notifier.is_heard());
-        assert!(notifier.say("READY=1\n"));
+        let supervisor = Supervisor::of_process(&[]);
+        assert!(!supervisor.is_heard());
+        assert!(supervisor.say("READY=1\n"));
         let gone = [("NOTIFY_SOCKET".into(), "/nowhere/notify".into())];
-        let notifier = Notifier::of_process(&gone);
-        assert!(!notifier.is_heard());
-        assert!(notifier.trouble().is_some());
+        let supervisor = Supervisor::of_process(&gone);
+        assert!(!supervisor.is_heard());
+        assert!(supervisor.trouble().is_some());
     }
 
     #[test]
@@ -275,8 +275,8 @@ mod tests {
             ("WATCHDOG_PID", &pid),
         ]
         .map(|(key, value)| (key.into(), value.into()));
-        let notifier = Notifier::of_process(&variables);
-        assert!(notifier.is_heard());
-        assert_eq!(notifier.watchdog(), None);
+        let supervisor = Supervisor::of_process(&variables);
+        assert!(supervisor.is_heard());
+        assert_eq!(supervisor.watchdog(), None);
     }
 }
