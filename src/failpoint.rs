@@ -15,6 +15,9 @@
 //! boot = 86400               and the clock that counts since the boot
 //! ```
 //!
+//! The line `hold = NAME` has that part of the program stand still while it is there: `worker-0`
+//! and its like at their next turn, `control` at the next look at changed files.
+//!
 //! A point that is reached while the file holds the line `trace = PATH` appends its name to PATH.
 //! With `timed = PATH` it appends its name and the microseconds of the monotonic clock as well.
 
@@ -140,11 +143,20 @@ impl Point {
     }
 }
 
+/// A part of the program that a test can hold up.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Part {
+    /// A data worker, by number.
+    Worker(usize),
+    /// The control runtime.
+    Control,
+}
+
 #[cfg(not(feature = "failpoints"))]
 mod off {
     use std::io;
 
-    use super::Point;
+    use super::{Part, Point};
 
     /// Nothing happens here.
     #[inline(always)]
@@ -158,10 +170,15 @@ mod off {
     #[inline(always)]
     #[allow(clippy::inline_always, reason = "it must leave nothing behind")]
     pub(crate) const fn pass(_: Point) {}
+
+    /// Nothing happens here.
+    #[inline(always)]
+    #[allow(clippy::inline_always, reason = "it must leave nothing behind")]
+    pub(crate) const fn hold(_: Part) {}
 }
 
 #[cfg(not(feature = "failpoints"))]
-pub(crate) use off::{pass, reach};
+pub(crate) use off::{hold, pass, reach};
 
 #[cfg(feature = "failpoints")]
 mod on {
@@ -173,7 +190,7 @@ mod on {
 
     use rustix::process::{Signal, getpid, kill_process};
 
-    use super::Point;
+    use super::{Part, Point};
 
     /// What stands in the file at this moment.
     fn script() -> Option<String> {
@@ -237,6 +254,17 @@ mod on {
         let _ = reach(point);
     }
 
+    /// Stands still, with its thread, while the script says so.
+    pub(crate) fn hold(part: Part) {
+        let name = match part {
+            Part::Worker(number) => format!("worker-{number}"),
+            Part::Control => "control".to_owned(),
+        };
+        while script().is_some_and(|script| value(&script, "hold") == Some(&name)) {
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+
     /// Seconds that the clock `name` is moved by, forward and back.
     pub(crate) fn skew(name: &str) -> (Duration, Duration) {
         let seconds: i64 = script()
@@ -264,4 +292,4 @@ mod on {
 }
 
 #[cfg(feature = "failpoints")]
-pub(crate) use on::{pass, reach, skew};
+pub(crate) use on::{hold, pass, reach, skew};

@@ -20,6 +20,7 @@ pub mod config;
 mod confinement;
 mod credentials;
 mod listener;
+mod supervisor;
 mod telemetry;
 // floor 3
 mod tokens;

@@ -1,6 +1,8 @@
 //! Text that cannot be printed, and the only way from it to a header value.
 
 use std::fmt;
+use std::fs::Metadata;
+use std::os::unix::fs::MetadataExt as _;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -48,6 +50,23 @@ impl Secret {
     }
 }
 
+/// Whether a file that holds a secret is closed to whom it does not concern.
+pub(crate) fn is_private(file: &Metadata) -> bool {
+    is_private_to(rustix::process::geteuid().as_raw(), file.uid(), file.mode())
+}
+
+/// Its owner alone may touch it. A group may read it as well if it is root's and `user` is not
+/// root: so does whoever lends a secret to a service that must not change it, such as a Kubernetes
+/// volume with `fsGroup`.
+fn is_private_to(user: u32, owner: u32, mode: u32) -> bool {
+    let open = if owner == 0 && user != 0 {
+        0o037
+    } else {
+        0o077
+    };
+    mode & open == 0
+}
+
 impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("[redacted]")
@@ -72,6 +91,25 @@ fn sensitive(text: &str) -> Result<HeaderValue, NotAHeaderValue> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_file_that_root_lends_to_a_group_is_private_and_no_other_that_a_group_reads() {
+        let (root, us) = (0, 997);
+        for (user, owner, mode, private) in [
+            (us, us, 0o100_600, true),
+            (us, us, 0o100_400, true),
+            (us, us, 0o100_640, false),
+            (us, root, 0o100_440, true),
+            (us, root, 0o100_640, true),
+            (us, root, 0o100_660, false),
+            (us, root, 0o100_444, false),
+            (root, root, 0o100_600, true),
+            (root, root, 0o100_640, false),
+        ] {
+            let found = is_private_to(user, owner, mode);
+            assert_eq!(found, private, "{user} {owner} {mode:o}");
+        }
+    }
 
     #[test]
     fn a_secret_prints_as_redacted() {

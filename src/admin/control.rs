@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use serde::Serialize;
 use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
 
 use crate::admin::key::Guesses;
 use crate::admin::page::Gallery;
@@ -21,6 +22,7 @@ use crate::switch::{Entry, SwitchStore};
 use crate::telemetry::events::{Events, Kind};
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::traffic::Traffic;
+use crate::telemetry::pulse::Pulse;
 use crate::tls::Identity;
 use crate::tokens::{KeeperHandle, KeeperStatus};
 use crate::wise::Lane;
@@ -63,6 +65,12 @@ pub(crate) struct Control {
     pub(crate) confinement: Arc<Confinement>,
     pub(crate) environment: Environment,
     pub(crate) started: SystemTime,
+    /// One for each worker.
+    pub(crate) pulses: Arc<[Pulse]>,
+    /// Cancelled when an operator asks for a stop.
+    pub(crate) stop_wished: CancellationToken,
+    /// What a stop takes at most.
+    pub(crate) longest_stop: Duration,
 }
 
 /// What is remembered for the status, besides the snapshot and the keepers.
@@ -193,6 +201,16 @@ impl Control {
             .await
             .map_err(|_| Refused::Stopping)?
             .map_err(Refused::Reload)
+    }
+
+    /// Begins an orderly stop, as SIGTERM does. Says whether it is the first to ask.
+    pub(crate) fn stop(&self, by: &str) -> bool {
+        let first = !self.stop_wished.is_cancelled() && !self.published.load().draining;
+        if first {
+            tracing::warn!(by, "asked to stop");
+            self.stop_wished.cancel();
+        }
+        first
     }
 
     /// Renews a grant's token now and returns its new generation.

@@ -1,9 +1,48 @@
-//! Live and ready, and why not.
+//! Started, live and ready, and why not.
+//!
+//! Three questions of whoever runs the process. *Started*: are the doors open? Asked until the
+//! first yes; never no again. *Live*: do all of its threads still turn? A no means that nothing but
+//! a restart helps, so nothing that depends on Wise, the store or a person is asked. *Ready*: can
+//! it serve every request of the lane in use now? A no keeps traffic away, and mends by itself or
+//! by a person.
+
+use std::time::Duration;
 
 use crate::admin::control::Control;
+use crate::telemetry::pulse::Pulse;
 use crate::tls::Severity;
 
+/// A worker comes round twice a second. One that has not for so long never will.
+const LONGEST_SILENCE: Duration = Duration::from_secs(10);
+
 impl Control {
+    /// Why the start is not over; empty: the configuration is read, the doors are open and
+    /// somebody serves at each.
+    pub(crate) fn unstarted(&self) -> Vec<String> {
+        let pulses = self.pulses.iter().enumerate();
+        let waited_for = pulses.filter(|(_, pulse)| !pulse.has_begun());
+        waited_for
+            .map(|(number, _)| format!("worker {number} has not begun"))
+            .collect()
+    }
+
+    /// Why the process cannot go on; empty: it lives.
+    pub(crate) fn ailments(&self) -> Vec<String> {
+        self.stuck(LONGEST_SILENCE)
+    }
+
+    /// Workers that have been silent for longer than `limit`, in words.
+    pub(crate) fn stuck(&self, limit: Duration) -> Vec<String> {
+        let silences = self.pulses.iter().map(Pulse::silence).enumerate();
+        let stuck = silences.filter(|(_, silence)| *silence > limit);
+        stuck
+            .map(|(number, silence)| {
+                let seconds = silence.as_secs();
+                format!("worker {number} has not come round for {seconds} s")
+            })
+            .collect()
+    }
+
     /// Why the proxy cannot serve every request now; empty: it is ready.
     ///
     /// Looks at the lane in use only: a dead grant does not matter to who is on the personal

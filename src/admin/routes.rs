@@ -25,7 +25,8 @@ pub(crate) struct Uid(pub(crate) u32);
 /// What anybody on this machine may read.
 pub(crate) fn reading(control: Arc<Control>) -> Router {
     Router::new()
-        .route("/livez", get(async || "ok\n"))
+        .route("/startupz", get(startupz))
+        .route("/livez", get(livez))
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
         .route(
@@ -54,6 +55,9 @@ pub(crate) fn over_socket(control: Arc<Control>) -> Router {
         .route("/tokens/{grant}/refresh", post(refresh))
         .route("/switch", post(switch))
         .route("/reload", post(reload))
+        .route("/shutdown", post(shutdown))
+        // The name that jobs beside an Istio or Envoy sidecar know.
+        .route("/quitquitquit", post(shutdown))
         .route("/notify/test", post(try_notify))
         .with_state(Arc::clone(&control))
         .merge(reading(control))
@@ -63,10 +67,22 @@ pub(crate) fn over_socket(control: Arc<Control>) -> Router {
 
 type Shared = State<Arc<Control>>;
 
+async fn startupz(State(control): Shared) -> Response {
+    health("started\n", &control.unstarted())
+}
+
+async fn livez(State(control): Shared) -> Response {
+    health("ok\n", &control.ailments())
+}
+
 async fn readyz(State(control): Shared) -> Response {
-    let reasons = control.reasons();
+    health("ready\n", &control.reasons())
+}
+
+/// Well, or why not, a reason a line.
+fn health(well: &'static str, reasons: &[String]) -> Response {
     if reasons.is_empty() {
-        return "ready\n".into_response();
+        return well.into_response();
     }
     (StatusCode::SERVICE_UNAVAILABLE, reasons.join("\n") + "\n").into_response()
 }
@@ -105,6 +121,13 @@ async fn switch(
     }
     let by = format!("{} (uid {uid})", turn.by);
     Ok(Json(control.switch(turn.lane, by.trim(), &turn.reason).await?).into_response())
+}
+
+/// Answered before the stop begins; the answer is sent before the stop ends.
+async fn shutdown(State(control): Shared, Extension(Uid(uid)): Extension<Uid>) -> Response {
+    let first = control.stop(&format!("uid {uid}"));
+    let seconds = control.longest_stop.as_secs();
+    Json(json!({ "stopping": true, "already": !first, "at_most_seconds": seconds })).into_response()
 }
 
 async fn reload(State(control): Shared) -> Result<Response, Problem> {

@@ -11,6 +11,7 @@ use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::UnixStream;
 
 use super::args::{AdminArgs, Global};
@@ -59,7 +60,7 @@ impl AdminError {
         }
     }
 
-    fn broken(source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+    pub(super) fn broken(source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         Self::Broken {
             source: source.into(),
         }
@@ -115,6 +116,17 @@ impl AdminClient {
         self.ask(&Method::DELETE, path, None)
     }
 
+    /// Whether any proxy answers; a look, within `patience`.
+    pub(crate) async fn probe(&self, path: &str, patience: Duration) -> Result<Look, AdminError> {
+        let look = async {
+            let stream = UnixStream::connect(&self.socket).await;
+            let stream = stream.map_err(|error| unreached(&self.socket, error))?;
+            converse(stream, "localhost", &Method::GET, path, None).await
+        };
+        let timed = tokio::time::timeout(patience, look).await;
+        timed.map_err(|_elapsed| AdminError::TimedOut)?
+    }
+
     fn ask(&self, method: &Method, path: &str, body: Option<&Value>) -> Result<Value, AdminError> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
@@ -138,6 +150,21 @@ async fn exchange(
     let stream = UnixStream::connect(socket)
         .await
         .map_err(|error| unreached(socket, error))?;
+    let (status, bytes) = converse(stream, "localhost", method, path, body).await?;
+    understood(status, &bytes)
+}
+
+/// An answer as it came.
+pub(super) type Look = (StatusCode, Bytes);
+
+/// One request and its answer, on a connection to the admin socket or the admin address.
+pub(super) async fn converse(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    host: &str,
+    method: &Method,
+    path: &str,
+    body: Option<&Value>,
+) -> Result<Look, AdminError> {
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream))
         .await
         .map_err(AdminError::broken)?;
@@ -145,7 +172,7 @@ async fn exchange(
     let mut request = Request::builder()
         .method(method)
         .uri(path)
-        .header(header::HOST, "localhost")
+        .header(header::HOST, host)
         .header(header::ACCEPT, "application/json");
     if body.is_some() {
         request = request.header(header::CONTENT_TYPE, "application/json");
@@ -165,11 +192,10 @@ async fn exchange(
         let _ended = connection.await;
         std::future::pending::<Infallible>().await
     };
-    let (status, bytes) = tokio::select! {
-        answer = answer => answer?,
+    tokio::select! {
+        answer = answer => answer,
         never = driver => match never {},
-    };
-    understood(status, &bytes)
+    }
 }
 
 fn unreached(socket: &Path, error: io::Error) -> AdminError {

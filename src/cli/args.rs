@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 
@@ -212,6 +213,29 @@ Examples:
   wise-auth-proxy config check && wise-auth-proxy reload")]
     Reload(AdminArgs),
 
+    /// Wait until the proxy is ready, and say why if it does not get there
+    ///
+    /// `started`: its doors are open. `live`: its threads turn; whether Wise answers does not
+    /// matter. `ready`: it can serve every request of the lane in use. For start scripts, and for
+    /// health checks of containers: with --timeout 0s it looks once.
+    #[command(after_help = "\
+Examples:
+  wise-auth-proxy wait && ./application
+  wise-auth-proxy wait --for live --timeout 0s
+  wise-auth-proxy wait --address 127.0.0.1:8081 --timeout 2m")]
+    Wait(WaitArgs),
+
+    /// Have the running proxy end in order: requests in flight finish, tokens are saved
+    ///
+    /// As SIGTERM does, for who can reach the admin socket but not the process: the last container
+    /// of a Kubernetes job, for instance. `curl --unix-socket SOCKET -X POST
+    /// http://localhost/quitquitquit` does the same.
+    #[command(after_help = "\
+Examples:
+  wise-auth-proxy shutdown
+  wise-auth-proxy shutdown --wait")]
+    Shutdown(ShutdownArgs),
+
     /// Try out whether notifications arrive
     #[command(after_help = "\
 Examples:
@@ -297,6 +321,49 @@ pub(crate) struct StatusArgs {
     /// change; with --json one document a line
     #[arg(long)]
     pub(crate) watch: bool,
+}
+
+#[derive(clap::Args)]
+pub(crate) struct WaitArgs {
+    /// How long to wait; 0s looks once
+    #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = duration)]
+    pub(crate) timeout: Duration,
+
+    /// What to wait for
+    #[arg(long = "for", value_name = "STATE", default_value = "ready")]
+    pub(crate) state: State,
+
+    /// Ask this admin address instead of the admin socket, such as 127.0.0.1:8081
+    #[arg(long, value_name = "ADDRESS", conflicts_with = "socket")]
+    pub(crate) address: Option<String>,
+
+    #[command(flatten)]
+    pub(crate) admin: AdminArgs,
+}
+
+/// What a process can be asked for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, clap::ValueEnum)]
+pub(crate) enum State {
+    /// Its doors are open
+    Started,
+    /// Its threads turn
+    Live,
+    /// It can serve every request of the lane in use
+    Ready,
+}
+
+fn duration(typed: &str) -> Result<Duration, &'static str> {
+    humantime::parse_duration(typed).map_err(|_| "write a number and its unit, such as 30s or 2m")
+}
+
+#[derive(clap::Args)]
+pub(crate) struct ShutdownArgs {
+    /// Return only when the proxy has ended
+    #[arg(long)]
+    pub(crate) wait: bool,
+
+    #[command(flatten)]
+    pub(crate) admin: AdminArgs,
 }
 
 #[derive(clap::Args)]

@@ -22,11 +22,13 @@ mod reload;
 mod report;
 mod run;
 mod screen;
+mod shutdown;
 mod simulator;
 mod status;
 mod switch;
 mod token;
 mod watch;
+mod wait;
 
 use std::process::ExitCode;
 
@@ -72,6 +74,8 @@ fn run(args: Args) -> Result<(), Failure> {
         Command::Status(args) => status::run(&global, &args),
         Command::Token(args) => token::run(&global, &args),
         Command::Reload(args) => reload::run(&global, &args),
+        Command::Wait(args) => wait::run(&global, &args),
+        Command::Shutdown(args) => shutdown::run(&global, &args),
         Command::Notify(args) => notify::run(&global, &args.command),
         Command::Completions { shell } => manual::completions(shell),
         Command::Man { out } => manual::man(out.as_deref()),

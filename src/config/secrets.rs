@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::ffi::OsString;
 use std::fmt;
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io::{self, Read};
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::CommandExt as _;
@@ -23,7 +23,7 @@ use zeroize::Zeroizing;
 use super::SecretSource;
 use super::leaf::{List, Parsed};
 use super::load;
-use crate::secret::Secret;
+use crate::secret::{Secret, is_private};
 
 /// Longest secret; keys in PEM and tokens fit many times over.
 const LIMIT: usize = 64 * 1024;
@@ -125,9 +125,10 @@ impl SecretSource {
     ) -> Result<Secret, SecretError> {
         let bytes = match self {
             Self::File(path) => {
-                let (bytes, mode) = read_file(path)?;
-                if mode & 0o077 != 0 {
+                let (bytes, found) = read_file(path)?;
+                if !is_private(&found) {
                     let path = path.clone();
+                    let mode = found.permissions().mode() & 0o7777;
                     return Err(SecretError::Loose { path, mode });
                 }
                 bytes
@@ -197,7 +198,7 @@ impl fmt::Debug for SecretSource {
     }
 }
 
-fn read_file(path: &Path) -> Result<(Zeroizing<Vec<u8>>, u32), SecretError> {
+fn read_file(path: &Path) -> Result<(Zeroizing<Vec<u8>>, Metadata), SecretError> {
     let unreadable = |source| SecretError::Unreadable {
         path: path.to_owned(),
         source,
@@ -208,8 +209,8 @@ fn read_file(path: &Path) -> Result<(Zeroizing<Vec<u8>>, u32), SecretError> {
         return Err(SecretError::NotAFile { path });
     }
     let file = File::open(path).map_err(unreadable)?;
-    let mode = file.metadata().map_err(unreadable)?.permissions().mode() & 0o7777;
-    Ok((read_capped(file).map_err(unreadable)?, mode))
+    let found = file.metadata().map_err(unreadable)?;
+    Ok((read_capped(file).map_err(unreadable)?, found))
 }
 
 /// One byte more than [`LIMIT`] at most, so that the caller sees what is too large. The buffer

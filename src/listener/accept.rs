@@ -119,7 +119,8 @@ impl WorkerPort {
 
 /// Takes connections in until `stop`, each handed to the worker with the fewest.
 ///
-/// Beyond the limit's spare places one connection is held here and the rest wait in the kernel's
+/// A socket that stays open elsewhere keeps its queue for the next process: nobody is refused
+/// over a restart. Beyond the limit's spare places one connection is held here and the rest wait in the kernel's
 /// queue. After `stop`
 /// a unix socket's file goes first, then whoever is still in the queue is handed over too: for
 /// them the connection is open, and the worker can tell them politely that we are leaving.
@@ -138,6 +139,7 @@ pub(crate) async fn accept(
         file,
         socket,
         address,
+        stays,
     } = bound;
     let queue = Queue::watch(socket, &address)?;
     let mut dispatch = Dispatch {
@@ -162,6 +164,9 @@ pub(crate) async fn accept(
         () = open => return Ok(()),
     }
     drop(file);
+    if stays {
+        return Ok(());
+    }
     let rest = queue.into_rest()?;
     while let Some(room) = limit.try_enter() {
         match rest.take() {

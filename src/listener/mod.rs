@@ -6,6 +6,7 @@
 mod accept;
 mod connection;
 mod files;
+mod handed;
 mod limit;
 mod socket;
 #[cfg(test)]
@@ -17,6 +18,7 @@ use std::path::PathBuf;
 pub(crate) use accept::{Arrival, Incoming, Peer, Stream, WorkerPort, accept};
 pub(crate) use connection::Connection;
 pub(crate) use files::affordable;
+pub(crate) use handed::adopt;
 pub(crate) use limit::Limit;
 pub(crate) use socket::{Bound, bind};
 
@@ -53,4 +55,16 @@ pub(crate) enum ListenerError {
         path.display()
     )]
     Unix { path: PathBuf, source: io::Error },
+    #[error("a socket that was handed in cannot be used: {source}")]
+    Handed { source: io::Error },
+    #[error(
+        "the socket {} was handed in with mode {mode:04o}, which lets in others than the {wanted:04o} \
+         wanted here; say SocketMode={wanted:04o} in the socket unit",
+        path.display()
+    )]
+    Loose {
+        path: PathBuf,
+        mode: u32,
+        wanted: u32,
+    },
 }

@@ -24,6 +24,8 @@ pub(crate) struct Bound {
     pub(super) file: Option<SocketFile>,
     pub(super) socket: OwnedFd,
     pub(super) address: LocalAddress,
+    /// Another process keeps it open: who waits in its queue at the end is for the next of us.
+    pub(super) stays: bool,
 }
 
 impl Bound {
@@ -89,6 +91,7 @@ fn bind_tcp(address: SocketAddr) -> Result<Bound, ListenerError> {
             file: None,
             socket,
             address: LocalAddress::Tcp(local),
+            stays: false,
         }),
         Err(Errno::ADDRINUSE) => Err(ListenerError::InUse { address }),
         Err(Errno::ACCESS) => Err(ListenerError::Privileged { address }),
@@ -126,6 +129,7 @@ fn bind_unix(path: &Path, mode: u32) -> Result<Bound, ListenerError> {
         file: Some(file),
         socket,
         address: LocalAddress::Unix(path.to_owned()),
+        stays: false,
     })
 }
 

@@ -37,11 +37,14 @@ pub(crate) struct Serving {
     pub(crate) worker: Rc<Worker>,
     pub(crate) runtime: config::Runtime,
     pub(crate) drain: CancellationToken,
+    /// Cancelled a moment after `drain`: who was let in before it may have something to say.
+    pub(crate) last_call: CancellationToken,
 }
 
 /// Serves a connection until the application, an error, its slowness or `drain` ends it.
 ///
-/// At `drain` the request in flight is finished and the connection closed after it. HTTP/1.1 and
+/// At `drain` the request in flight is finished and the connection closed after it; one that has not
+/// been heard yet is heard until the last call, and so answered instead of reset. HTTP/1.1 and
 /// HTTP/2 with prior knowledge are told apart by their first bytes.
 pub(crate) async fn serve(serving: Rc<Serving>, arrival: Arrival) {
     let Arrival {
@@ -66,15 +69,17 @@ pub(crate) async fn serve(serving: Rc<Serving>, arrival: Arrival) {
         let runtime = &serving.runtime;
         Patience::new(runtime.header_timeout, runtime.idle_timeout)
     };
+    let mut leave = &serving.last_call;
     let mut resting = Some(Socket::new(io, Rc::clone(&patience)));
     while let Some(mut socket) = resting {
         let http2 = tokio::select! {
             // What it says first: it decides whether somebody is overdue.
             biased;
             http2 = socket.opening() => http2,
-            () = serving.drain.cancelled() => None,
+            () = leave.cancelled() => None,
             _ = patience.due() => None,
         };
+        leave = &serving.drain;
         patience.wake();
         // Boxed: what a resting connection does not need, it does not hold.
         resting = match http2 {

@@ -15,6 +15,7 @@ use crate::listener::ListenerError;
 use crate::proxy::{Directory, Kind, Published, Snapshot};
 use crate::secret::Secret;
 use crate::server::outfit::{Outfit, OutfitError};
+use crate::supervisor::Handed;
 use crate::switch::{Entry, SwitchError, SwitchStore};
 use crate::telemetry::events::Events;
 use crate::telemetry::log::Sink;
@@ -42,6 +43,8 @@ pub struct Server {
     pub(crate) events: Events,
     pub(crate) last_switch: Option<Entry>,
     pub(crate) confinement: Arc<Confinement>,
+    /// Sockets of the service manager, for the doors whose addresses they have.
+    pub(crate) handed: Vec<Handed>,
 }
 
 /// The proxy cannot start. Each message says what to mend.
@@ -183,7 +186,13 @@ impl Server {
             events,
             last_switch,
             confinement: Arc::new(confinement),
+            handed: Vec::new(),
         })
+    }
+
+    /// Opens doors with these sockets where one has a door's address, instead of binding it.
+    pub(crate) fn with_sockets(self, handed: Vec<Handed>) -> Self {
+        Self { handed, ..self }
     }
 
     /// The configuration in use.

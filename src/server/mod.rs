@@ -6,9 +6,11 @@
 mod build;
 mod errand;
 mod expiry;
+mod life;
 mod outfit;
 mod reload;
 mod run;
+mod sockets;
 mod workers;
 
 pub use build::{Server, StartError};

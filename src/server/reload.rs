@@ -14,7 +14,7 @@ use crate::admin::{Notes, ReloadAsk, ReloadNote, Reloaded};
 use crate::clock::Clock;
 use crate::config::{self, Config, DoorAddress, Lane, Sources};
 use crate::confinement::Confinement;
-use crate::failpoint::{self, Point};
+use crate::failpoint::{self, Part, Point};
 use crate::proxy::{Directory, Published};
 use crate::server::build::Server;
 use crate::server::outfit::{self, Digest, Outfit};
@@ -104,6 +104,7 @@ impl Reloader {
                     let _ = reply.send(self.reload().await);
                 }
                 _ = poll.tick() => {
+                    failpoint::hold(Part::Control);
                     self.learn_profiles();
                     self.poll().await;
                 }

@@ -12,18 +12,23 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::admin::{self, AdminError, Control, Gallery, Guesses, Notes};
+use crate::admin::{self, Control, Gallery, Guesses, Notes};
+use crate::config::DoorAddress;
 use crate::listener::{self, Bound, Limit, WorkerPort};
 use crate::notify::Notifier;
 use crate::proxy::{self, Shared};
 use crate::server::build::{Server, StartError};
 use crate::server::expiry;
+use crate::server::life::Life;
 use crate::server::reload::Reloader;
+use crate::server::sockets::Sockets;
 use crate::server::workers::{self, Accepting, Plan};
+use crate::supervisor::Supervisor;
 use crate::telemetry::events::Kind;
 use crate::telemetry::log::Sink;
 use crate::telemetry::meter::Meter;
 use crate::telemetry::metrics::{Metrics, Readings, TokenReading};
+use crate::telemetry::pulse::Pulse;
 use crate::telemetry::traffic::Traffic;
 use crate::tokens::{Hooks, KeeperHandle, Outcome, Subject, TokenView, keeper};
 
@@ -32,6 +37,9 @@ const FIRST_LOOK: Duration = Duration::from_secs(2);
 
 /// What a keeper may need at a stop beside an exchange: a lock, and tries to save.
 const LONGEST_SAVE: Duration = Duration::from_secs(15);
+
+/// What the rest of a stop may need: the admin's last answers, the log.
+const LAST_WORDS: Duration = Duration::from_secs(5);
 
 /// A worker's thread.
 type Thread = JoinHandle<io::Result<()>>;
@@ -47,8 +55,11 @@ pub struct Running {
     tasks: TaskTracker,
     stop_doors: CancellationToken,
     drain: CancellationToken,
+    /// Whoever waits for requests in flight gives up.
+    hurry: CancellationToken,
     stop_admin: CancellationToken,
     workers: Vec<Thread>,
+    meters: Vec<Arc<Meter>>,
     drain_timeout: Duration,
     keepers_timeout: Duration,
     sinks: Vec<Sink>,
@@ -59,15 +70,16 @@ impl Server {
     /// looked into the store.
     ///
     /// Must be called within a multi-threaded runtime, which becomes the control runtime.
-    pub async fn start(self) -> Result<Running, StartError> {
+    pub async fn start(mut self) -> Result<Running, StartError> {
+        let mut sockets = Sockets::adopt(std::mem::take(&mut self.handed))?;
         let config = &self.config;
-        let doors = config
-            .doors
-            .iter()
-            .map(|door| listener::bind(&door.address));
+        let doors = config.doors.iter().map(|door| sockets.open(&door.address));
         let doors: Vec<Bound> = doors.collect::<Result<_, _>>()?;
-        let socket = operators_socket(&config.admin.socket)?;
-        let page = config.admin.address.map(admin::bind_tcp).transpose()?;
+        let socket = operators_socket(&config.admin.socket, &mut sockets)?;
+        let page = config.admin.address;
+        let page = page.map(|address| page_socket(address, &mut sockets));
+        let page = page.transpose()?;
+        sockets.all_used()?;
         let names: Vec<String> = doors
             .iter()
             .map(|door| door.local_address().to_string())
@@ -94,6 +106,8 @@ impl Server {
         let limit = Arc::new(Limit::new(listener::affordable(
             config.runtime.max_connections,
         )));
+        let pulses: Arc<[Pulse]> = self.meters.iter().map(|_| Pulse::new()).collect();
+        let keepers_timeout = config.tokens.exchange_timeout + LONGEST_SAVE;
         let notifier = Arc::new(Notifier::new(config));
         let (reloads, wishes) = mpsc::channel(4);
         let turning = Arc::default();
@@ -121,12 +135,16 @@ impl Server {
             confinement: Arc::clone(&self.confinement),
             environment: config.environment,
             started: self.clock.wall(),
+            pulses: Arc::clone(&pulses),
+            stop_wished: CancellationToken::new(),
+            longest_stop: config.runtime.drain_timeout + keepers_timeout + 2 * LAST_WORDS,
         });
 
         let stop_doors = CancellationToken::new();
         // A start that fails half-way takes the tasks that it has begun down again.
         let unfinished = stop_doors.clone().drop_guard();
         let drain = CancellationToken::new();
+        let hurry = CancellationToken::new();
         let interval = config.runtime.reload_interval;
         tasks.spawn(reloader.run(wishes, interval, stop_doors.clone()));
         tasks.spawn(expiry::watch(
@@ -134,6 +152,17 @@ impl Server {
             interval,
             stop_doors.clone(),
         ));
+
+        let ends = Ends {
+            stop_doors: &stop_doors,
+            drain: &drain,
+            hurry: &hurry,
+        };
+        let mut workers = self.workers(&keepers, doors, &limit, &pulses, &ends)?;
+        // On a machine that is too busy for it they come later.
+        let all_begun = futures_util::future::join_all(pulses.iter().map(Pulse::begun));
+        let _ = tokio::time::timeout(FIRST_LOOK, all_begun).await;
+        none_is_dead(&mut workers)?;
 
         tasks.spawn(traffic.watch(stop_admin.clone()));
         let (events, clock, stop) = (
@@ -143,7 +172,6 @@ impl Server {
         );
         tasks.spawn(async move { notifier.run(&events, clock, stop).await });
 
-        let workers = self.workers(&keepers, doors, &limit, &stop_doors, &drain)?;
         let watch = |source| StartError::Io {
             what: "the admin listener",
             source,
@@ -178,10 +206,12 @@ impl Server {
             tasks,
             stop_doors,
             drain,
+            hurry,
             stop_admin,
             workers,
+            meters: self.meters.clone(),
             drain_timeout: config.runtime.drain_timeout,
-            keepers_timeout: config.tokens.exchange_timeout + LONGEST_SAVE,
+            keepers_timeout,
             sinks: self.access.iter().chain([&self.log]).cloned().collect(),
         })
     }
@@ -234,8 +264,8 @@ impl Server {
         keepers: &Arc<[KeeperHandle]>,
         doors: Vec<Bound>,
         limit: &Arc<Limit>,
-        stop_doors: &CancellationToken,
-        drain: &CancellationToken,
+        pulses: &Arc<[Pulse]>,
+        ends: &Ends<'_>,
     ) -> Result<Vec<Thread>, StartError> {
         let shared = Shared {
             published: self.published.clone(),
@@ -251,7 +281,8 @@ impl Server {
             *first = first.clone().of_who_accepts();
         }
         let doors = doors.into_iter().enumerate().map(|(number, bound)| {
-            let (ports, limit, stop) = (ports.clone(), Arc::clone(limit), stop_doors.clone());
+            let (ports, limit) = (ports.clone(), Arc::clone(limit));
+            let stop = ends.stop_doors.clone();
             let accept = move || listener::accept(bound, number, ports, limit, stop).boxed_local();
             Box::new(accept) as Accepting
         });
@@ -268,7 +299,9 @@ impl Server {
                 runtime: self.config.runtime.clone(),
                 arrivals,
                 doors: std::mem::take(&mut doors),
-                drain: drain.clone(),
+                drain: ends.drain.clone(),
+                hurry: ends.hurry.clone(),
+                pulses: Arc::clone(pulses),
             })
         };
         let started: io::Result<Vec<Thread>> = workers.map(start).collect();
@@ -295,8 +328,46 @@ impl Server {
     }
 }
 
+/// What ends the workers, one after the other.
+struct Ends<'a> {
+    stop_doors: &'a CancellationToken,
+    drain: &'a CancellationToken,
+    hurry: &'a CancellationToken,
+}
+
+/// A worker without a runtime ends as soon as it begins.
+fn none_is_dead(workers: &mut Vec<Thread>) -> Result<(), StartError> {
+    let Some(dead) = workers.iter().position(JoinHandle::is_finished) else {
+        return Ok(());
+    };
+    let outcome = workers.swap_remove(dead).join();
+    let source = match outcome {
+        Ok(Err(source)) => source,
+        Ok(Ok(())) | Err(_) => io::Error::other("it ended at once"),
+    };
+    Err(StartError::Io {
+        what: "a worker",
+        source,
+    })
+}
+
+/// The admin address, unless it was handed in.
+fn page_socket(address: SocketAddr, sockets: &mut Sockets) -> Result<Bound, StartError> {
+    if let Some(handed) = sockets.take(&DoorAddress::Tcp(address))? {
+        return Ok(handed);
+    }
+    Ok(admin::bind_tcp(address)?)
+}
+
 /// The admin socket; `None` on a disk that takes no new file, for which no application must wait.
-fn operators_socket(path: &Path) -> Result<Option<Bound>, AdminError> {
+fn operators_socket(path: &Path, sockets: &mut Sockets) -> Result<Option<Bound>, StartError> {
+    let address = DoorAddress::Unix {
+        path: path.to_owned(),
+        mode: 0o600,
+    };
+    if let Some(handed) = sockets.take(&address)? {
+        return Ok(Some(handed));
+    }
     match admin::bind_socket(path) {
         Err(error) if error.is_full_or_read_only() => {
             tracing::error!(
@@ -305,7 +376,7 @@ fn operators_socket(path: &Path) -> Result<Option<Bound>, AdminError> {
             );
             Ok(None)
         }
-        bound => bound.map(Some),
+        bound => Ok(bound.map(Some)?),
     }
 }
 
@@ -380,6 +451,33 @@ impl Running {
             .map_err(|refused| refused.to_string())
     }
 
+    /// Tells the service manager that the proxy serves, and from then on how it is.
+    pub(crate) fn report_to(&self, supervisor: &Arc<Supervisor>) {
+        if supervisor.is_heard() {
+            let life = Life {
+                supervisor: Arc::clone(supervisor),
+                control: Arc::clone(&self.control),
+                meters: self.meters.clone(),
+            };
+            self.tasks.spawn(life.run(self.stop_admin.clone()));
+        }
+    }
+
+    /// Returns once an operator has asked for a stop over the admin socket.
+    pub async fn stop_asked(&self) {
+        self.control.stop_wished.cancelled().await;
+    }
+
+    /// How long [`Self::stop`] takes at most.
+    pub fn longest_stop(&self) -> Duration {
+        self.control.longest_stop
+    }
+
+    /// Cancel it to have [`Self::stop`] cut requests in flight off. Tokens are saved all the same.
+    pub(crate) fn hurry(&self) -> CancellationToken {
+        self.hurry.clone()
+    }
+
     /// Ends in order: readiness fails, doors close, requests in flight end within the drain time,
     /// an exchange under way is saved, the log is written out.
     pub async fn stop(mut self) {
@@ -402,7 +500,17 @@ impl Running {
                 }
             }
         });
-        let _ = tokio::time::timeout(self.drain_timeout + Duration::from_secs(5), joined).await;
+        let patience = async {
+            let whole = tokio::time::sleep(self.drain_timeout + LAST_WORDS);
+            let cut = self.hurry.run_until_cancelled(whole).await;
+            if cut.is_none() {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+        };
+        tokio::select! {
+            _ = joined => {}
+            () = patience => tracing::error!("a worker does not come to its end and is left"),
+        }
         // An exchange under way is finished and saved first; a store that hangs is not waited for.
         let kept = futures_util::future::join_all(self.keepers.iter().map(KeeperHandle::stop));
         if tokio::time::timeout(self.keepers_timeout, kept)
@@ -413,7 +521,7 @@ impl Running {
         }
         self.stop_admin.cancel();
         self.tasks.close();
-        let _ = tokio::time::timeout(Duration::from_secs(5), self.tasks.wait()).await;
+        let _ = tokio::time::timeout(LAST_WORDS, self.tasks.wait()).await;
         tracing::info!("stopped");
         for sink in &self.sinks {
             sink.flush();

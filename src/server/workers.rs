@@ -14,11 +14,16 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::config::{self, LogFormat};
+use crate::failpoint::{self, Part};
 use crate::listener::Arrival;
 use crate::proxy::{self, Serving, Shared, Worker};
 use crate::telemetry::access::AccessLog;
 use crate::telemetry::log::Sink;
 use crate::telemetry::meter::Meter;
+use crate::telemetry::pulse::Pulse;
+
+/// What a client sends first arrives this long after its connection, on a machine of ours.
+const ON_THE_WAY: Duration = Duration::from_millis(100);
 
 /// What one worker is made of. Everything here can be sent to its thread.
 pub(crate) struct Plan {
@@ -33,6 +38,10 @@ pub(crate) struct Plan {
     pub(crate) doors: Vec<Accepting>,
     /// No more arrivals come, and connections close when their request is done.
     pub(crate) drain: CancellationToken,
+    /// The drain time is over at once.
+    pub(crate) hurry: CancellationToken,
+    /// Of all workers.
+    pub(crate) pulses: Arc<[Pulse]>,
 }
 
 /// What takes a door's connections in; local to the thread that it is made on.
@@ -48,12 +57,15 @@ pub(crate) fn start(plan: Plan) -> io::Result<JoinHandle<Result<(), io::Error>>>
             .max_blocking_threads(4)
             .build_local(LocalOptions::default())?;
         runtime.block_on(work(plan));
+        // Nobody waits for a name that is being looked up.
+        runtime.shutdown_background();
         Ok(())
     })
 }
 
 async fn work(plan: Plan) {
     let Plan {
+        number,
         shared,
         meter,
         sink,
@@ -62,8 +74,14 @@ async fn work(plan: Plan) {
         mut arrivals,
         doors,
         drain,
-        ..
+        hurry,
+        pulses,
     } = plan;
+    let turned = |worker: &Worker| {
+        failpoint::hold(Part::Worker(number));
+        pulses[number].beat();
+        worker.tick();
+    };
     for accepting in doors {
         tokio::task::spawn_local(async move {
             if let Err(error) = accepting().await {
@@ -74,10 +92,12 @@ async fn work(plan: Plan) {
     let access = AccessLog::new(sink, format, Arc::clone(&meter));
     let worker = Rc::new(Worker::new(shared, meter, access));
     let drain_timeout = runtime.drain_timeout;
+    let last_call = CancellationToken::new();
     let serving = Rc::new(Serving {
         worker: Rc::clone(&worker),
         runtime,
         drain,
+        last_call: last_call.clone(),
     });
     let connections = TaskTracker::new();
     let mut tick = tokio::time::interval(Duration::from_millis(500));
@@ -89,7 +109,7 @@ async fn work(plan: Plan) {
                 let Some(arrival) = arrival else { break };
                 connections.spawn_local(proxy::serve(Rc::clone(&serving), arrival));
             }
-            _ = tick.tick() => worker.tick(),
+            _ = tick.tick() => turned(&worker),
             // After a switch or a reload the first request should find a connection.
             Ok(()) = published.changed() => worker.tick(),
         }
@@ -97,10 +117,13 @@ async fn work(plan: Plan) {
     connections.close();
     let drained = tokio::time::timeout(drain_timeout, connections.wait());
     let mut drained = std::pin::pin!(drained);
+    let mut on_the_way = std::pin::pin!(tokio::time::sleep(ON_THE_WAY));
     let in_time = loop {
         tokio::select! {
             drained = drained.as_mut() => break drained.is_ok(),
-            _ = tick.tick() => worker.tick(),
+            () = on_the_way.as_mut(), if !last_call.is_cancelled() => last_call.cancel(),
+            () = hurry.cancelled() => break connections.is_empty(),
+            _ = tick.tick() => turned(&worker),
         }
     };
     if !in_time {
@@ -111,4 +134,5 @@ async fn work(plan: Plan) {
         );
     }
     worker.access.flush();
+    pulses[number].end();
 }

@@ -12,3 +12,4 @@ pub(crate) mod names;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod properties;
 pub(crate) mod traffic;
+pub(crate) mod pulse;

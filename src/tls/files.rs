@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
 
 use super::TlsError;
+use crate::secret::is_private;
 
 /// No certificate bundle is larger; a path that leads to a device or a log ends here.
 const LARGEST: u64 = 16 << 20;
@@ -19,18 +20,14 @@ pub(super) fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, TlsError> {
 pub(super) fn read_key(path: &Path) -> Result<Zeroizing<Vec<u8>>, TlsError> {
     let file = open(path)?;
     // Of the open file, not of the path: the path may lead elsewhere a moment later.
-    let mode = file
-        .metadata()
-        .map_err(|source| TlsError::Read {
-            path: path.to_owned(),
-            source,
-        })?
-        .mode()
-        & 0o7777;
-    if mode & 0o077 != 0 {
+    let found = file.metadata().map_err(|source| TlsError::Read {
+        path: path.to_owned(),
+        source,
+    })?;
+    if !is_private(&found) {
         return Err(TlsError::KeyTooOpen {
             path: path.to_owned(),
-            mode,
+            mode: found.mode() & 0o7777,
         });
     }
     read_open(file, path)

@@ -379,9 +379,18 @@ impl Site {
         house.expect(seen).await
     }
 
-    fn spawn_as(&self, mut command: Command) -> (House, watch::Receiver<String>) {
+    fn spawn_as(&self, command: Command) -> (House, watch::Receiver<String>) {
+        self.spawn_from(command, Stdio::null())
+    }
+
+    /// As [`Self::start_as`], with something to read.
+    pub fn spawn_from(
+        &self,
+        mut command: Command,
+        stdin: Stdio,
+    ) -> (House, watch::Receiver<String>) {
         let mut child = command
-            .stdin(Stdio::null())
+            .stdin(stdin)
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()

@@ -43,6 +43,7 @@ mod house;
 mod lanes;
 mod leaks;
 mod leaks_of_keys;
+mod life;
 mod load;
 mod main_job;
 mod names;

@@ -39,6 +39,7 @@ pub(crate) fn run(args: &DemoArgs) -> Result<(), Failure> {
         let outcome = tokio::select! {
             outcome = play(args, &stage) => outcome,
             () = stopped => Ok(()),
+            () = stage.stop_asked() => Ok(()),
         };
         let struck = stage.strike().await;
         outcome?;

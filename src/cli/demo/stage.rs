@@ -119,6 +119,11 @@ impl Stage {
         self.directory.path().join("proxy.log")
     }
 
+    /// Returns once somebody has asked for a stop over the admin socket.
+    pub(super) async fn stop_asked(&self) {
+        self.running.stop_asked().await;
+    }
+
     /// Ends everything in order and removes the directory.
     pub(super) async fn strike(self) -> io::Result<()> {
         self.running.stop().await;
