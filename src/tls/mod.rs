@@ -11,6 +11,7 @@ mod failure;
 mod files;
 mod identity;
 mod install;
+mod observed;
 mod pem;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod properties;
@@ -28,6 +29,7 @@ pub(crate) use csr::{KeyType, Request, Subject};
 pub(crate) use failure::HandshakeFailure;
 pub(crate) use identity::{Finding, Identity, Severity};
 pub(crate) use install::{Target, install};
+pub(crate) use observed::{Shown, Watch, watched_config};
 pub(crate) use pem::{Expected, Found};
 pub(crate) use roots::RootSet;
 pub(crate) use sessions::Tickets;

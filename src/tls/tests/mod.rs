@@ -4,6 +4,7 @@ mod failing;
 mod handshake;
 mod identity;
 mod making;
+mod observed;
 mod roots;
 
 use std::fs;
