@@ -108,7 +108,26 @@ impl AdminClient {
         self.ask(&Method::DELETE, path, None)
     }
 
+    /// A page that is no JSON, as text.
+    pub(crate) fn page(&self, path: &str) -> Result<String, AdminError> {
+        let (status, bytes) = self.fetch(&Method::GET, path, None)?;
+        if !status.is_success() {
+            return understood(status, &bytes).map(|_| String::new());
+        }
+        String::from_utf8(bytes.to_vec()).map_err(AdminError::broken)
+    }
+
     fn ask(&self, method: &Method, path: &str, body: Option<&Value>) -> Result<Value, AdminError> {
+        let (status, bytes) = self.fetch(method, path, body)?;
+        understood(status, &bytes)
+    }
+
+    fn fetch(
+        &self,
+        method: &Method,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Result<(StatusCode, Bytes), AdminError> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
@@ -121,13 +140,13 @@ impl AdminClient {
     }
 }
 
-/// One request, one answer. An empty answer is `null`.
+/// One request, one answer.
 async fn exchange(
     socket: &Path,
     method: &Method,
     path: &str,
     body: Option<&Value>,
-) -> Result<Value, AdminError> {
+) -> Result<(StatusCode, Bytes), AdminError> {
     let stream = UnixStream::connect(socket)
         .await
         .map_err(|error| unreached(socket, error))?;
@@ -158,11 +177,10 @@ async fn exchange(
         let _ended = connection.await;
         std::future::pending::<Infallible>().await
     };
-    let (status, bytes) = tokio::select! {
-        answer = answer => answer?,
+    tokio::select! {
+        answer = answer => answer,
         never = driver => match never {},
-    };
-    understood(status, &bytes)
+    }
 }
 
 fn unreached(socket: &Path, error: io::Error) -> AdminError {
@@ -180,6 +198,7 @@ fn unreached(socket: &Path, error: io::Error) -> AdminError {
     }
 }
 
+/// What an answer says. An empty one is `null`.
 fn understood(status: StatusCode, bytes: &[u8]) -> Result<Value, AdminError> {
     if status.is_success() && bytes.is_empty() {
         return Ok(Value::Null);
