@@ -282,7 +282,7 @@ pub(crate) struct DoctorArgs {
     #[arg(long, value_name = "FILE")]
     pub(crate) report: Option<PathBuf>,
 
-    /// Leave names of people and ids of profiles in the report
+    /// Keep names of people and ids of profiles in the report
     #[arg(long, requires = "report")]
     pub(crate) names: bool,
 }
