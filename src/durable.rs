@@ -93,6 +93,26 @@ pub(crate) fn probe(path: &Path, size: usize) -> io::Result<()> {
     sync_parent(path)
 }
 
+/// Whether a file in `dir` is written, synced, renamed and read back as every other; leaves nothing
+/// behind.
+pub(crate) fn rehearse(dir: &Path, size: usize) -> io::Result<()> {
+    // Two who rehearse at once do not meet.
+    let path = dir.join(format!(".rehearsal-{}", std::process::id()));
+    let bytes = vec![0x5a; size];
+    let read = replace(&path, &bytes).and_then(|()| fs::read(&path));
+    let removed = fs::remove_file(&path);
+    let same = read? == bytes;
+    removed?;
+    sync_dir(dir)?;
+    if same {
+        Ok(())
+    } else {
+        Err(io::Error::other(
+            "what was read back is not what was written",
+        ))
+    }
+}
+
 /// Makes what was renamed, linked or removed in `dir` durable.
 pub(crate) fn sync_dir(dir: &Path) -> io::Result<()> {
     failpoint::reach(Point::DurableSyncDir)?;
@@ -214,6 +234,16 @@ mod tests {
             1,
             "no temporary file may stay"
         );
+    }
+
+    #[test]
+    fn a_rehearsal_leaves_nothing_and_says_what_stands_in_its_way() {
+        let dir = tempfile::tempdir().unwrap();
+        rehearse(dir.path(), 12 * 1024).unwrap();
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+
+        let gone = rehearse(&dir.path().join("gone"), 1).unwrap_err();
+        assert_eq!(gone.kind(), io::ErrorKind::NotFound);
     }
 
     #[test]

@@ -127,7 +127,26 @@ impl AdminClient {
         timed.map_err(|_elapsed| AdminError::TimedOut)?
     }
 
+    /// A page that is no JSON, as text.
+    pub(crate) fn page(&self, path: &str) -> Result<String, AdminError> {
+        let (status, bytes) = self.fetch(&Method::GET, path, None)?;
+        if !status.is_success() {
+            return understood(status, &bytes).map(|_| String::new());
+        }
+        String::from_utf8(bytes.to_vec()).map_err(AdminError::broken)
+    }
+
     fn ask(&self, method: &Method, path: &str, body: Option<&Value>) -> Result<Value, AdminError> {
+        let (status, bytes) = self.fetch(method, path, body)?;
+        understood(status, &bytes)
+    }
+
+    fn fetch(
+        &self,
+        method: &Method,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Result<(StatusCode, Bytes), AdminError> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
@@ -140,13 +159,13 @@ impl AdminClient {
     }
 }
 
-/// One request, one answer. An empty answer is `null`.
+/// One request, one answer.
 async fn exchange(
     socket: &Path,
     method: &Method,
     path: &str,
     body: Option<&Value>,
-) -> Result<Value, AdminError> {
+) -> Result<(StatusCode, Bytes), AdminError> {
     let stream = UnixStream::connect(socket)
         .await
         .map_err(|error| unreached(socket, error))?;
@@ -213,6 +232,7 @@ fn unreached(socket: &Path, error: io::Error) -> AdminError {
     }
 }
 
+/// What an answer says. An empty one is `null`.
 fn understood(status: StatusCode, bytes: &[u8]) -> Result<Value, AdminError> {
     if status.is_success() && bytes.is_empty() {
         return Ok(Value::Null);

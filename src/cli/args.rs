@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
@@ -94,6 +94,11 @@ impl Global {
         let named = self.config.as_ref();
         let named = named.map_or_else(String::new, |path| format!(" --config {}", path.display()));
         format!("`wise-auth-proxy {command}{named}`")
+    }
+
+    /// The configuration file that was named, if one was.
+    pub(crate) fn config_file(&self) -> Option<&Path> {
+        self.config.as_deref()
     }
 
     /// The configuration of this command line.
@@ -198,6 +203,21 @@ Examples:
   wise-auth-proxy status --watch --json | jq --unbuffered .reasons")]
     Status(StatusArgs),
 
+    /// Prove everything that a request needs, in order, and say what to do about what fails
+    ///
+    /// Changes nothing and disturbs nothing: Wise hears reads and one exchange of client
+    /// credentials, never a refresh. Works with and without a running proxy. What fails on a lane
+    /// that is not in use is marked `!` instead of `✗`: a switch there would meet it.
+    ///
+    /// Ends with 0 if nothing failed, warnings or not, and with 1 if something did.
+    #[command(after_help = "\
+Examples:
+  wise-auth-proxy doctor
+  wise-auth-proxy doctor --json | jq -r '.checks[] | select(.state == \"failed\") | .id'
+  wise-auth-proxy doctor --offline
+  wise-auth-proxy doctor --report report.txt")]
+    Doctor(DoctorArgs),
+
     /// Look at, renew, move or forget tokens; never shows one
     #[command(after_help = "\
 Examples:
@@ -282,6 +302,29 @@ Examples:
   wise-auth-proxy config show --json
   wise-auth-proxy config schema > wise-auth-proxy.schema.json")]
     Config(ConfigArgs),
+}
+
+#[derive(clap::Args)]
+pub(crate) struct DoctorArgs {
+    /// Let nothing leave this machine: skips all that asks Wise or a name server
+    #[arg(long)]
+    pub(crate) offline: bool,
+
+    /// One check takes no longer than this
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = humantime::parse_duration)]
+    pub(crate) timeout: Duration,
+
+    /// Print every check with its id, its state and its facts as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+
+    /// Also write a report without secrets, to send to Wise or to us; never overwrites a file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) report: Option<PathBuf>,
+
+    /// Keep names of people and ids of profiles in the report
+    #[arg(long, requires = "report")]
+    pub(crate) names: bool,
 }
 
 #[derive(clap::Args)]

@@ -74,7 +74,8 @@ fn by_key(settings: &[Setting]) -> Value {
         .into()
 }
 
-fn table(settings: &[Setting]) -> String {
+/// Every setting, its value and its origin.
+pub(super) fn table(settings: &[Setting]) -> String {
     let rows: Vec<_> = settings
         .iter()
         .map(|setting| {

@@ -11,6 +11,7 @@ mod cert;
 mod config;
 mod csr;
 mod demo;
+mod doctor;
 mod failure;
 mod login;
 mod manual;
@@ -72,6 +73,7 @@ fn run(args: Args) -> Result<(), Failure> {
         Command::Demo(args) => demo::run(&args),
         Command::Switch(args) => switch::run(&global, &args),
         Command::Status(args) => status::run(&global, &args),
+        Command::Doctor(args) => doctor::run(&global, &args),
         Command::Token(args) => token::run(&global, &args),
         Command::Reload(args) => reload::run(&global, &args),
         Command::Wait(args) => wait::run(&global, &args),

@@ -3,8 +3,9 @@
 //! Colours go where a terminal shows them and `NO_COLOR` does not forbid it.
 
 use std::fmt::Write as _;
-use std::io::{self, Write as _};
+use std::io::{self, IsTerminal as _, Write as _};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anstyle::{AnsiColor, Style};
 use serde_json::Value;
@@ -46,6 +47,66 @@ pub(crate) fn json(value: &Value) -> Result<(), Failure> {
 pub(crate) fn say(text: &str) {
     // Nobody is left to be told if this fails.
     let _unheard = writeln!(anstream::stderr().lock(), "{text}");
+}
+
+/// A line on a terminal that says what takes so long; nothing anywhere else.
+#[derive(Debug)]
+pub(crate) struct Progress {
+    heard: bool,
+    steps: usize,
+    /// How much of the line is written on.
+    width: usize,
+}
+
+impl Progress {
+    /// From one step to the next.
+    pub(crate) const STEP: Duration = Duration::from_millis(100);
+
+    /// What is over before that many steps is not spoken of.
+    const PATIENCE: usize = 3;
+
+    pub(crate) fn new() -> Self {
+        Self {
+            heard: io::stderr().is_terminal(),
+            ..Self::silent()
+        }
+    }
+
+    /// One that says nothing.
+    pub(crate) fn silent() -> Self {
+        Self {
+            heard: false,
+            steps: 0,
+            width: 0,
+        }
+    }
+
+    /// Time passes with this.
+    pub(crate) fn step(&mut self, doing: &str) {
+        self.steps += 1;
+        if self.heard && self.steps > Self::PATIENCE {
+            let wheel = ["|", "/", "-", "\\"][self.steps % 4];
+            self.write(&format!("{wheel} checking {doing} …"));
+        }
+    }
+
+    /// It is done: the line is as it was before.
+    pub(crate) fn clear(&mut self) {
+        self.steps = 0;
+        if self.width > 0 {
+            self.write("");
+            self.write("\r");
+            self.width = 0;
+        }
+    }
+
+    fn write(&mut self, text: &str) {
+        // Spaces instead of control sequences: every terminal knows them.
+        let width = self.width;
+        let mut out = io::stderr().lock();
+        let _unheard = write!(out, "\r{text:width$}").and_then(|()| out.flush());
+        self.width = text.chars().count();
+    }
 }
 
 /// What clap has to say: help and version are data, mistakes are talk.

@@ -46,6 +46,11 @@ impl SealKey {
         }
     }
 
+    /// Whether a store has its key file.
+    pub(super) fn is_in(dir: &Path) -> bool {
+        dir.join(FILE).exists()
+    }
+
     /// Whether both are the same key.
     pub(super) fn is(&self, other: &Self) -> bool {
         constant_time::verify_slices_are_equal(self.0.as_slice(), other.0.as_slice()).is_ok()

@@ -389,6 +389,8 @@ pub struct ResourceFaults {
     pub latency: u64,
     /// Bytes a PDF statement is padded to.
     pub pdf_bytes: u64,
+    /// Seconds by which the `Date` of every answer is off, as seen from a wrong clock.
+    pub date_offset: i32,
     /// What happens instead of an answer.
     pub disturb: Option<Disturb>,
 }
@@ -402,6 +404,7 @@ impl Default for ResourceFaults {
             insufficient_funds: InsufficientFunds::Created,
             latency: 0,
             pdf_bytes: 4_096,
+            date_offset: 0,
             disturb: None,
         }
     }

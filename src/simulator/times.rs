@@ -14,6 +14,9 @@ const SECONDS: &[BorrowedFormatItem<'_>] =
     format_description!("[year]-[month]-[day]T[hour]:[minute]:[second]Z");
 const SPACED: &[BorrowedFormatItem<'_>] =
     format_description!("[year]-[month]-[day] [hour]:[minute]:[second]");
+const HTTP: &[BorrowedFormatItem<'_>] = format_description!(
+    "[weekday repr:short], [day] [month repr:short] [year] [hour]:[minute]:[second] GMT"
+);
 const OFFSET: &[BorrowedFormatItem<'_>] =
     format_description!("[year]-[month]-[day]T[hour]:[minute]:[second]+0000");
 
@@ -42,6 +45,11 @@ pub(super) fn offset(time: SystemTime) -> String {
     format(time, OFFSET)
 }
 
+/// `Fri, 11 Apr 2025 03:43:28 GMT`
+pub(super) fn http(time: SystemTime) -> String {
+    format(time, HTTP)
+}
+
 fn format(time: SystemTime, as_text: &[BorrowedFormatItem<'_>]) -> String {
     OffsetDateTime::from(time)
         .format(as_text)
@@ -62,5 +70,6 @@ mod tests {
         assert_eq!(seconds(time), "2025-04-11T03:43:28Z");
         assert_eq!(spaced(time), "2025-04-11 03:43:28");
         assert_eq!(offset(time), "2025-04-11T03:43:28+0000");
+        assert_eq!(http(time), "Fri, 11 Apr 2025 03:43:28 GMT");
     }
 }

@@ -54,6 +54,11 @@ pub(crate) fn inspect(path: &Path) -> Result<Vec<Certificate>, TlsError> {
     Ok(chain.into_iter().map(|link| link.certificate).collect())
 }
 
+/// Reads one certificate in DER; `None` where it is none.
+pub(super) fn read(der: &[u8]) -> Option<Certificate> {
+    Link::parse(CertificateDer::from(der.to_vec())).map(|link| link.certificate)
+}
+
 /// A certificate with its bytes and what links it to others.
 pub(super) struct Link {
     pub(super) der: CertificateDer<'static>,

@@ -19,7 +19,7 @@ use crate::upstream::via;
 const STAGGER: Duration = Duration::from_millis(300);
 
 /// What a dial does first, as its error says it.
-const CONNECTING: &str = "connecting";
+pub(super) const CONNECTING: &str = "connecting";
 
 /// A fresh connection to Wise.
 #[derive(Debug)]
@@ -142,7 +142,7 @@ async fn through(
 }
 
 /// TCP to the first address that answers; a slow one does not hold up the next.
-async fn connect(
+pub(super) async fn connect(
     origin: &Origin,
     fixed: Option<IpAddr>,
     resolver: &Resolver,

@@ -1,20 +1,23 @@
 //! One request on a connection of its own, for what is asked rarely: exchanges and who-am-I.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use http::header::{ACCEPT, AUTHORIZATION, HOST, USER_AGENT};
+use http::header::{ACCEPT, AUTHORIZATION, DATE, HOST, USER_AGENT};
 use http::uri::{self, PathAndQuery};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri};
 use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use hyper::client::conn::{TrySendError, http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use time::PrimitiveDateTime;
 
 use crate::tls::HandshakeFailure;
-use crate::upstream::dial::dial;
+use crate::upstream::dial::{DialError, dial};
 use crate::upstream::endpoint::Endpoint;
+use crate::upstream::last_word::{Heard, LastWord};
 use crate::upstream::resolve::Resolver;
+use crate::upstream::token_endpoint::HTTP_DATE;
 
 /// Longest answer that is read.
 const LONGEST: usize = 64 * 1024;
@@ -26,12 +29,24 @@ pub(crate) struct Answer {
     pub(crate) body: Bytes,
 }
 
+impl Answer {
+    /// When the server sent it, by its own clock.
+    pub(crate) fn date(&self) -> Option<SystemTime> {
+        let text = self.headers.get(DATE)?.to_str().ok()?;
+        let date = PrimitiveDateTime::parse(text.trim(), HTTP_DATE).ok()?;
+        Some(date.assume_utc().into())
+    }
+}
+
 /// No whole answer came. Every text is safe to show.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum OnceError {
     /// Wise has certainly not read a request.
     #[error("{0}")]
     NotSent(String),
+    /// Nor here: the server refused our certificate, in the handshake or right after it.
+    #[error("Wise refused our client certificate: {0}")]
+    CertificateRefused(HandshakeFailure),
     /// The request has left, or part of it.
     #[error("the answer was lost: {0}")]
     AnswerLost(String),
@@ -44,6 +59,7 @@ pub(crate) enum OnceError {
 pub(super) struct Question {
     pub(super) method: Method,
     pub(super) path: PathAndQuery,
+    /// Without one Wise answers, and does nothing.
     pub(super) authorization: Option<HeaderValue>,
     /// Type and bytes of the body, where there is one.
     pub(super) body: Option<(HeaderValue, Bytes)>,
@@ -62,6 +78,24 @@ pub(crate) async fn get(
         method: Method::GET,
         path,
         authorization: Some(authorization),
+        body: None,
+    };
+    let resolver = Resolver::new(Duration::ZERO);
+    ask(endpoint, &resolver, connect_timeout, question).await
+}
+
+/// GETs without any credential: whoever answers has let our certificate in and misses a token.
+///
+/// Bounds dialling by `connect_timeout` and nothing else. Cancel safe.
+pub(crate) async fn knock(
+    endpoint: &Endpoint,
+    path: PathAndQuery,
+    connect_timeout: Duration,
+) -> Result<Answer, OnceError> {
+    let question = Question {
+        method: Method::GET,
+        path,
+        authorization: None,
         body: None,
     };
     let resolver = Resolver::new(Duration::ZERO);
@@ -97,22 +131,29 @@ pub(super) async fn ask(
     question: Question,
 ) -> Result<Answer, OnceError> {
     let not_sent = |error: &dyn std::fmt::Display| OnceError::NotSent(error.to_string());
-    let dialled = dial(endpoint, resolver, connect_timeout)
-        .await
-        .map_err(|error| not_sent(&error))?;
-    let io = TokioIo::new(dialled.stream);
+    let dialled = dial(endpoint, resolver, connect_timeout).await;
+    let dialled = dialled.map_err(|error| {
+        if let DialError::Tls { failure, .. } = &error
+            && failure.is_client_certificate_rejected()
+        {
+            return OnceError::CertificateRefused(*failure);
+        }
+        not_sent(&error)
+    })?;
+    let word = LastWord::default();
+    let io = TokioIo::new(Heard::new(dialled.stream, word.clone()));
     let request = question.request(endpoint, dialled.http2);
     if dialled.http2 {
         let (mut sender, connection) = http2::handshake(TokioExecutor::new(), io)
             .await
             .map_err(|error| not_sent(&error))?;
-        let work = async { hear(sender.try_send_request(request).await).await };
+        let work = async { hear(sender.try_send_request(request).await, &word).await };
         alongside(connection, work).await
     } else {
         let (mut sender, connection) = http1::handshake(io)
             .await
             .map_err(|error| not_sent(&error))?;
-        let work = async { hear(sender.try_send_request(request).await).await };
+        let work = async { hear(sender.try_send_request(request).await, &word).await };
         alongside(connection, work).await
     }
 }
@@ -131,13 +172,16 @@ async fn alongside<T>(connection: impl Future, work: impl Future<Output = T>) ->
     }
 }
 
-async fn hear<B>(answer: Result<Response<Incoming>, TrySendError<B>>) -> Result<Answer, OnceError> {
+async fn hear<B>(
+    answer: Result<Response<Incoming>, TrySendError<B>>,
+    word: &LastWord,
+) -> Result<Answer, OnceError> {
     let answer = match answer {
         Ok(answer) => answer,
-        Err(error) if error.message().is_some() => {
-            return Err(OnceError::NotSent(error.error().to_string()));
+        Err(error) => {
+            let sent = error.message().is_none();
+            return Err(lost(error.error(), word, sent));
         }
-        Err(error) => return Err(lost(error.error())),
     };
     let (head, body) = answer.into_parts();
     let body = match Limited::new(body, LONGEST).collect().await {
@@ -152,15 +196,16 @@ async fn hear<B>(answer: Result<Response<Incoming>, TrySendError<B>>) -> Result<
     })
 }
 
-/// The request has left, or part of it, and no answer came.
-fn lost(error: &hyper::Error) -> OnceError {
-    match HandshakeFailure::find(error) {
+/// No answer came, although the request has left, or part of it, or because it has not.
+fn lost(error: &hyper::Error, word: &LastWord, sent: bool) -> OnceError {
+    match HandshakeFailure::find(error).or_else(|| word.heard()) {
         // In TLS 1.3 our certificate is judged after our side of the handshake is done; a server
         // that refuses it has read no request.
         Some(failure) if failure.is_client_certificate_rejected() => {
-            OnceError::NotSent(format!("Wise refused our client certificate: {failure}"))
+            OnceError::CertificateRefused(failure)
         }
-        Some(_) | None => OnceError::AnswerLost(error.to_string()),
+        Some(_) | None if sent => OnceError::AnswerLost(error.to_string()),
+        Some(_) | None => OnceError::NotSent(error.to_string()),
     }
 }
 

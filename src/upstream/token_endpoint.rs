@@ -88,6 +88,9 @@ impl TokenEndpoint {
         );
         answer.await.map_err(|error| match error {
             OnceError::NotSent(why) => ExchangeError::NotSent(why),
+            refused @ OnceError::CertificateRefused(_) => {
+                ExchangeError::NotSent(refused.to_string())
+            }
             OnceError::AnswerLost(why) => ExchangeError::AnswerLost(why),
             OnceError::TooBig => ExchangeError::Garbled(Garbled::TooBig),
         })
@@ -139,7 +142,7 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
 }
 
 /// The one form of a date that may still be sent (RFC 9110 §5.6.7).
-const HTTP_DATE: &[BorrowedFormatItem<'_>] = format_description!(
+pub(super) const HTTP_DATE: &[BorrowedFormatItem<'_>] = format_description!(
     "[weekday repr:short], [day] [month repr:short] [year] [hour]:[minute]:[second] GMT"
 );
 

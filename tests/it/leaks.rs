@@ -408,6 +408,9 @@ async fn the_whole_story_shows_nothing(format: &str) {
             &["config", "show", "--json"],
             &["config", "check", "--secrets"],
             &["cert", "show"],
+            &["doctor"],
+            &["doctor", "--json"],
+            &["doctor", "--offline"],
             &["reload"],
             &["switch", "personal", "--reason", "test"],
             &["switch", "oauth", "--reason", "test"],
@@ -418,6 +421,15 @@ async fn the_whole_story_shows_nothing(format: &str) {
                 "{arguments:?}"
             );
             heard.output(&arguments.join(" "), &output);
+        }
+        // The report stays, and is searched with everything else that rests on the disk. Before one of
+        // them Wise echoes what it was shown.
+        for (number, body) in garbled().into_iter().enumerate().take(4) {
+            parrot.next_call(401, &body.1);
+            let file = format!("report-{end}-{number}");
+            let output = house.cli(&["doctor", "--report", &file, "--names"]).await;
+            assert!(site.path(&file).exists(), "{output:?}");
+            heard.output("doctor --report", &output);
         }
         for path in ["/status", "/metrics", "/readyz", "/livez", "/", "/lane"] {
             heard.answer(path, &house.admin(path).await);
@@ -543,6 +555,17 @@ async fn credentials_for_the_way_out_are_shown_to_nobody_but_it() {
     assert_eq!(answer.problem(), "upstream-unreachable");
     heard.answer("the answer", &answer);
     heard.output("config show", &house.cli(&["config", "show"]).await);
+    let offline = [
+        "doctor",
+        "--offline",
+        "--json",
+        "--report",
+        "report",
+        "--names",
+    ];
+    heard.output("doctor", &house.cli(&offline).await);
+    let report = std::fs::read(site.path("report")).unwrap();
+    heard.0.push(("the report".into(), report));
     heard.answer("/status", &house.admin("/status").await);
     house.stop().await;
     heard.0.push(("the log".into(), house.log().into_bytes()));
@@ -581,6 +604,8 @@ async fn a_secret_in_the_wrong_place_is_refused_and_not_repeated() {
             &["config", "show"],
             &["run"],
             &["status"],
+            &["doctor"],
+            &["doctor", "--json"],
         ] {
             let output = site.cli(command).await;
             assert!(!output.status.success(), "{command:?} with {to}");

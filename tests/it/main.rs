@@ -30,6 +30,7 @@ mod damage;
 mod demo;
 mod dependencies;
 mod disk;
+mod doctor;
 mod failures;
 mod failures_rows;
 mod failures_table;

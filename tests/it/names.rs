@@ -14,13 +14,13 @@ use crate::failures_table::{Case, row};
 use crate::house::{self, House, Plan};
 
 /// A name server of one name.
-struct Names {
+pub struct Names {
     directory: tempfile::TempDir,
-    library: PathBuf,
+    pub library: PathBuf,
 }
 
 impl Names {
-    fn new(addresses: &[&str]) -> Self {
+    pub fn new(addresses: &[&str]) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let library = directory.path().join("names.so");
         let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/names.c");
@@ -35,7 +35,7 @@ impl Names {
         names
     }
 
-    fn file(&self) -> PathBuf {
+    pub fn file(&self) -> PathBuf {
         self.directory.path().join("names")
     }
 

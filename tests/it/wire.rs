@@ -39,6 +39,12 @@ impl Wire {
         }
     }
 
+    /// What lies below, once everything that came has been read.
+    pub fn stream(&mut self) -> &mut TcpStream {
+        assert!(self.seen.is_empty(), "{:?}", self.seen);
+        &mut self.stream
+    }
+
     pub async fn send(&mut self, bytes: impl AsRef<[u8]>) {
         let sending = self.stream.write_all(bytes.as_ref());
         timeout(PATIENCE, sending)

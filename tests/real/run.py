@@ -6,6 +6,7 @@ binary (default: target/debug/wise-auth-proxy). `--keep` leaves the folder with 
 Ends with the line "N passed, N failed".
 """
 
+import json
 import os
 import pathlib
 import shutil
@@ -129,6 +130,8 @@ def act(checks, scene):
         return
     with checks.section("the refusal without the proxy"):
         refusal(checks, scene)
+    with checks.section("the doctor"):
+        doctor(checks, scene)
     for version, protocol in (("1.1", "HTTP/1.1"), ("2", "HTTP/2.0")):
         with checks.section(f"HTTP/{version} upstream"):
             house.set_http(version)
@@ -188,6 +191,23 @@ def refusal(checks, scene):
     foreign = ["-x", f"http://127.0.0.1:{scene.house.port}"]
     done = stories.run(["curl", "-s", "-o", "/dev/null", "-w", "%{response_code}", *foreign, "http://elsewhere.test/"])
     checks.equal("the proxy is no way to other hosts", done.stdout, b"403")
+
+
+def examined(scene):
+    """What doctor says, check by check."""
+    done = scene.house.command("doctor", "--json")
+    return {check["id"]: check for check in json.loads(done.stdout)["checks"]}
+
+
+def doctor(checks, scene):
+    said = examined(scene)
+    state = {name: check["state"] for name, check in said.items()}
+    well = ["tls.plain", "tls.mtls", "clock.wise", "certificate.accepted", "grant.main.accepted", "door.0", "door.1"]
+    checks.equal("it finds nginx as it is", {name: state[name] for name in well}, dict.fromkeys(well, "good"))
+    facts = said["tls.mtls"]["facts"]
+    checks.equal("nginx asks for a certificate", facts["asks_for_certificate"], True)
+    checks.true("and its chain is told", "Real CA" in facts["chain"][0]["issuer"], facts["chain"])
+    checks.equal("nobody's token was refreshed for it", scene.origin.tokens.exchanges.count("refresh_token"), 0)
 
 
 def every_client(checks, scene, version, expected):
@@ -307,6 +327,9 @@ def rejected(checks, scene):
         seen = (status, "The SSL certificate error" in body, "proxy-status" in body.lower())
         checks.equal(f"nginx's 400 to {what} certificate passes untouched", seen, (400, True, False))
         checks.equal("and nothing arrived behind nginx", scene.origin.arrived, before)
+        said = examined(scene)["certificate.accepted"]
+        told = (said["state"], said["text"].startswith("the edge says 400"))
+        checks.equal(f"doctor says that nginx refuses {what} certificate", told, ("failed", True))
     house.install(good)
     checks.equal("a reload to a good one succeeds", outcome(house.command("reload")), "done")
     checks.equal("and it serves again", scene.through(house, "/v1/me")[0], 200)

@@ -25,7 +25,7 @@ use crate::tls::{self, HandshakeFailure, Identity, RootSet, Tickets};
 const CROWD: usize = 64;
 
 /// Certificates of a test world: `ca`, `server` for `localhost`, `client`.
-fn world() -> Bench {
+pub(super) fn world() -> Bench {
     let bench = Bench::new();
     bench.authority();
     serve_as(&bench, "server", "DNS:localhost");
@@ -33,12 +33,12 @@ fn world() -> Bench {
     bench
 }
 
-fn serve_as(bench: &Bench, name: &str, alternative: &str) {
+pub(super) fn serve_as(bench: &Bench, name: &str, alternative: &str) {
     bench.issue(name, P256, "server");
     bench.sign(name, &format!("subjectAltName={alternative}"));
 }
 
-fn roots(bench: &Bench, file: &str) -> RootSet {
+pub(super) fn roots(bench: &Bench, file: &str) -> RootSet {
     RootSet::load(&Trust {
         roots: Roots::OnlyExtra,
         extra_ca: Some(bench.path(file)),
@@ -46,7 +46,7 @@ fn roots(bench: &Bench, file: &str) -> RootSet {
     .unwrap()
 }
 
-fn identity(bench: &Bench, name: &str) -> Identity {
+pub(super) fn identity(bench: &Bench, name: &str) -> Identity {
     Identity::load(
         &bench.path(&format!("{name}.pem")),
         &bench.path(&format!("{name}.key")),
@@ -65,7 +65,7 @@ fn client_config(
     tls::client_config(roots, identity, http, Tickets { most: CROWD, age })
 }
 
-fn server(
+pub(super) fn server(
     bench: &Bench,
     name: &str,
     verify: bool,
@@ -96,7 +96,7 @@ fn server(
         .unwrap()
 }
 
-async fn dial(
+pub(super) async fn dial(
     address: SocketAddr,
     config: &Arc<rustls::ClientConfig>,
 ) -> io::Result<TlsStream<TcpStream>> {
@@ -117,7 +117,7 @@ async fn exchange(
 }
 
 /// A TLS server that says one byte to everyone it accepts and stays until they leave.
-async fn serve(config: ServerConfig) -> SocketAddr {
+pub(super) async fn serve(config: ServerConfig) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let acceptor = TlsAcceptor::from(Arc::new(config));

@@ -5,6 +5,7 @@ mod handshake;
 mod identity;
 mod keys;
 mod making;
+mod observed;
 mod roots;
 mod rotation;
 

@@ -112,6 +112,27 @@ impl FileStore {
         self.shelf.read(name, GRANT)
     }
 
+    /// Whether there is a store, fit for use or not. The first use of one that is not there makes it.
+    pub(crate) fn is_made(&self) -> bool {
+        let Shelf { dir, given, .. } = &*self.shelf;
+        let used = || names(dir).is_ok_and(|names| !names.is_empty());
+        dir.is_dir() && (given.is_some() || SealKey::is_in(dir) || used())
+    }
+
+    /// As [`FileStore::load`], but changes nothing: a record whose writer died is read where it is.
+    ///
+    /// For a look from outside; who is about to use a refresh token takes the lock.
+    pub(crate) fn peek(&self, name: &str) -> Result<Option<Record>, StoreError> {
+        let present = self.shelf.read(checked(name)?, GRANT)?;
+        // One that is just being written, or was cut short, does not open.
+        let next = self.shelf.read(name, NEXT).ok().flatten();
+        let newer = next.filter(|next| {
+            let present = present.as_ref();
+            present.is_none_or(|present| next.supersedes(present))
+        });
+        Ok(newer.or(present))
+    }
+
     /// Waits at most `timeout` for the right to change a grant.
     pub(crate) fn lock(&self, name: &str, timeout: Duration) -> Result<Locked, StoreError> {
         let path = self.shelf.path(checked(name)?, LOCK);

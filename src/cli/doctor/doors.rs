@@ -1,0 +1,343 @@
+//! Whether a proxy runs, and whether its doors answer; for one that does not, whether they could.
+
+use std::io;
+use std::net::SocketAddr;
+use std::os::unix::fs::FileTypeExt as _;
+use std::path::Path;
+use std::time::Duration;
+
+use serde_json::Value;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::net::{TcpSocket, TcpStream, UnixStream};
+
+use super::bench::Bench;
+use super::check::{Check, Finding, Group};
+use super::grants::span;
+use super::rounds::Rounds;
+use crate::cli::admin_client::{AdminClient, AdminError};
+use crate::config::{Door, DoorAddress};
+
+/// A door that is to answer has this long.
+const ANSWER: Duration = Duration::from_secs(2);
+
+/// Asks the proxy itself, over its socket. None that runs is no failure.
+pub(super) async fn proxy(rounds: &mut Rounds, bench: &mut Bench) {
+    let check = Check::new(Group::Doors, "proxy.running", "the running proxy");
+    let socket = bench.config.admin.socket.clone();
+    let ask = move || match AdminClient::at(socket).get("/status") {
+        Ok(status) => (running(&status), Some(Some(status))),
+        Err(AdminError::NotRunning { socket }) => {
+            let text = format!("no proxy runs (nothing listens on {})", socket.display());
+            (Finding::skipped(text).fact("running", false), Some(None))
+        }
+        Err(error) => {
+            let hint = error.hint().unwrap_or_default();
+            (Finding::warning(error.to_string(), hint), None)
+        }
+    };
+    let asked = rounds.fetch(check, ask).await;
+    bench.may_run = asked.is_none();
+    bench.running = asked.flatten();
+    let Some(status) = bench.running.clone() else {
+        return;
+    };
+    let check = Check::new(Group::Doors, "proxy.ready", "its readiness");
+    let work = async { (ready(bench, &status), None::<()>) };
+    rounds.check(check, work).await;
+}
+
+fn running(status: &Value) -> Finding {
+    let word = |key: &str| status[key].as_str().unwrap_or("-").to_owned();
+    let up = status["uptime_seconds"].as_u64().unwrap_or_default();
+    let text = format!(
+        "version {}, lane {}, up {}",
+        word("version"),
+        word("lane"),
+        span(Duration::from_secs(up))
+    );
+    let own = env!("CARGO_PKG_VERSION");
+    let finding = if status["version"] == own {
+        Finding::good(text)
+    } else {
+        Finding::warning(
+            format!("{text}; this command is version {own}"),
+            "restart the proxy to have it run the installed version",
+        )
+    };
+    finding
+        .fact("running", true)
+        .fact("version", &status["version"])
+}
+
+fn ready(bench: &Bench, status: &Value) -> Finding {
+    let reasons = status["reasons"].as_array().into_iter().flatten();
+    let reasons: Vec<&str> = reasons.filter_map(Value::as_str).collect();
+    let reload = status["last_reload"]["error"].as_str();
+    match (reasons.as_slice(), reload) {
+        ([], None) => Finding::good("it is ready"),
+        ([], Some(error)) => Finding::warning(
+            format!("it is ready, on the settings before: the last reload failed: {error}"),
+            format!("mend it, then {}", bench.command("reload")),
+        ),
+        (reasons, _) => reasons.iter().fold(
+            Finding::failed(
+                "it is not ready",
+                format!(
+                    "mend what fails above; {} shows it too",
+                    bench.command("status")
+                ),
+            ),
+            |finding, reason| finding.detail(*reason),
+        ),
+    }
+}
+
+pub(super) async fn knock(rounds: &mut Rounds, bench: &Bench) {
+    let opened = bench
+        .running
+        .as_ref()
+        .and_then(|status| status["doors"].as_array());
+    for (number, door) in bench.config.doors.iter().enumerate() {
+        let check = Check::new(
+            Group::Doors,
+            format!("door.{number}"),
+            format!("door {number}"),
+        );
+        // In the order of the configuration that it was started with.
+        let opened = opened.map(|doors| doors.get(number).and_then(Value::as_str));
+        let work = async {
+            let finding = match opened {
+                Some(opened) => open(bench, door, opened).await,
+                None => free(bench, door).await,
+            };
+            (finding.fact("address", shown(&door.address)), None::<()>)
+        };
+        rounds.check(check, work).await;
+    }
+}
+
+fn shown(address: &DoorAddress) -> String {
+    match address {
+        DoorAddress::Tcp(address) => address.to_string(),
+        DoorAddress::Unix { path, .. } => format!("unix:{}", path.display()),
+    }
+}
+
+/// A door of a running proxy: does the proxy answer there?
+async fn open(bench: &Bench, door: &Door, opened: Option<&str>) -> Finding {
+    let restart = "restart the proxy: doors are opened at its start only";
+    let configured = shown(&door.address);
+    let Some(address) = opened.filter(|opened| fits(&door.address, opened)) else {
+        return Finding::warning(
+            format!("the running proxy has not opened {configured}"),
+            restart,
+        );
+    };
+    match answers(&door.address, address).await {
+        Ok(true) => match reachable_by(door) {
+            (who, false) => Finding::good(format!("{address} answers; {who}")),
+            (who, true) => Finding::warning(
+                format!("{address} answers; {who}"),
+                "see that this is what you want: a key (door.key), a tighter mode, or loopback",
+            ),
+        },
+        Ok(false) => Finding::failed(
+            format!("{address} answers, and it is another program"),
+            restart,
+        ),
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Finding::warning(
+            format!("{address} is not for this user; {}", reachable_by(door).0),
+            "ask as a user that may, such as the application's",
+        ),
+        Err(error) => Finding::failed(
+            format!("{address} does not answer: {error}"),
+            format!("{}, or restart the proxy", bench.command("status")),
+        ),
+    }
+}
+
+/// Whether an opened address is what the configuration names; port 0 is any.
+fn fits(configured: &DoorAddress, opened: &str) -> bool {
+    match configured {
+        DoorAddress::Tcp(wanted) if wanted.port() == 0 => opened
+            .parse::<SocketAddr>()
+            .is_ok_and(|opened| opened.ip() == wanted.ip()),
+        DoorAddress::Tcp(_) | DoorAddress::Unix { .. } => shown(configured) == opened,
+    }
+}
+
+/// Whether a proxy answers at a door. `address`: where a TCP door really is.
+async fn answers(door: &DoorAddress, address: &str) -> io::Result<bool> {
+    let asking = async {
+        match door {
+            DoorAddress::Tcp(_) => ours(TcpStream::connect(address).await?).await,
+            DoorAddress::Unix { path, .. } => ours(UnixStream::connect(path).await?).await,
+        }
+    };
+    // A proxy refuses at once; another program may wait for words of its own.
+    let timed = tokio::time::timeout(ANSWER, asking).await;
+    timed.unwrap_or_else(|_elapsed| Err(io::ErrorKind::TimedOut.into()))
+}
+
+/// Asks for a host that no door serves: the proxy refuses by itself, and nothing goes to Wise.
+async fn ours(mut stream: impl AsyncRead + AsyncWrite + Unpin) -> io::Result<bool> {
+    const QUESTION: &[u8] =
+        b"GET /doctor HTTP/1.1\r\nhost: doctor.invalid\r\nconnection: close\r\n\r\n";
+    const LONGEST: u64 = 16 * 1024;
+    let asked = stream.write_all(QUESTION).await;
+    let mut answer = Vec::new();
+    let heard = stream.take(LONGEST).read_to_end(&mut answer).await;
+    // Another program may hang up on what it does not understand.
+    if answer.is_empty() {
+        asked?;
+        heard?;
+    }
+    let answer = String::from_utf8_lossy(&answer);
+    Ok(answer.contains("urn:wise-auth-proxy:problem:"))
+}
+
+/// Who may use a door, and whether that is more than most want.
+fn reachable_by(door: &Door) -> (String, bool) {
+    let key = match (&door.key, door.read_only) {
+        (Some(_), true) => ", with its key, to read",
+        (Some(_), false) => ", with its key",
+        (None, true) => ", to read",
+        (None, false) => "",
+    };
+    match &door.address {
+        DoorAddress::Tcp(address) if address.ip().is_loopback() => (
+            format!("every program on this machine may use it{key}"),
+            false,
+        ),
+        DoorAddress::Tcp(_) => (
+            format!("everybody who reaches this machine may use it{key}, in the clear"),
+            true,
+        ),
+        DoorAddress::Unix { mode, .. } => match (mode & 0o007 != 0, mode & 0o070 != 0) {
+            (true, _) => (format!("every user of this machine may use it{key}"), true),
+            (false, true) => (format!("the proxy's user and group may use it{key}"), false),
+            (false, false) => (format!("the proxy's user alone may use it{key}"), false),
+        },
+    }
+}
+
+/// A door that is to be opened: is the place free?
+async fn free(bench: &Bench, door: &Door) -> Finding {
+    let taken = match &door.address {
+        DoorAddress::Tcp(address) => free_port(*address),
+        DoorAddress::Unix { path, .. } => free_path(path).await,
+    };
+    let (address, hint) = match taken {
+        Ok(finding) => return finding,
+        Err(taken) => taken,
+    };
+    match answers(&door.address, &address).await {
+        Ok(true) if bench.may_run => {
+            Finding::good(format!("{address} answers; {}", reachable_by(door).0))
+        }
+        Ok(true) => Finding::failed(
+            format!("{address} is taken by a proxy of another configuration"),
+            hint,
+        ),
+        Ok(false) | Err(_) => {
+            Finding::failed(format!("{address} is taken by another program"), hint)
+        }
+    }
+}
+
+/// The address, and how to find who has it.
+type Taken = (String, String);
+
+/// Takes the address for a moment, without listening: a proxy that starts meanwhile can open it.
+fn free_port(address: SocketAddr) -> Result<Finding, Taken> {
+    let take = || -> io::Result<()> {
+        let socket = if address.is_ipv4() {
+            TcpSocket::new_v4()
+        } else {
+            TcpSocket::new_v6()
+        }?;
+        socket.set_reuseaddr(true)?;
+        socket.bind(address)
+    };
+    let port = address.port();
+    match take() {
+        Ok(()) => Ok(Finding::good(format!("{address} is free"))),
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse => Err((
+            address.to_string(),
+            format!(
+                "`ss -ltnp 'sport = :{port}'` says which; end it, or give the door another port"
+            ),
+        )),
+        Err(error) => {
+            let hint = if error.kind() == io::ErrorKind::AddrNotAvailable {
+                "this machine does not have that address: `ip -brief address` lists them"
+            } else if error.kind() == io::ErrorKind::PermissionDenied {
+                "ports below 1024 are for root: take a higher one"
+            } else {
+                "choose another address for the door"
+            };
+            let text = format!("{address} cannot be opened: {error}");
+            Ok(Finding::failed(text, hint))
+        }
+    }
+}
+
+async fn free_path(path: &Path) -> Result<Finding, Taken> {
+    let name = path.display();
+    if !path.parent().is_some_and(Path::is_dir) {
+        return Ok(Finding::failed(
+            format!("the directory of {name} is not there"),
+            "make it, or have systemd make it with RuntimeDirectory=",
+        ));
+    }
+    match path.symlink_metadata() {
+        Err(_) => Ok(Finding::good(format!("{name} is free"))),
+        Ok(data) if !data.file_type().is_socket() => Ok(Finding::failed(
+            format!("{name} is there and is no socket"),
+            "move it away, or give the door another path",
+        )),
+        Ok(_) => match UnixStream::connect(path).await {
+            Ok(_) => Err((
+                name.to_string(),
+                format!("`fuser {name}` says which; end it, or give the door another path"),
+            )),
+            Err(_) => Ok(Finding::good(format!(
+                "{name} is left from before and will be replaced"
+            ))),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_opened_door_is_known_by_its_address_whatever_port_the_kernel_chose() {
+        let tcp = |text: &str| DoorAddress::Tcp(text.parse().unwrap());
+        assert!(fits(&tcp("127.0.0.1:0"), "127.0.0.1:40123"));
+        assert!(fits(&tcp("127.0.0.1:8080"), "127.0.0.1:8080"));
+        assert!(!fits(&tcp("127.0.0.1:8080"), "127.0.0.1:8081"));
+        assert!(!fits(&tcp("[::1]:0"), "127.0.0.1:40123"));
+        let unix = DoorAddress::Unix {
+            path: "/run/a.sock".into(),
+            mode: 0o600,
+        };
+        assert!(fits(&unix, "unix:/run/a.sock"));
+    }
+
+    #[test]
+    fn who_may_use_a_door_is_said_and_too_many_are_a_warning() {
+        let mut door = Door::loopback("127.0.0.1:8080".parse().unwrap());
+        assert!(!reachable_by(&door).1);
+        door.address = DoorAddress::Tcp("0.0.0.0:8080".parse().unwrap());
+        assert!(reachable_by(&door).1);
+        for (mode, wide) in [(0o600, false), (0o660, false), (0o666, true)] {
+            door.address = DoorAddress::Unix {
+                path: "/run/a.sock".into(),
+                mode,
+            };
+            assert_eq!(reachable_by(&door).1, wide, "{mode:o}");
+        }
+    }
+}
