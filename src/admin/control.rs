@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime};
 use serde::Serialize;
 use tokio::sync::{mpsc, oneshot};
 
+use crate::admin::lanes::LaneLedger;
 use crate::clock::Clock;
 use crate::config::Environment;
 use crate::confinement::Confinement;
@@ -43,6 +44,7 @@ pub(crate) struct Control {
     pub(crate) store: Arc<FileStore>,
     pub(crate) switch: SwitchStore,
     pub(crate) metrics: Metrics,
+    pub(crate) lanes: Arc<LaneLedger>,
     pub(crate) notes: Arc<Mutex<Notes>>,
     pub(crate) reloads: mpsc::Sender<ReloadAsk>,
     /// Called with each new lane: the token endpoint follows the lane's host.

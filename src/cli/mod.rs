@@ -12,7 +12,9 @@ mod config;
 mod csr;
 mod demo;
 mod failure;
+mod init;
 mod login;
+mod migrate;
 mod overview;
 mod reload;
 mod report;
@@ -20,6 +22,7 @@ mod run;
 mod simulator;
 mod status;
 mod switch;
+mod terminal;
 mod token;
 
 use std::process::ExitCode;
@@ -56,6 +59,8 @@ fn run(args: Args) -> Result<(), Failure> {
         })?;
     }
     match command {
+        Command::Init(args) => init::run(&global, &args),
+        Command::Migrate(args) => migrate::run(&global, &args.command),
         Command::Run => run::run(&global),
         Command::Login(args) => login::run(&global, &args),
         Command::Csr(args) => csr::run(&global, &args),
