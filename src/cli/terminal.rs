@@ -19,14 +19,12 @@ pub(crate) fn hidden_line() -> io::Result<Zeroizing<String>> {
     let quiet = Quiet::begin();
     let line = line(io::stdin().lock());
     drop(quiet);
-    match line? {
-        Some(line) => Ok(line),
-        None => {
-            let this = rustix::process::getpid();
-            rustix::process::kill_process(this, rustix::process::Signal::INT)?;
-            Err(io::ErrorKind::Interrupted.into())
-        }
+    if let Some(line) = line? {
+        return Ok(line);
     }
+    let this = rustix::process::getpid();
+    rustix::process::kill_process(this, rustix::process::Signal::INT)?;
+    Err(io::ErrorKind::Interrupted.into())
 }
 
 /// `None`: Ctrl-C.

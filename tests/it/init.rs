@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::{Read as _, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
@@ -47,7 +48,8 @@ impl Desk {
             .spawn()
             .unwrap();
         let mut input = child.stdin.take().unwrap();
-        let text: String = lines.iter().map(|line| format!("{line}\n")).collect();
+        let end = if lines.is_empty() { "" } else { "\n" };
+        let text = [&lines.join("\n"), end].concat();
         // A command that has read enough does not wait for the rest.
         let _ = input.write_all(text.as_bytes());
         drop(input);
@@ -601,7 +603,6 @@ fn a_secret_typed_at_a_terminal_is_not_shown_and_the_terminal_is_mended_after_ct
     assert!(!modes.contains(rustix::termios::LocalModes::ECHO));
     terminal.types("half a token\u{3}");
     let status = terminal.child.wait().unwrap();
-    use std::os::unix::process::ExitStatusExt as _;
     assert_eq!(status.signal(), Some(2), "as Ctrl-C ends every program");
     let modes = rustix::termios::tcgetattr(&terminal.side)
         .unwrap()

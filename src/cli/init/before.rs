@@ -12,6 +12,10 @@ use super::super::migrate::{Begun, begun};
 use super::answers::{Grant, Source};
 use crate::config::{FileChoice, Lane};
 
+/// Defaults of config/default.toml: what a file says that does not say it.
+pub(super) const DOOR: &str = "127.0.0.1:8080";
+pub(super) const STATE: &str = "state";
+
 /// The file in question, and what is in it.
 #[derive(Debug, Default)]
 pub(super) struct Before {
@@ -51,7 +55,7 @@ impl Before {
         };
         let mut before = Self::of(&path, text)?;
         // Only what it tells is lost if it cannot be read.
-        let store = before.base.join(before.state().unwrap_or_default());
+        let store = before.base.join(before.state().as_deref().unwrap_or(STATE));
         before.begun = begun(&store).ok().flatten();
         Ok(before)
     }

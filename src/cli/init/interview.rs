@@ -7,14 +7,11 @@ use super::super::args::{InitArgs, LOGIN_REDIRECT};
 use super::super::failure::Failure;
 use super::super::migrate::Start;
 use super::answers::{Answers, Client, Grant, Keeping, Place, Source, simulated};
-use super::before::Before;
+use super::before::{Before, DOOR, STATE};
 use super::voice::{Question, Voice, yes_or_no};
 use crate::config::ProfileId;
 use crate::secret::Secret;
 use crate::tls::Subject;
-
-/// The only door of a configuration that says nothing else.
-const DOOR: &str = "127.0.0.1:8080";
 
 /// Answers, and the secrets that were given for files.
 pub(super) struct Heard {
@@ -472,7 +469,7 @@ fn state(args: &InitArgs, before: &Before, voice: &mut Voice) -> Result<String, 
     let usual = if before.is_of_system() {
         before.own("/var/lib/wise-auth-proxy")
     } else {
-        before.own("state")
+        before.own(STATE)
     };
     let known = before.state().unwrap_or(usual);
     let question = Question::new(

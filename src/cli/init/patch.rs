@@ -3,8 +3,9 @@
 
 use toml_edit::{ArrayOfTables, DocumentMut, Item, Table, Value};
 
+use super::super::args::LOGIN_REDIRECT;
 use super::answers::{Answers, Client, Grant, Place};
-use super::before::Before;
+use super::before::{Before, DOOR, STATE};
 use super::render::{pair, profile, source_value};
 
 /// The file with today's answers in it.
@@ -34,7 +35,7 @@ pub(super) fn patched(before: &Before, answers: &Answers) -> String {
     let lane = answers.lane(before.lane());
     put(&mut document, "switch", "lane", lane.name());
     if let Some(client) = &answers.client {
-        oauth(&mut document, client);
+        oauth(&mut document, before, client);
         if before.grants() != client.grants {
             grants(&mut document, &client.grants);
         }
@@ -48,7 +49,9 @@ pub(super) fn patched(before: &Before, answers: &Answers) -> String {
         Some(token) => put(&mut document, "personal", "token", token),
         None => drop(document.remove("personal")),
     }
-    put(&mut document, "store", "path", &answers.state);
+    if before.state().is_some() || answers.state != STATE {
+        put(&mut document, "store", "path", &answers.state);
+    }
     document.to_string()
 }
 
@@ -62,6 +65,7 @@ fn door(document: &mut DocumentMut, answers: &Answers) {
         }
         // Written in one line: a person's own way, and left to them.
         Some(_) => {}
+        None if answers.door == DOOR => {}
         None => {
             let mut first = Table::new();
             set(&mut first, "address", address);
@@ -72,12 +76,15 @@ fn door(document: &mut DocumentMut, answers: &Answers) {
     }
 }
 
-fn oauth(document: &mut DocumentMut, client: &Client) {
+fn oauth(document: &mut DocumentMut, before: &Before, client: &Client) {
     put(document, "oauth", "client_id", &client.id);
     if let Some(secret) = source_value(&client.secret) {
         put(document, "oauth", "client_secret", secret);
     }
-    put(document, "oauth", "redirect_uri", &client.redirect);
+    let named = before.redirect().is_some();
+    if named || client.redirect != LOGIN_REDIRECT {
+        put(document, "oauth", "redirect_uri", &client.redirect);
+    }
 }
 
 /// Those that stay keep their other keys.

@@ -188,14 +188,119 @@ key = \"a.key\"
     answers.client.as_mut().unwrap().secret = Source::Env("SECRET".to_owned());
     answers.personal = Some(Source::File("old/token".to_owned()));
     let patched = patch::patched(&before(text), &answers);
-    insta::assert_snapshot!(patched, @"");
+    insta::assert_snapshot!(patched, @r#"
+    # ours
+    environment = "sandbox" # for now
+
+    [log] # loud
+    level = "debug"
+
+    [switch]
+    lane = "personal" # until May
+    allow = ["personal", "oauth-mtls"]
+
+    [personal]
+    token = { file = "old/token" }
+
+    [oauth]
+    client_id = 'ac"me'   # from Wise
+    client_secret = { env = "SECRET" }
+    redirect_uri = "https://app.example/cb"
+
+    [[grant]]
+    name = "main"
+
+    [mtls]
+    certificate = "a.pem"
+    key = "a.key"
+    "#);
     assert_eq!(read(&patched).switch.lane, Lane::Personal);
 }
 
 #[test]
 fn a_new_file_gives_each_key_its_reason() {
-    insta::assert_snapshot!(render::render(&answers()), @"");
-    insta::assert_snapshot!(render::render(&Answers { place: simulated(), client: None, ..answers() }), @"");
+    insta::assert_snapshot!(render::render(&answers()), @r#"
+    # Written by `wise-auth-proxy init`, which can be run again; yours to edit.
+    # `wise-auth-proxy config show` prints every key that is in force and who set it, and
+    # `wise-auth-proxy config schema` describes them all. Paths start at this file's directory.
+
+    # Wise's sandbox: invented money. Production has a file of its own.
+    environment = "sandbox"
+
+    # Where your programs reach the proxy: this address in the place of Wise's, over plain HTTP.
+    [[door]]
+    address = "127.0.0.1:8080"
+
+    # The lane of the first start: the one that you are on today. Afterwards the last
+    # `switch` counts; it takes effect at once and survives restarts.
+    [switch]
+    lane = "personal"
+
+    # The OAuth client that Wise gave you, and the redirect address as on file there.
+    [oauth]
+    client_id = 'ac"me'
+    client_secret = { file = "secrets/client_secret" }
+    redirect_uri = "https://app.example/cb"
+
+    # The profile to act for; `login` fills it.
+    [[grant]]
+    name = "main"
+
+    # The personal token: the way back, until the migration is behind you.
+    [personal]
+    token = { file = "secrets/personal_token" }
+
+    # The client certificate and its key: `csr` makes the key, `cert install` puts the
+    # certificate here.
+    [mtls]
+    certificate = "secrets/client.pem"
+    key = "secrets/client.key"
+
+    # Grants and the switch rest here. Keep it: refresh tokens are in it, sealed.
+    [store]
+    path = "state"
+
+    # Everything else is at its default: config/default.toml gives each key and its reason.
+    "#);
+    insta::assert_snapshot!(render::render(&Answers { place: simulated(), client: None, ..answers() }), @r#"
+    # Written by `wise-auth-proxy init`, which can be run again; yours to edit.
+    # `wise-auth-proxy config show` prints every key that is in force and who set it, and
+    # `wise-auth-proxy config schema` describes them all. Paths start at this file's directory.
+
+    # A simulator on this machine, in the place of Wise.
+    environment = "custom"
+
+    # Its addresses and its authority. It makes a new authority at every start: run `init`,
+    # `csr` and `cert install` again then.
+    [wise]
+    plain = "https://localhost:8443"
+    mtls = "https://localhost:8444"
+    authorise = "https://localhost:8443/oauth/authorize"
+    extra_ca = "simulator/ca.pem"
+    roots = "only-extra"
+
+    # Where your programs reach the proxy: this address in the place of Wise's, over plain HTTP.
+    [[door]]
+    address = "127.0.0.1:8080"
+
+    # The lane of the first start: the one that you are on today. Afterwards the last
+    # `switch` counts; it takes effect at once and survives restarts.
+    [switch]
+    lane = "personal"
+
+    # Wise has given no client id yet. Once it has, `wise-auth-proxy init` adds [oauth],
+    # [[grant]] and [mtls] here.
+
+    # The personal token: the way back, until the migration is behind you.
+    [personal]
+    token = { file = "secrets/personal_token" }
+
+    # Grants and the switch rest here. Keep it: refresh tokens are in it, sealed.
+    [store]
+    path = "state"
+
+    # Everything else is at its default: config/default.toml gives each key and its reason.
+    "#);
 }
 
 #[test]
@@ -203,8 +308,8 @@ fn the_first_lane_is_where_the_company_is_today() {
     let lane = |personal: bool, start, before| {
         let personal = personal.then(|| Source::Env("X".to_owned()));
         let answers = Answers {
-            personal,
             start,
+            personal,
             ..answers()
         };
         answers.lane(before)

@@ -254,20 +254,20 @@ pub(super) fn wait(typed: &Typed, over: Option<SystemTime>) -> Next {
     )
 }
 
+/// What a person does before their word is written down.
 pub(super) fn confirm(step: Step, evidence: &Evidence) -> Next {
     let typed = &evidence.typed;
-    let what = match step {
-        Step::Flows => format!(
+    let what = if step == Step::Flows {
+        format!(
             "run the business flows that you live by, and look for the integration on {}",
             typed.settings
-        ),
-        Step::Told => {
-            "tell your Customer Success Manager at Wise that mutual TLS works for you".to_owned()
-        }
-        Step::Enforced => "wait for Wise's word that mutual TLS is enforced: from then on the \
-                           other host, and with it the way back, is closed"
-            .to_owned(),
-        _ => return delete(evidence),
+        )
+    } else if step == Step::Told {
+        "tell your Customer Success Manager at Wise that mutual TLS works for you".to_owned()
+    } else {
+        "wait for Wise's word that mutual TLS is enforced: from then on the other host, and with it \
+         the way back, is closed"
+            .to_owned()
     };
     Next::then(
         &what,

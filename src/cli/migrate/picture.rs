@@ -18,8 +18,11 @@ const COMMAND: Style = AnsiColor::Cyan.on_default().bold();
 /// The picture.
 pub(super) fn drawn(evidence: &Evidence, steps: &[Judged]) -> String {
     let mut text = format!(
-        "migration in the {}, from {}\n",
-        evidence.guide.name(),
+        "migration in {}, from {}\n",
+        match evidence.guide {
+            Guide::Sandbox => "the sandbox",
+            Guide::Production => "production",
+        },
         match evidence.start {
             Start::PersonalToken => "a personal token",
             Start::ClientCredentials => "client credentials over ordinary TLS",
@@ -38,22 +41,18 @@ pub(super) fn drawn(evidence: &Evidence, steps: &[Judged]) -> String {
             State::Blocked(by) => ("·", DIM, format!("blocked by {}", by.name())),
         };
         let name = judged.step.name();
-        let _ok = write!(
+        let _ok = writeln!(
             text,
-            "  {style}{sign} {name:width$}{style:#}  {}\n",
+            "  {style}{sign} {name:width$}{style:#}  {}",
             fit(&seen)
         );
     }
     let done = done(steps);
     let _ok = write!(text, "{done} of {} done", steps.len());
-    match next {
-        Some((_, next)) => {
-            let _ok = write!(text, "\nnext: {}", lit(next));
-        }
-        None => {
-            let _ok = write!(text, "; {}", afterwards(evidence));
-        }
+    if let Some((_, next)) = next {
+        let _ok = write!(text, "\nnext: {}", lit(&next.text));
     }
+    let _ok = write!(text, "\n{DIM}{}{DIM:#}", other(evidence.guide));
     text
 }
 
@@ -77,6 +76,7 @@ pub(super) fn as_json(evidence: &Evidence, steps: &[Judged]) -> Value {
     });
     json!({
         "guide": evidence.guide.name(),
+        "other": other(evidence.guide),
         "from": evidence.start.name(),
         "configuration": evidence.configuration,
         "steps": list.collect::<Vec<_>>(),
@@ -94,14 +94,15 @@ fn done(steps: &[Judged]) -> usize {
 }
 
 /// The other half of the guide is another configuration.
-pub(super) fn afterwards(evidence: &Evidence) -> &'static str {
-    match evidence.guide {
-        Guide::Sandbox => {
-            "production is a configuration of its own: \
-             `wise-auth-proxy init --environment production --config production.toml`"
-        }
-        Guide::Production => "the migration is behind you",
-    }
+fn other(guide: Guide) -> String {
+    let (half, name, then) = match guide {
+        Guide::Sandbox => ("production", "production", "comes after it"),
+        Guide::Production => ("the sandbox", "sandbox", "comes before it"),
+    };
+    format!(
+        "{half} {then}, with a configuration of its own: \
+         `wise-auth-proxy init --environment {name} --config {name}.toml`"
+    )
 }
 
 /// One line's worth.
@@ -110,14 +111,14 @@ fn fit(seen: &str) -> String {
 }
 
 /// With its commands in their colour.
-fn lit(next: &Next) -> String {
-    let mut text = String::new();
-    for (at, part) in next.text.split('`').enumerate() {
+fn lit(text: &str) -> String {
+    let mut lit = String::new();
+    for (at, part) in text.split('`').enumerate() {
         if at % 2 == 1 {
-            let _ok = write!(text, "{COMMAND}`{part}`{COMMAND:#}");
+            let _ok = write!(lit, "{COMMAND}`{part}`{COMMAND:#}");
         } else {
-            text.push_str(part);
+            lit.push_str(part);
         }
     }
-    text
+    lit
 }

@@ -398,7 +398,9 @@ fn way_back(evidence: &Evidence) -> Finding {
     let back = &evidence.way_back;
     // From here on there is none, and none is needed.
     for closed in [Step::Deleted, Step::Enforced] {
-        if let Some(word) = evidence.confirmed.get(&closed) {
+        let mut steps = Step::of(evidence.guide, evidence.start);
+        let is_asked = steps.any(|step| step == closed);
+        if let Some(word) = evidence.confirmed.get(&closed).filter(|_| is_asked) {
             return Finding::Done(format!("closed: {}, {}", closed.title(), word.at));
         }
     }

@@ -151,16 +151,15 @@ fn each_step_hangs_on_its_own_evidence() {
             undo(step, &mut evidence);
             let mut expected = BTreeSet::from([step.name()]);
             // Evidence that two steps share.
-            match step {
-                Step::Request => drop(expected.insert("certificate")),
-                Step::Applications => drop(expected.insert("traffic")),
-                Step::WayBack if guide == Guide::Production => {
-                    expected.insert("enforced");
-                    if start == Start::PersonalToken {
-                        expected.insert("deleted");
-                    }
+            if step == Step::Request {
+                expected.insert("certificate");
+            } else if step == Step::Applications {
+                expected.insert("traffic");
+            } else if step == Step::WayBack && guide == Guide::Production {
+                expected.insert("enforced");
+                if start == Start::PersonalToken {
+                    expected.insert("deleted");
                 }
-                _ => {}
             }
             let steps = judge(&evidence);
             assert_eq!(
@@ -288,8 +287,38 @@ fn a_list_half_way_reads_so() {
     evidence.lane = Some((Lane::Personal, "personal, as configured".to_owned()));
     let steps = judge(&evidence);
     let drawn = picture::drawn(&evidence, &steps);
-    insta::assert_snapshot!(anstream::adapter::strip_str(&drawn), @"");
-    insta::assert_json_snapshot!(picture::as_json(&evidence, &steps)["steps"][3], @"");
+    insta::assert_snapshot!(anstream::adapter::strip_str(&drawn), @"
+    migration in the sandbox, from a personal token
+      ✓ configuration  wise-auth-proxy.toml, sandbox
+      ✓ credentials    client acme: Wise gave a token just now
+      ✓ request        secrets/client.csr
+      ▸ certificate    secrets/client.pem is not there
+      · grant          blocked by certificate
+      · proxy          blocked by certificate
+      · applications   blocked by proxy
+      ✓ way-back       lane personal can be taken at any time
+      · handshake      blocked by certificate
+      · lane           blocked by grant
+      · traffic        blocked by applications
+      · rehearsal      blocked by traffic
+      · flows          blocked by traffic
+    4 of 13 done
+    next: open https://wise-sandbox.com/developer-hub, Authentication > Generate certificate, paste secrets/client.csr and save what it gives to a file; then `wise-auth-proxy cert install FILE`
+    production comes after it, with a configuration of its own: `wise-auth-proxy init --environment production --config production.toml`
+    ");
+    insta::assert_json_snapshot!(picture::as_json(&evidence, &steps)["steps"][3], @r#"
+    {
+      "blocked_by": null,
+      "evidence": "secrets/client.pem is not there",
+      "next": {
+        "command": "wise-auth-proxy cert install FILE",
+        "text": "open https://wise-sandbox.com/developer-hub, Authentication > Generate certificate, paste secrets/client.csr and save what it gives to a file; then `wise-auth-proxy cert install FILE`"
+      },
+      "state": "to-do",
+      "step": "certificate",
+      "title": "the client certificate is in place"
+    }
+    "#);
 }
 
 #[test]
@@ -299,12 +328,49 @@ fn a_list_at_the_end_reads_so() {
         let drawn = picture::drawn(evidence, &judge(evidence));
         anstream::adapter::strip_str(&drawn).to_string()
     };
-    insta::assert_snapshot!(drawn(&evidence), @"");
+    insta::assert_snapshot!(drawn(&evidence), @"
+    migration in production, from a personal token
+      ✓ configuration  wise-auth-proxy.toml, sandbox
+      ✓ credentials    client acme: Wise gave a token just now
+      ✓ request        secrets/client.csr
+      ✓ certificate    certificate acme, 364 days left
+      ✓ grant          main: profile 30000000, granted by Ada
+      ✓ proxy          running on lane oauth-mtls, ready
+      ✓ applications   1290 requests answered, last on lane oauth-mtls, just now
+      ✓ way-back       closed: the personal token is deleted, 2026-11-01T10:00:00Z
+      ✓ handshake      requests were answered over it
+      ✓ lane           oauth-mtls since 2026-11-20
+      ✓ traffic        400 requests answered on lane oauth-mtls, last just now
+      ✓ told           confirmed 2026-11-01T10:00:00Z by ann (uid 1000)
+      ✓ enforced       confirmed 2026-11-01T10:00:00Z by ann (uid 1000)
+      ✓ unused         last used 21 days ago
+      ✓ deleted        confirmed 2026-11-01T10:00:00Z by ann (uid 1000)
+    15 of 15 done
+    the sandbox comes before it, with a configuration of its own: `wise-auth-proxy init --environment sandbox --config sandbox.toml`
+    ");
     evidence.start = Start::ClientCredentials;
     evidence.way_back.lane = Lane::OAuth;
     undo(Step::Told, &mut evidence);
     undo(Step::Enforced, &mut evidence);
-    insta::assert_snapshot!(drawn(&evidence), @"");
+    insta::assert_snapshot!(drawn(&evidence), @"
+    migration in production, from client credentials over ordinary TLS
+      ✓ configuration  wise-auth-proxy.toml, sandbox
+      ✓ credentials    client acme: Wise gave a token just now
+      ✓ request        secrets/client.csr
+      ✓ certificate    certificate acme, 364 days left
+      ✓ grant          main: profile 30000000, granted by Ada
+      ✓ proxy          running on lane oauth-mtls, ready
+      ✓ applications   1290 requests answered, last on lane oauth-mtls, just now
+      ✓ way-back       lane oauth can be taken at any time
+      ✓ handshake      requests were answered over it
+      ✓ lane           oauth-mtls since 2026-11-20
+      ✓ traffic        400 requests answered on lane oauth-mtls, last just now
+      ▸ told           nobody has confirmed it
+      · enforced       blocked by told
+    11 of 13 done
+    next: tell your Customer Success Manager at Wise that mutual TLS works for you; then `wise-auth-proxy migrate confirm told`
+    the sandbox comes before it, with a configuration of its own: `wise-auth-proxy init --environment sandbox --config sandbox.toml`
+    ");
 }
 
 proptest! {
