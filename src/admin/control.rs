@@ -149,6 +149,8 @@ impl Control {
             return Err(Refused::LaneUnavailable { lane: to, reason });
         }
         let from = snapshot.lane;
+        // What came before the turn is told from what comes after it.
+        let _ = self.lanes.look();
         let entry = Entry::now(self.clock.as_ref(), by, from, to, reason);
         failpoint::pass(Point::SwitchBegun);
         let recorded = self.switch.record(&entry);

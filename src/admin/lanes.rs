@@ -88,9 +88,9 @@ impl LaneLedger {
     }
 
     fn note(&self, page: &mut Page) {
-        let now = OffsetDateTime::from(self.clock.wall()).replace_nanosecond(0);
-        let now = now.ok().and_then(|now| now.format(&Rfc3339).ok());
-        let now = now.unwrap_or_default();
+        let now = OffsetDateTime::from(self.clock.wall());
+        // Only a year beyond 9999 has no such form.
+        let now = now.format(&Rfc3339).unwrap_or_default();
         for lane in Lane::ALL {
             let (answers, accepted) = self.counts(lane);
             let seen = &mut page.seen[lane.index()];

@@ -19,7 +19,7 @@ pub(crate) struct LaneUse {
     pub(crate) answers: u64,
     /// Those of them that were a success (2xx), which only Wise gives.
     pub(crate) accepted: u64,
-    /// RFC 3339, UTC; to the minute in which it was noticed.
+    /// RFC 3339, UTC: when it was noticed, a minute later at most.
     pub(crate) last: Option<String>,
     /// As `last`, of the successes.
     pub(crate) last_accepted: Option<String>,

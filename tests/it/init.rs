@@ -109,7 +109,24 @@ fn a_fresh_directory_gets_a_configuration_that_can_be_used_and_the_next_command(
     let desk = Desk::new();
     let output = desk.run(&["init"], &ANSWERS);
     assert_eq!(code(&output), 0, "{}", stderr(&output));
-    insta::assert_snapshot!(stderr(&output), @"");
+    insta::assert_snapshot!(stderr(&output), @"
+    A few questions, then wise-auth-proxy.toml and a checklist are written (elsewhere: --config). Enter takes what stands in brackets.
+    Which of Wise's environments? sandbox or production: 
+    What do your programs use today? personal-token, or client-credentials without mutual TLS [personal-token]: 
+    Client id, as Wise gave it to you; later, if it has not yet: 
+    How are secrets kept? files (mode 0600), env (variables), systemd (credentials) or exec (a program prints them) [files]: 
+    client secret, unseen as you type (Enter leaves it for later): 
+    Is there a personal token to fall back on? yes or no [yes]: 
+    personal token, unseen as you type (Enter leaves it for later): 
+    Name of your company, for the certificate request: 
+    Its country in two capital letters, or none [none]: 
+    Redirect address, exactly as on file at Wise [http://127.0.0.1:8976/callback]: 
+    Profiles to authorise, as ids or name=id; any, to pick one on Wise's page [any]: 
+    Directory for grants and the switch, kept over restarts [state]: 
+    written: wise-auth-proxy.toml, MIGRATION.md, secrets/client_secret, secrets/personal_token, state/migration.json
+    every step from here: MIGRATION.md; `wise-auth-proxy migrate status` says at any time how far you are
+    next: `wise-auth-proxy csr --organisation 'Acme Ltd' --country GB`: makes the private key, which stays here, and the request
+    ");
     assert_eq!(
         desk.files(),
         [
@@ -144,7 +161,50 @@ fn a_fresh_directory_gets_a_configuration_that_can_be_used_and_the_next_command(
 fn the_checklist_has_a_command_for_every_step_of_this_configuration() {
     let desk = Desk::new();
     assert_eq!(code(&desk.run(&["init"], &ANSWERS)), 0);
-    insta::assert_snapshot!(desk.read("MIGRATION.md"), @"");
+    insta::assert_snapshot!(desk.read("MIGRATION.md"), @"
+    # From a personal token to OAuth and mutual TLS in Wise's sandbox
+
+    Written by `wise-auth-proxy init` for wise-auth-proxy.toml. The steps are those of Wise's migration guide.
+    `wise-auth-proxy migrate status` judges each by evidence and says what is next.
+
+    1. **configuration**, a configuration:
+       done with this configuration
+    2. **credentials**, Wise takes the client id and secret:
+       unless you gave it to `init`, `(umask 077; cat > secrets/client_secret)`: paste the client secret, press Enter and Ctrl-D; the file is then yours alone (0600)
+    3. **request**, a private key and a certificate request:
+       `wise-auth-proxy csr --organisation 'Acme Ltd' --country GB`: makes the private key, which stays here, and the request
+    4. **certificate**, the client certificate is in place:
+       open https://wise-sandbox.com/developer-hub, Authentication > Generate certificate, paste secrets/client.csr and save what it gives to a file; then `wise-auth-proxy cert install FILE`
+    5. **grant**, every profile is authorised:
+       `wise-auth-proxy login`: opens Wise's page, where you pick the business profile and approve
+    6. **proxy**, the proxy runs:
+       `wise-auth-proxy run`: starts the proxy, in a terminal of its own or as a service
+    7. **applications**, a program's requests go through it:
+       `curl -sS http://127.0.0.1:8080/v2/profiles`: a first request; then give your programs that address in the place of Wise's
+    8. **way-back**, the way back is open:
+       unless you gave it to `init`, `(umask 077; cat > secrets/personal_token)`: paste the personal token, press Enter and Ctrl-D; the file is then yours alone (0600)
+    9. **handshake**, Wise takes the certificate:
+       `wise-auth-proxy migrate status`: asks Wise, where Wise can be reached
+    10. **lane**, requests take lane oauth-mtls:
+       `wise-auth-proxy switch oauth-mtls --reason migration`: every new request takes that lane, at once
+    11. **traffic**, programs get answers over mutual TLS:
+       `curl -sS http://127.0.0.1:8080/v2/profiles`: a request on the new lane, or let a program make one
+    12. **rehearsal**, the way back was tried:
+       `wise-auth-proxy switch personal --reason rehearsal`: every new request takes that lane, at once
+    13. **flows**, the business flows work:
+       run the business flows that you live by, and look for the integration on https://wise-sandbox.com/settings; then `wise-auth-proxy migrate confirm flows`
+
+    ## When anything goes wrong
+
+    `wise-auth-proxy switch personal --reason 'what you saw'`:
+    every new request goes as it went before, at once and without a restart. Tell Wise what you saw;
+    `wise-auth-proxy status` and the proxy's log say what there is to say. Once Wise enforces mutual TLS, that way is closed.
+
+    ## Afterwards
+
+    Production is a configuration of its own, with credentials, certificate and grants of its own:
+    `wise-auth-proxy init --environment production --config production.toml`.
+    ");
     let production = FLAGS.map(|flag| {
         if flag == "sandbox" {
             "production"
@@ -155,7 +215,54 @@ fn the_checklist_has_a_command_for_every_step_of_this_configuration() {
     let production = [&production[..], &["--config", "production.toml"]].concat();
     let output = desk.run(&production, &[]);
     assert_eq!(code(&output), 0, "{}", stderr(&output));
-    insta::assert_snapshot!(desk.read("MIGRATION-production.md"), @"");
+    insta::assert_snapshot!(desk.read("MIGRATION-production.md"), @"
+    # From a personal token to OAuth and mutual TLS in production
+
+    Written by `wise-auth-proxy init` for production.toml. The steps are those of Wise's migration guide.
+    `wise-auth-proxy migrate status --config production.toml` judges each by evidence and says what is next.
+
+    1. **configuration**, a configuration:
+       done with this configuration
+    2. **credentials**, Wise takes the client id and secret:
+       unless you gave it to `init`, `(umask 077; cat > secrets-production/client_secret)`: paste the client secret, press Enter and Ctrl-D; the file is then yours alone (0600)
+    3. **request**, a private key and a certificate request:
+       `wise-auth-proxy csr --organisation 'Acme Ltd' --country GB --config production.toml`: makes the private key, which stays here, and the request
+    4. **certificate**, the client certificate is in place:
+       open https://wise.com/developer-hub, Authentication > Generate certificate, paste secrets-production/client.csr and save what it gives to a file; then `wise-auth-proxy cert install FILE --config production.toml`
+    5. **grant**, every profile is authorised:
+       `wise-auth-proxy login --config production.toml`: opens Wise's page, where you pick the business profile and approve
+    6. **proxy**, the proxy runs:
+       `wise-auth-proxy run --config production.toml`: starts the proxy, in a terminal of its own or as a service
+    7. **applications**, a program's requests go through it:
+       `curl -sS http://127.0.0.1:8080/v2/profiles`: a first request; then give your programs that address in the place of Wise's
+    8. **way-back**, the way back is open:
+       unless you gave it to `init`, `(umask 077; cat > secrets-production/personal_token)`: paste the personal token, press Enter and Ctrl-D; the file is then yours alone (0600)
+    9. **handshake**, Wise takes the certificate:
+       `wise-auth-proxy migrate status --config production.toml`: asks Wise, where Wise can be reached
+    10. **lane**, requests take lane oauth-mtls:
+       `wise-auth-proxy switch oauth-mtls --reason migration --config production.toml`: every new request takes that lane, at once
+    11. **traffic**, programs get answers over mutual TLS:
+       `curl -sS http://127.0.0.1:8080/v2/profiles`: a request on the new lane, or let a program make one
+    12. **told**, Wise knows that mutual TLS works:
+       tell your Customer Success Manager at Wise that mutual TLS works for you; then `wise-auth-proxy migrate confirm told --config production.toml`
+    13. **enforced**, Wise enforces mutual TLS:
+       wait for Wise's word that mutual TLS is enforced: from then on the other host, and with it the way back, is closed; then `wise-auth-proxy migrate confirm enforced --config production.toml`
+    14. **unused**, nothing uses the personal token:
+       wait until a week has passed without it; then `wise-auth-proxy migrate status --config production.toml`
+    15. **deleted**, the personal token is deleted:
+       `wise-auth-proxy init --personal-token no --config production.toml`: takes it out of the configuration; then restart the proxy
+
+    ## When anything goes wrong
+
+    `wise-auth-proxy switch personal --reason 'what you saw' --config production.toml`:
+    every new request goes as it went before, at once and without a restart. Tell Wise what you saw;
+    `wise-auth-proxy status --config production.toml` and the proxy's log say what there is to say. Once Wise enforces mutual TLS, that way is closed.
+
+    ## Afterwards
+
+    The certificate lasts a year; the proxy speaks up 30 days before its end. A grant that has ended
+    wants a new `login`; the proxy says that, too.
+    ");
     let names = desk.files();
     assert!(names.contains(&"state-production/".to_owned()), "{names:?}");
     let config = desk.read("production.toml");
@@ -191,13 +298,19 @@ fn silence_names_every_flag_that_is_missing_at_once() {
     let desk = Desk::new();
     let output = desk.run(&["init", "--yes"], &[]);
     assert_eq!(code(&output), 2);
-    insta::assert_snapshot!(stderr(&output), @"");
+    insta::assert_snapshot!(stderr(&output), @"
+    error: --yes asks nothing, and these have no default: --environment, --client-id
+    hint: give them, or leave out --yes to be asked
+    ");
     let output = desk.run(
         &["init", "--yes", "--secrets", "exec", "--client-id", "acme"],
         &[],
     );
     assert_eq!(code(&output), 2);
-    insta::assert_snapshot!(stderr(&output), @"");
+    insta::assert_snapshot!(stderr(&output), @"
+    error: --yes asks nothing, and these have no default: --environment, --client-secret-exec, --personal-token-exec, --organisation
+    hint: give them, or leave out --yes to be asked
+    ");
     assert!(desk.files().is_empty());
 }
 
@@ -232,7 +345,50 @@ fn an_answer_that_does_not_fit_is_asked_for_again_with_the_reason() {
     ];
     let output = desk.run(&["init"], &lines);
     assert_eq!(code(&output), 0, "{}", stderr(&output));
-    insta::assert_snapshot!(stderr(&output), @"");
+    insta::assert_snapshot!(stderr(&output), @"
+    A few questions, then wise-auth-proxy.toml and a checklist are written (elsewhere: --config). Enter takes what stands in brackets.
+    Which of Wise's environments? sandbox or production: 
+      say sandbox or production; for a simulator there is --simulator PATH
+    Which of Wise's environments? sandbox or production: 
+      this has no default
+    Which of Wise's environments? sandbox or production: 
+    What do your programs use today? personal-token, or client-credentials without mutual TLS [personal-token]: 
+      say personal-token or client-credentials
+    What do your programs use today? personal-token, or client-credentials without mutual TLS [personal-token]: 
+    Client id, as Wise gave it to you; later, if it has not yet: 
+      a client id is one word
+    Client id, as Wise gave it to you; later, if it has not yet: 
+    How are secrets kept? files (mode 0600), env (variables), systemd (credentials) or exec (a program prints them) [files]: 
+      say files, env, systemd or exec
+    How are secrets kept? files (mode 0600), env (variables), systemd (credentials) or exec (a program prints them) [files]: 
+    client secret, unseen as you type (Enter leaves it for later): 
+      it has a space or another character that no secret of Wise's has; paste it alone
+    client secret, unseen as you type (Enter leaves it for later): 
+    Is there a personal token to fall back on? yes or no [yes]: 
+      say yes or no
+    Is there a personal token to fall back on? yes or no [yes]: 
+    personal token, unseen as you type (Enter leaves it for later): 
+    Name of your company, for the certificate request: 
+      this has no default
+    Name of your company, for the certificate request: 
+    Its country in two capital letters, or none [none]: 
+      the country (C) must be two capital letters, such as GB; Wise reads it from the CSR's subject
+    Its country in two capital letters, or none [none]: 
+    Redirect address, exactly as on file at Wise [http://127.0.0.1:8976/callback]: 
+      write it as a URL, such as http://127.0.0.1:8976/callback
+    Redirect address, exactly as on file at Wise [http://127.0.0.1:8976/callback]: 
+    Profiles to authorise, as ids or name=id; any, to pick one on Wise's page [any]: 
+      two profiles are called main; name them as name=id
+    Profiles to authorise, as ids or name=id; any, to pick one on Wise's page [any]: 
+      a profile id is a number, or 1 to 64 letters, digits or hyphens
+    Profiles to authorise, as ids or name=id; any, to pick one on Wise's page [any]: 
+    Directory for grants and the switch, kept over restarts [state]: 
+    written: wise-auth-proxy.toml, MIGRATION.md, state/migration.json
+    still to come: the client secret, alone, in secrets/client_secret (mode 0600)
+    still to come: the personal token, alone, in secrets/personal_token (mode 0600)
+    every step from here: MIGRATION.md; `wise-auth-proxy migrate status` says at any time how far you are
+    next: `(umask 077; cat > secrets/client_secret)`: paste the client secret, press Enter and Ctrl-D; the file is then yours alone (0600)
+    ");
     let config = desk.read("wise-auth-proxy.toml");
     assert!(
         config.contains("profile = 30000000\ndefault = true"),
@@ -300,7 +456,19 @@ fn what_is_there_is_shown_as_a_diff_and_changed_only_with_consent() {
     let other = ["init", "--yes", "--client-id", "other"];
     let refused = desk.run(&other, &[]);
     assert_eq!(code(&refused), 1);
-    insta::assert_snapshot!(stderr(&refused), @"");
+    insta::assert_snapshot!(stderr(&refused), @r#"
+    --- wise-auth-proxy.toml
+    +++ wise-auth-proxy.toml
+    @@ -17,5 +17,5 @@
+     # The OAuth client that Wise gave you, and the redirect address as on file there.
+     [oauth]
+    -client_id = "acme"
+    +client_id = "other"
+     client_secret = { file = "secrets/client_secret" }
+     redirect_uri = "http://127.0.0.1:8976/callback"
+    error: files that are there would change; nothing was written
+    hint: --force writes the changes, and keeps each old file as .bak
+    "#);
     let asked = ["init", "--client-id", "other"];
     let lines = [&[""; 11][..], &["no"]].concat();
     let declined = desk.run(&asked, &lines);
@@ -463,7 +631,8 @@ fn every_way_to_keep_secrets_makes_a_configuration() {
         assert_eq!(code(&output), 0, "{}", stderr(&output));
         let config = desk.read("wise-auth-proxy.toml");
         assert!(config.contains(expected), "{config}");
-        assert!(!desk.path("secrets").exists(), "no secret was given");
+        let secrets = fs::read_dir(desk.path("secrets")).unwrap().count();
+        assert_eq!(secrets, 0, "no secret was given; the key will come");
         assert_eq!(code(&desk.run(&["config", "check"], &[])), 0);
     }
 }
@@ -491,7 +660,11 @@ fn without_a_client_id_the_personal_token_can_be_served_at_once() {
         &[TOKEN],
     );
     assert_eq!(code(&output), 0, "{}", stderr(&output));
-    insta::assert_snapshot!(stderr(&output), @"");
+    insta::assert_snapshot!(stderr(&output), @"
+    written: wise-auth-proxy.toml, MIGRATION.md, secrets/personal_token, state/migration.json
+    every step from here: MIGRATION.md; `wise-auth-proxy migrate status` says at any time how far you are
+    next: ask your Customer Success Manager at Wise for production client credentials: they want your membership numbers (they begin with P) and the redirect address http://127.0.0.1:8976/callback; then `wise-auth-proxy init`
+    ");
     // Wise has answered; the rest comes on top.
     let more = [
         "init",
@@ -518,7 +691,33 @@ fn programs_read_what_was_written_as_json() {
     let output = desk.run(&[&FLAGS[..], &["--json"]].concat(), &[]);
     assert_eq!(code(&output), 0, "{}", stderr(&output));
     let said: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
-    insta::assert_json_snapshot!(said, @"");
+    insta::assert_json_snapshot!(said, @r#"
+    {
+      "backups": [],
+      "checklist": "MIGRATION.md",
+      "configuration": "wise-auth-proxy.toml",
+      "next": {
+        "command": "(umask 077; cat > secrets/client_secret)",
+        "text": "`(umask 077; cat > secrets/client_secret)`: paste the client secret, press Enter and Ctrl-D; the file is then yours alone (0600)"
+      },
+      "still_to_come": [
+        {
+          "file": "secrets/client_secret",
+          "secret": "client secret"
+        },
+        {
+          "file": "secrets/personal_token",
+          "secret": "personal token"
+        }
+      ],
+      "unchanged": [],
+      "written": [
+        "wise-auth-proxy.toml",
+        "MIGRATION.md",
+        "state/migration.json"
+      ]
+    }
+    "#);
 }
 
 /// A terminal with `init` at its other end; what it shows comes back.

@@ -244,7 +244,10 @@ async fn the_whole_way_from_a_personal_token_is_judged_by_evidence() {
     guide.is("proxy", "done");
     guide.is("applications", "to-do");
     let door = house.door;
-    assert_eq!(guide.next().1, format!("curl http://{door}/v2/profiles"));
+    assert_eq!(
+        guide.next().1,
+        format!("curl -sS http://{door}/v2/profiles")
+    );
     assert!(guide.seen("lane").starts_with("personal, as configured"));
     assert_eq!(house.get("/v2/profiles").await.status, 200);
     let guide = Guide::of(&site, &[]).await;
@@ -264,7 +267,21 @@ async fn the_whole_way_from_a_personal_token_is_judged_by_evidence() {
     house.switch("personal").await;
     let guide = Guide::of(&site, &[]).await;
     guide.is("lane", "to-do");
-    guide.is("rehearsal", "blocked");
+    guide.is("rehearsal", "to-do");
+    assert!(guide.next().1.starts_with("curl"), "{}", guide.0);
+    house.switch("oauth-mtls").await;
+    let guide = Guide::of(&site, &[]).await;
+    guide.is("rehearsal", "to-do");
+    assert!(
+        guide
+            .seen("rehearsal")
+            .starts_with("no request was answered")
+    );
+    house.switch("personal").await;
+    assert_eq!(house.get("/v2/profiles").await.status, 200);
+    let guide = Guide::of(&site, &[]).await;
+    assert_eq!(guide.next().0, "lane");
+    assert!(guide.next().1.contains("'rehearsal over'"), "{}", guide.0);
     house.switch("oauth-mtls").await;
     let guide = Guide::of(&site, &[]).await;
     guide.is("rehearsal", "done");
@@ -396,6 +413,7 @@ async fn who_comes_from_client_credentials_goes_back_to_ordinary_tls() {
     assert_eq!(house.get("/v2/profiles").await.status, 200);
     assert_eq!(Guide::of(&site, &[]).await.next().0, "rehearsal");
     house.switch("oauth").await;
+    assert_eq!(house.get("/v2/profiles").await.status, 200);
     house.switch("oauth-mtls").await;
     Guide::of(&site, &[]).await.is("rehearsal", "done");
 }

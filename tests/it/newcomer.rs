@@ -288,9 +288,17 @@ fn after<'a>(text: &'a str, word: &str) -> &'a str {
 #[test]
 fn a_newcomer_gets_through_the_guide_by_what_the_messages_say() {
     let mut newcomer = Newcomer::new();
-    let free = "--plain 127.0.0.1:0 --mtls 127.0.0.1:0 --control 127.0.0.1:0";
+    // Nothing but the ports: all of them are free ones here, that of the redirect as well.
+    let options = r#"{"client-id": "demo", "faults": {"token": {"any-loopback-port": true}}}"#;
+    let apart = tempfile::tempdir().unwrap();
+    let file = apart.path().join("options.json");
+    std::fs::write(&file, options).unwrap();
+    let free = format!(
+        "--plain 127.0.0.1:0 --mtls 127.0.0.1:0 --control 127.0.0.1:0 --options {}",
+        file.display()
+    );
     let line = "wise-auth-proxy simulator --dir wise";
-    let mut said = newcomer.starts(line, free, "Ctrl-C ends it");
+    let mut said = newcomer.starts(line, &free, "Ctrl-C ends it");
     newcomer.learns(&said, "plain host", "https://localhost:8443");
     newcomer.learns(&said, "mTLS host", "https://localhost:8444");
     newcomer.learns(&said, "control API", "http://127.0.0.1:8445");
@@ -298,23 +306,21 @@ fn a_newcomer_gets_through_the_guide_by_what_the_messages_say() {
     let mut status = String::new();
 
     for _ in 0..MOST {
-        // A message without a next step: `init` has said who knows it.
         let known = next(&said).filter(|(text, command)| {
             // "Wise's Developer Hub" alone is no address.
             !command.contains("FILE") || text.contains("://")
         });
-        let Some((text, command)) = known else {
-            assert!(
-                status.is_empty() || said != status,
-                "nothing is next: {said}"
-            );
-            said = newcomer.runs("wise-auth-proxy migrate status");
+        // After a message without a next step, whoever knows it: `init` has said who.
+        let look = "wise-auth-proxy migrate status".to_owned();
+        let (text, command) = known.unwrap_or_else(|| (String::new(), look.clone()));
+        if command == look {
+            said = newcomer.runs(&command);
             if next(&said).is_none() {
                 status = said;
                 break;
             }
             continue;
-        };
+        }
         let words: Vec<_> = command.split(' ').collect();
         said = match words[..] {
             ["wise-auth-proxy", "init", ..] => newcomer.answers(&command),

@@ -57,7 +57,7 @@ pub(crate) fn run(global: &Global, args: &InitArgs) -> Result<(), Failure> {
                 .hint("--force writes the changes, and keeps each old file as .bak"));
         }
     }
-    write(&plan.sheets()).map_err(|error| {
+    write(&plan.dirs, &plan.sheets()).map_err(|error| {
         let denied = error.source.kind() == std::io::ErrorKind::PermissionDenied;
         let exit = if denied {
             Exit::Permission
@@ -108,6 +108,8 @@ fn check(before: &Before, text: &str) -> Result<Config, Failure> {
 
 /// All that is to be written.
 struct Plan {
+    /// Where `csr` and `cert install` will write.
+    dirs: Vec<PathBuf>,
     config: PathBuf,
     checklist: PathBuf,
     /// Secrets that were given, and the record.
@@ -153,7 +155,10 @@ impl Plan {
         let file = before.path.display().to_string();
         let list = checklist::written(global, &file, &answers.place, config, &begun);
         let now = fs::read_to_string(&checklist).ok();
+        let pair = config.mtls.iter();
+        let dirs = pair.filter_map(|mtls| Some(mtls.key.parent()?.to_owned()));
         Self {
+            dirs: dirs.collect(),
             config: before.path.clone(),
             checklist: checklist.clone(),
             fresh,
@@ -228,8 +233,8 @@ impl Plan {
             migrate::typed(global, "migrate status"),
         ));
         let next = migrate::what_next(global)?;
-        if let Some(next) = &next {
-            report::say(&format!("next: {next}"));
+        if let Some((text, _)) = &next {
+            report::say(&format!("next: {text}"));
         }
         if !as_json {
             return Ok(());
@@ -245,7 +250,7 @@ impl Plan {
             "unchanged": kept,
             "backups": backups,
             "still_to_come": later,
-            "next": next,
+            "next": next.map(|(text, command)| json!({ "text": text, "command": command })),
         }))
     }
 }

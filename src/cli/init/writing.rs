@@ -35,11 +35,17 @@ pub(super) struct NotWritten {
     pub(super) source: io::Error,
 }
 
-/// Writes all sheets or none. Every byte is on the disk before the first file has its name.
+/// Makes the directories and writes the sheets: all of it or nothing. Every byte is on the disk before the first file has its name.
 ///
 /// A process killed between two names leaves whole files only, the configuration last of all.
-pub(super) fn write(sheets: &[Sheet]) -> Result<(), NotWritten> {
+pub(super) fn write(dirs: &[PathBuf], sheets: &[Sheet]) -> Result<(), NotWritten> {
     let mut undo = Undo::default();
+    for dir in dirs {
+        make_dirs(dir, &mut undo).map_err(|source| NotWritten {
+            path: dir.clone(),
+            source,
+        })?;
+    }
     let staged: Result<Vec<_>, NotWritten> = sheets
         .iter()
         .map(|sheet| {
@@ -101,8 +107,9 @@ fn make_dirs(dir: &Path, undo: &mut Undo) -> io::Result<()> {
         .take_while(|dir| !dir.as_os_str().is_empty() && dir.symlink_metadata().is_err());
     let missing: Vec<_> = missing.map(Path::to_owned).collect();
     for level in missing.into_iter().rev() {
+        // Made or not when it fails: its name may only not be durable.
+        undo.dirs.push(level.clone());
         durable::make_dir(&level)?;
-        undo.dirs.push(level);
     }
     Ok(())
 }
@@ -145,10 +152,13 @@ mod tests {
             ["secrets/client_secret", "house.toml"].map(|name| dir.path().join(name));
         fs::write(&config, "old").unwrap();
         fs::set_permissions(&config, fs::Permissions::from_mode(0o640)).unwrap();
-        write(&[
-            Sheet::new(secret.clone(), "s", false),
-            Sheet::new(config.clone(), "new", true),
-        ])
+        write(
+            &[],
+            &[
+                Sheet::new(secret.clone(), "s", false),
+                Sheet::new(config.clone(), "new", true),
+            ],
+        )
         .unwrap();
         assert_eq!(fs::read_to_string(&config).unwrap(), "new");
         assert_eq!((mode_of(&secret), mode_of(&config)), (0o600, 0o640));
@@ -163,11 +173,15 @@ mod tests {
         let kept = dir.path().join("kept");
         fs::write(&kept, "old").unwrap();
         // A name that is a file cannot be a directory.
-        let error = write(&[
-            Sheet::new(dir.path().join("a/b/secret"), "s", false),
-            Sheet::new(dir.path().join("new"), "n", true),
-            Sheet::new(kept.join("below"), "x", true),
-        ]);
+        let dirs = [dir.path().join("c/d")];
+        let error = write(
+            &dirs,
+            &[
+                Sheet::new(dir.path().join("a/b/secret"), "s", false),
+                Sheet::new(dir.path().join("new"), "n", true),
+                Sheet::new(kept.join("below"), "x", true),
+            ],
+        );
         assert!(error.unwrap_err().to_string().contains("kept/below"));
         let left: Vec<_> = fs::read_dir(dir.path()).unwrap().collect();
         assert_eq!(left.len(), 1, "{left:?}");

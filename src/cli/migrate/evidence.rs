@@ -67,8 +67,7 @@ pub(super) struct Evidence {
     /// The lane in use, and how it came to that.
     pub(super) lane: Option<(Lane, String)>,
     pub(super) usage: Usage,
-    /// When the way back was taken and left again.
-    pub(super) rehearsed: Option<String>,
+    pub(super) rehearsal: Rehearsal,
     pub(super) personal: Personal,
     pub(super) confirmed: BTreeMap<Step, Confirmation>,
 }
@@ -176,6 +175,20 @@ pub(super) struct WayBack {
     pub(super) shut: Option<(String, Option<PathBuf>)>,
 }
 
+/// Whether the way back was tried.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(super) enum Rehearsal {
+    None,
+    /// It is in use now, and a request was answered on it or not.
+    Taken {
+        answered: bool,
+    },
+    /// Left again, without a request.
+    Idle,
+    /// Left again, after a request; when.
+    Over(String),
+}
+
 /// Whether Wise takes the client certificate.
 #[derive(Clone, Debug)]
 pub(super) enum Handshake {
@@ -227,7 +240,7 @@ impl Evidence {
             handshake: Handshake::Unknown(nothing()),
             lane: None,
             usage: Usage::default(),
-            rehearsed: None,
+            rehearsal: Rehearsal::None,
             personal: Personal::default(),
             confirmed: BTreeMap::new(),
         }

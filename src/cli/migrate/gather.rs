@@ -12,11 +12,12 @@ use super::super::args::{Global, LOGIN_REDIRECT, MigrateStatusArgs};
 use super::super::failure::{Exit, Failure};
 use super::super::report;
 use super::evidence::{
-    Client, Confirmation, Evidence, Guide, Handshake, Personal, Proxy, Start, Typed, WayBack,
+    Client, Confirmation, Evidence, Guide, Handshake, Personal, Proxy, Rehearsal, Start, Typed,
+    WayBack,
 };
 use super::record::{self, Begun, RecordError};
 use super::steps::Step;
-use super::words::since;
+use super::words::{moment, rfc3339, since};
 use super::{ask, files, grants};
 use crate::clock::{Clock as _, System};
 use crate::config::{Config, ConfigError, Environment, Lane, Loaded, SecretSource};
@@ -131,7 +132,7 @@ impl Scene {
             way_back: self.way_back(guide, start),
             handshake: self.handshake(),
             lane: Some(self.lane()),
-            rehearsed: self.rehearsed(self.way_back(guide, start).lane),
+            rehearsal: self.rehearsal(self.way_back(guide, start).lane),
             personal: Personal {
                 configured: config.personal.is_some(),
                 file: self.personal_file(),
@@ -197,7 +198,7 @@ impl Scene {
         let how = match turned {
             Some(Entry { at, by, reason, .. }) => {
                 let ago = since(Some(&at), self.now);
-                format!("{lane} since {at} ({ago}), by {by}: {reason}")
+                format!("{lane} since {} ({ago}), by {by}: {reason}", second(&at))
             }
             None => format!("{lane}, as configured"),
         };
@@ -272,14 +273,26 @@ impl Scene {
         WayBack { lane, shut }
     }
 
-    /// The last return from the way back to mutual TLS.
-    fn rehearsed(&self, back: Lane) -> Option<String> {
-        let returned = |turn: &Entry| turn.from == back && turn.to == Lane::OAuthMtls;
+    /// From the last turn to the way back on.
+    fn rehearsal(&self, back: Lane) -> Rehearsal {
         let left = |turn: &Entry| turn.from == Lane::OAuthMtls && turn.to == back;
         // Newest first.
-        let at = self.turns.iter().position(returned)?;
-        let earlier = self.turns.get(at + 1..)?;
-        earlier.iter().any(left).then(|| self.turns[at].at.clone())
+        let Some(at) = self.turns.iter().position(left) else {
+            return Rehearsal::None;
+        };
+        let taken = &self.turns[at];
+        let used = self.usage.of(back).last_accepted.as_deref();
+        let used = used.and_then(moment).zip(moment(&taken.at));
+        let answered = used.is_some_and(|(used, taken)| used > taken);
+        let newer = self.turns.iter().take(at);
+        let returned = newer
+            .rev()
+            .find(|turn| turn.from == back && turn.to == Lane::OAuthMtls);
+        match returned {
+            None => Rehearsal::Taken { answered },
+            Some(turn) if answered => Rehearsal::Over(second(&turn.at)),
+            Some(_) => Rehearsal::Idle,
+        }
     }
 
     /// The file of the personal token, while it is there.
@@ -292,6 +305,11 @@ impl Scene {
         let there = named.filter(|path| path.symlink_metadata().is_ok());
         there.map(|path| files::short(path))
     }
+}
+
+/// A noted time, to the second.
+fn second(at: &str) -> String {
+    moment(at).map_or_else(|| at.to_owned(), rfc3339)
 }
 
 /// Why a secret cannot be read here, and the file to put it into. A program is not run for this.

@@ -30,6 +30,7 @@ pub(crate) use evidence::{Confirmation, Guide, Start};
 pub(super) use outline::outline;
 pub(super) use record::{Begun, begun, begun_in, to_json};
 pub(crate) use steps::Step;
+pub(super) use words::quoted;
 
 pub(crate) fn run(global: &Global, command: &MigrateCommand) -> Result<(), Failure> {
     match command {
@@ -54,8 +55,8 @@ pub(super) fn typed(global: &Global, rest: &str) -> String {
     next::command(config.as_deref(), rest)
 }
 
-/// The sentence of what comes next, from files and the running proxy alone.
-pub(super) fn what_next(global: &Global) -> Result<Option<String>, Failure> {
+/// What comes next, from files and the running proxy alone: the sentence, and its command.
+pub(super) fn what_next(global: &Global) -> Result<Option<(String, Option<String>)>, Failure> {
     let args = MigrateStatusArgs {
         offline: true,
         ..MigrateStatusArgs::default()
@@ -65,7 +66,7 @@ pub(super) fn what_next(global: &Global) -> Result<Option<String>, Failure> {
     // What was not asked is not to be done: Wise would say.
     let again = next::again(&evidence.typed);
     let next = steps::first_but_asking(&steps, &again);
-    Ok(next.map(|next| next.text.clone()))
+    Ok(next.map(|next| (next.text.clone(), next.command.clone())))
 }
 
 fn confirm(global: &Global, args: &MigrateConfirmArgs) -> Result<(), Failure> {

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::SystemTime;
 
-use super::evidence::{Certificate, Evidence, Guide, Request, Start, Typed};
+use super::evidence::{Certificate, Evidence, Guide, Rehearsal, Request, Start, Typed};
 use super::steps::Step;
 use super::words::{quoted, rfc3339};
 use crate::config::Lane;
@@ -139,9 +139,10 @@ pub(super) fn certificate(evidence: &Evidence) -> Next {
     let typed = &evidence.typed;
     let csr = match &evidence.request {
         Request::Made { csr } => csr.display().to_string(),
-        Request::Unconfigured | Request::None { .. } | Request::KeyOnly { .. } => {
-            "the request".to_owned()
+        Request::None { key } | Request::KeyOnly { key } => {
+            key.with_extension("csr").display().to_string()
         }
+        Request::Unconfigured => "the request".to_owned(),
     };
     Next::then(
         &format!(
@@ -192,10 +193,10 @@ pub(super) fn request(typed: &Typed) -> Next {
 fn curl(typed: &Typed) -> String {
     match typed.door.as_deref().unwrap_or("127.0.0.1:8080") {
         socket if socket.starts_with('/') => format!(
-            "curl --unix-socket {} http://localhost/v2/profiles",
+            "curl -sS --unix-socket {} http://localhost/v2/profiles",
             quoted(socket)
         ),
-        address => format!("curl http://{address}/v2/profiles"),
+        address => format!("curl -sS http://{address}/v2/profiles"),
     }
 }
 
@@ -237,12 +238,18 @@ pub(super) fn switch(typed: &Typed, lane: Lane, reason: &str) -> Next {
     )
 }
 
-/// There and back again.
+/// There, a request, and back again.
 pub(super) fn rehearse(evidence: &Evidence) -> Next {
     let typed = &evidence.typed;
-    match &evidence.lane {
-        Some((Lane::OAuthMtls, _)) | None => switch(typed, evidence.way_back.lane, "rehearsal"),
-        Some(_) => switch(typed, Lane::OAuthMtls, "rehearsal over"),
+    match evidence.rehearsal {
+        Rehearsal::Taken { answered: false } => Next::run(
+            curl(typed),
+            "a request on the way back, as if it were needed",
+        ),
+        Rehearsal::Taken { answered: true } => switch(typed, Lane::OAuthMtls, "rehearsal over"),
+        Rehearsal::None | Rehearsal::Idle | Rehearsal::Over(_) => {
+            switch(typed, evidence.way_back.lane, "rehearsal")
+        }
     }
 }
 

@@ -32,9 +32,14 @@ pub(crate) fn outline(
         } else {
             how(step, &evidence)
         };
+        let is_of_init = [Step::Credentials, Step::WayBack].contains(&step);
+        let has_client = config.oauth.is_some();
         Item {
             step,
-            how: next.map(|next| next.text),
+            how: next.map(|next| match is_of_init && has_client {
+                true => format!("unless you gave it to `init`, {}", next.text),
+                false => next.text,
+            }),
         }
     });
     items.collect()

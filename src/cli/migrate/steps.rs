@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::evidence::{
-    Certificate, Client, Evidence, GrantState, Guide, Handshake, Proxy, Request, Start,
+    Certificate, Client, Evidence, GrantState, Guide, Handshake, Proxy, Rehearsal, Request, Start,
 };
 use super::next::{self, Next};
 use super::words::{moment, since};
@@ -153,6 +153,8 @@ impl Step {
         match self {
             Self::Configuration => &[],
             Self::Request if unconfigured => &[Self::Credentials],
+            // On its way back alone it needs nothing else.
+            Self::Proxy if unconfigured => &[Self::Configuration, Self::WayBack],
             Self::Credentials | Self::WayBack | Self::Request => &[Self::Configuration],
             Self::Certificate => &[Self::Request],
             // Without its certificate a proxy whose configuration names one does not start.
@@ -330,6 +332,10 @@ fn look(step: Step, evidence: &Evidence) -> Finding {
         },
         Step::Lane => match &evidence.lane {
             Some((Lane::OAuthMtls, how)) => Done(how.clone()),
+            // The way back is being tried: it ends with a request there.
+            Some((_, how)) if matches!(evidence.rehearsal, Rehearsal::Taken { .. }) => {
+                Open(how.clone(), next::rehearse(evidence))
+            }
             Some((_, how)) => Open(
                 how.clone(),
                 next::switch(typed, Lane::OAuthMtls, "migration"),
@@ -351,13 +357,7 @@ fn look(step: Step, evidence: &Evidence) -> Finding {
                 )
             }
         }
-        Step::Rehearsal => match &evidence.rehearsed {
-            Some(at) => Done(format!("taken and left again, {at}")),
-            None => Open(
-                format!("lane {} was never gone back to", evidence.way_back.lane),
-                next::rehearse(evidence),
-            ),
-        },
+        Step::Rehearsal => rehearsal(evidence),
         Step::Unused => unused(evidence),
         Step::Deleted => deleted(evidence),
         Step::Flows | Step::Told | Step::Enforced => {
@@ -408,6 +408,24 @@ fn way_back(evidence: &Evidence) -> Finding {
         None => Finding::Done(format!("lane {} can be taken at any time", back.lane)),
         Some((why, file)) => Finding::Open(why.clone(), next::way_back(evidence, file.as_deref())),
     }
+}
+
+fn rehearsal(evidence: &Evidence) -> Finding {
+    let back = evidence.way_back.lane;
+    let seen = match &evidence.rehearsal {
+        Rehearsal::Over(at) => {
+            return Finding::Done(format!("lane {back} answered, and was left again {at}"));
+        }
+        Rehearsal::None => format!("lane {back} was never gone back to"),
+        Rehearsal::Idle => format!("no request was answered while lane {back} was gone back to"),
+        Rehearsal::Taken { answered: false } => {
+            format!("lane {back} is in use, and no request has been answered on it since")
+        }
+        Rehearsal::Taken { answered: true } => {
+            format!("lane {back} is in use, and has answered")
+        }
+    };
+    Finding::Open(seen, next::rehearse(evidence))
 }
 
 fn unused(evidence: &Evidence) -> Finding {

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::evidence::{
     Certificate, Client, Confirmation, Evidence, Grant, GrantState, Guide, Handshake, Personal,
-    Proxy, Request, Start, Typed, WayBack,
+    Proxy, Rehearsal, Request, Start, Typed, WayBack,
 };
 use super::picture;
 use super::steps::{Judged, State, Step, first, judge};
@@ -65,7 +65,7 @@ fn whole(guide: Guide, start: Start) -> Evidence {
         handshake: Handshake::Done("requests were answered over it".to_owned()),
         lane: Some((Lane::OAuthMtls, "oauth-mtls since 2026-11-20".to_owned())),
         usage,
-        rehearsed: Some(LONG_AGO.to_owned()),
+        rehearsal: Rehearsal::Over(LONG_AGO.to_owned()),
         personal: Personal::default(),
         confirmed: Step::ALL
             .into_iter()
@@ -108,7 +108,7 @@ fn undo(step: Step, evidence: &mut Evidence) {
             evidence.usage = Usage::default();
             evidence.usage.add(Lane::Personal, 1, 1, LONG_AGO);
         }
-        Step::Rehearsal => evidence.rehearsed = None,
+        Step::Rehearsal => evidence.rehearsal = Rehearsal::None,
         Step::Unused => {
             evidence
                 .usage
@@ -371,6 +371,31 @@ fn a_list_at_the_end_reads_so() {
     next: tell your Customer Success Manager at Wise that mutual TLS works for you; then `wise-auth-proxy migrate confirm told`
     the sandbox comes before it, with a configuration of its own: `wise-auth-proxy init --environment sandbox --config sandbox.toml`
     ");
+}
+
+#[test]
+fn the_way_back_is_tried_with_a_request_and_left_again() {
+    let next = |rehearsal, lane: Lane| {
+        let mut evidence = whole(Guide::Sandbox, Start::PersonalToken);
+        evidence.rehearsal = rehearsal;
+        evidence.lane = Some((lane, lane.name().to_owned()));
+        let steps = judge(&evidence);
+        first(&steps).map(|(_, next)| next.command.clone().unwrap())
+    };
+    let (there, mtls) = (Lane::Personal, Lane::OAuthMtls);
+    let go = "wise-auth-proxy switch personal --reason rehearsal";
+    let ask = "curl -sS http://127.0.0.1:8080/v2/profiles";
+    let back = "wise-auth-proxy switch oauth-mtls --reason 'rehearsal over'";
+    for (rehearsal, lane, command) in [
+        (Rehearsal::None, mtls, Some(go)),
+        (Rehearsal::Taken { answered: false }, there, Some(ask)),
+        (Rehearsal::Taken { answered: true }, there, Some(back)),
+        (Rehearsal::Idle, mtls, Some(go)),
+        (Rehearsal::Over(LONG_AGO.to_owned()), mtls, None),
+    ] {
+        let shown = format!("{rehearsal:?}");
+        assert_eq!(next(rehearsal, lane).as_deref(), command, "{shown}");
+    }
 }
 
 proptest! {
