@@ -13,10 +13,11 @@ const INTERRUPT: u8 = 3;
 /// Longest line that is taken.
 const LONGEST: usize = 4 * 1024;
 
-/// A line of standard input, which is a terminal, without showing it. Ctrl-C ends the process as
-/// ever, but only after the terminal shows again what is typed.
-pub(crate) fn hidden_line() -> io::Result<Zeroizing<String>> {
+/// A line of standard input, which is a terminal, without showing it. `ask` is called once nothing
+/// is shown any more. Ctrl-C ends the process as ever, but only after the terminal is as before.
+pub(crate) fn hidden_line(ask: impl FnOnce()) -> io::Result<Zeroizing<String>> {
     let quiet = Quiet::begin();
+    ask();
     let line = line(io::stdin().lock());
     drop(quiet);
     if let Some(line) = line? {

@@ -164,8 +164,8 @@ impl Voice {
             "Enter leaves it for later"
         };
         loop {
-            report::prompt(&format!("{what}, unseen as you type ({enter}): "));
-            let line = unseen(flag)?;
+            let prompt = format!("{what}, unseen as you type ({enter}): ");
+            let line = unseen(flag, &prompt)?;
             let text = line.trim();
             if text.is_empty() {
                 return Ok(None);
@@ -213,11 +213,12 @@ fn typed(flag: &str) -> Result<String, Failure> {
     Ok(line)
 }
 
-fn unseen(flag: &str) -> Result<Zeroizing<String>, Failure> {
+fn unseen(flag: &str, prompt: &str) -> Result<Zeroizing<String>, Failure> {
     if io::stdin().is_terminal() {
-        let line = hidden_line();
+        let line = hidden_line(|| report::prompt(prompt));
         return line.map_err(|error| ended(flag).hint(error.to_string()));
     }
+    report::prompt(prompt);
     let mut line = Zeroizing::new(String::with_capacity(4 * 1024));
     if !io::stdin()
         .lock()

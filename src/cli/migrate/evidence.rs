@@ -66,6 +66,8 @@ pub(super) struct Evidence {
     pub(super) handshake: Handshake,
     /// The lane in use, and how it came to that.
     pub(super) lane: Option<(Lane, String)>,
+    /// Somebody has turned the switch.
+    pub(super) is_turned: bool,
     pub(super) usage: Usage,
     pub(super) rehearsal: Rehearsal,
     pub(super) personal: Personal,
@@ -239,6 +241,7 @@ impl Evidence {
             },
             handshake: Handshake::Unknown(nothing()),
             lane: None,
+            is_turned: false,
             usage: Usage::default(),
             rehearsal: Rehearsal::None,
             personal: Personal::default(),

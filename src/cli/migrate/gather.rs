@@ -132,6 +132,7 @@ impl Scene {
             way_back: self.way_back(guide, start),
             handshake: self.handshake(),
             lane: Some(self.lane()),
+            is_turned: self.last.is_some(),
             rehearsal: self.rehearsal(self.way_back(guide, start).lane),
             personal: Personal {
                 configured: config.personal.is_some(),

@@ -64,9 +64,8 @@ pub(super) fn what_next(global: &Global) -> Result<Option<(String, Option<String
     let evidence = gather::gather(global, &args)?;
     let steps = steps::judge(&evidence);
     // What was not asked is not to be done: Wise would say.
-    let again = next::again(&evidence.typed);
-    let next = steps::first_but_asking(&steps, &again);
-    Ok(next.map(|next| (next.text.clone(), next.command.clone())))
+    let next = steps::first(&steps).filter(|(_, next)| !next.is_question);
+    Ok(next.map(|(_, next)| (next.text.clone(), next.command.clone())))
 }
 
 fn confirm(global: &Global, args: &MigrateConfirmArgs) -> Result<(), Failure> {

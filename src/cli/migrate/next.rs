@@ -15,6 +15,8 @@ pub(super) struct Next {
     pub(super) text: String,
     /// The command to type, where there is one.
     pub(super) command: Option<String>,
+    /// Wise was not asked: it is not known whether anything is to be done.
+    pub(super) is_question: bool,
 }
 
 impl Next {
@@ -23,6 +25,7 @@ impl Next {
         Self {
             text: format!("`{command}`: {why}"),
             command: Some(command),
+            is_question: false,
         }
     }
 
@@ -31,6 +34,7 @@ impl Next {
         Self {
             text: format!("{what}; then `{command}`"),
             command: Some(command),
+            is_question: false,
         }
     }
 }
@@ -114,10 +118,11 @@ pub(super) fn correct_client(typed: &Typed) -> Next {
 }
 
 pub(super) fn again(typed: &Typed) -> Next {
-    Next::run(
-        typed.command("migrate status"),
-        "asks Wise, where Wise can be reached",
-    )
+    let command = typed.command("migrate status");
+    Next {
+        is_question: true,
+        ..Next::run(command, "asks Wise, where Wise can be reached")
+    }
 }
 
 pub(super) fn csr(typed: &Typed) -> Next {

@@ -36,9 +36,12 @@ pub(crate) fn outline(
         let has_client = config.oauth.is_some();
         Item {
             step,
-            how: next.map(|next| match is_of_init && has_client {
-                true => format!("unless you gave it to `init`, {}", next.text),
-                false => next.text,
+            how: next.map(|next| {
+                if is_of_init && has_client {
+                    format!("unless you gave it to `init`, {}", next.text)
+                } else {
+                    next.text
+                }
             }),
         }
     });
@@ -86,6 +89,7 @@ fn nothing_done(config: &Config, guide: Guide, begun: &Begun, named: Option<Path
             shut: token.map(|token| (String::new(), file(token))),
         },
         lane: Some((back, String::new())),
+        is_turned: true,
         personal: Personal {
             configured: token.is_some(),
             file: token.and_then(file),

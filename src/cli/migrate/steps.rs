@@ -219,22 +219,14 @@ pub(super) fn judge(evidence: &Evidence) -> Vec<Judged> {
     judged.collect()
 }
 
-/// The first step that can be done.
+/// The first step that can be done; a question to Wise only where there is nothing else.
 pub(super) fn first(steps: &[Judged]) -> Option<(Step, &Next)> {
-    steps.iter().find_map(|judged| match &judged.state {
+    let open = steps.iter().filter_map(|judged| match &judged.state {
         State::ToDo(next) => Some((judged.step, next)),
         State::Done | State::Blocked(_) => None,
-    })
-}
-
-/// The first step that wants more than a question to Wise.
-pub(super) fn first_but_asking<'a>(steps: &'a [Judged], again: &Next) -> Option<&'a Next> {
-    let asked = steps.iter().filter_map(|judged| match &judged.state {
-        State::ToDo(next) => Some(next),
-        State::Done | State::Blocked(_) => None,
     });
-    let mut wanting = asked.filter(|next| *next != again);
-    wanting.next()
+    // Of equals the first.
+    open.min_by_key(|(_, next)| next.is_question)
 }
 
 /// What to do for a step, were it not done.
@@ -331,6 +323,10 @@ fn look(step: Step, evidence: &Evidence) -> Finding {
             Handshake::Unknown(why) => Open(why.clone(), next::again(typed)),
         },
         Step::Lane => match &evidence.lane {
+            // Until it has run once, that is an intention.
+            Some((_, how)) if matches!(evidence.proxy, Proxy::Stopped) && !evidence.is_turned => {
+                Open(format!("{how}, for the first start"), next::run(typed))
+            }
             Some((Lane::OAuthMtls, how)) => Done(how.clone()),
             // The way back is being tried: it ends with a request there.
             Some((_, how)) if matches!(evidence.rehearsal, Rehearsal::Taken { .. }) => {
@@ -434,6 +430,12 @@ fn unused(evidence: &Evidence) -> Finding {
         return Finding::Open(
             how.clone(),
             next::switch(typed, Lane::OAuthMtls, "migration"),
+        );
+    }
+    if evidence.accepted() == 0 {
+        return Finding::Open(
+            "no request has gone through this proxy yet".into(),
+            next::wait(typed, None),
         );
     }
     let Some(last) = evidence.usage.of(Lane::Personal).last.as_deref() else {

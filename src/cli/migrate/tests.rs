@@ -64,6 +64,7 @@ fn whole(guide: Guide, start: Start) -> Evidence {
         },
         handshake: Handshake::Done("requests were answered over it".to_owned()),
         lane: Some((Lane::OAuthMtls, "oauth-mtls since 2026-11-20".to_owned())),
+        is_turned: true,
         usage,
         rehearsal: Rehearsal::Over(LONG_AGO.to_owned()),
         personal: Personal::default(),
@@ -155,6 +156,9 @@ fn each_step_hangs_on_its_own_evidence() {
                 expected.insert("certificate");
             } else if step == Step::Applications {
                 expected.insert("traffic");
+                if guide == Guide::Production && start == Start::PersonalToken {
+                    expected.insert("unused");
+                }
             } else if step == Step::WayBack && guide == Guide::Production {
                 expected.insert("enforced");
                 if start == Start::PersonalToken {
@@ -220,6 +224,27 @@ fn the_personal_token_is_unused_after_a_week_and_not_before() {
     assert!(matches!(unreadable.state, State::ToDo(_)), "{unreadable:?}");
     let in_use = judged(LONG_AGO, Lane::Personal);
     assert!(!matches!(in_use.state, State::Done), "{in_use:?}");
+}
+
+#[test]
+fn what_only_a_question_would_tell_waits_behind_what_can_be_done() {
+    let mut evidence = whole(Guide::Sandbox, Start::PersonalToken);
+    evidence.client = Client::Unasked("Wise cannot be reached".to_owned());
+    assert_eq!(first(&judge(&evidence)).unwrap().0, Step::Credentials);
+    undo(Step::Flows, &mut evidence);
+    assert_eq!(first(&judge(&evidence)).unwrap().0, Step::Flows);
+}
+
+#[test]
+fn a_lane_that_is_only_configured_is_not_in_use() {
+    let mut evidence = whole(Guide::Sandbox, Start::PersonalToken);
+    (evidence.proxy, evidence.is_turned) = (Proxy::Stopped, false);
+    assert!(open(&judge(&evidence)).contains("lane"));
+    evidence.is_turned = true;
+    assert!(
+        !open(&judge(&evidence)).contains("lane"),
+        "it is what it starts on"
+    );
 }
 
 #[test]

@@ -55,7 +55,6 @@ fn unread(error: anyhow::Error) -> Failure {
 
 /// What a person types, unseen.
 fn typed(prompt: &str) -> Result<Secret, Failure> {
-    report::say(prompt);
-    let line = hidden_line().map_err(|error| unread(error.into()))?;
+    let line = hidden_line(|| report::say(prompt)).map_err(|error| unread(error.into()))?;
     first_line(&line)
 }
