@@ -9,6 +9,7 @@
 // floor 0
 mod clock;
 mod durable;
+mod event;
 mod failpoint;
 mod secret;
 mod sync;
@@ -28,6 +29,7 @@ mod tls;
 mod switch;
 mod upstream;
 // floor 6
+mod notify;
 mod proxy;
 // floor 7
 mod admin;

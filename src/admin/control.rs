@@ -13,8 +13,10 @@ use crate::config::Environment;
 use crate::confinement::Confinement;
 use crate::credentials::FileStore;
 use crate::failpoint::{self, Point};
+use crate::notify::Notifier;
 use crate::proxy::Published;
 use crate::switch::{Entry, SwitchStore};
+use crate::telemetry::events::{Events, Kind};
 use crate::telemetry::metrics::Metrics;
 use crate::tls::Identity;
 use crate::tokens::{KeeperHandle, KeeperStatus};
@@ -46,6 +48,8 @@ pub(crate) struct Control {
     pub(crate) metrics: Metrics,
     pub(crate) lanes: Arc<LaneLedger>,
     pub(crate) notes: Arc<Mutex<Notes>>,
+    pub(crate) events: Events,
+    pub(crate) notifier: Arc<Notifier>,
     pub(crate) reloads: mpsc::Sender<ReloadAsk>,
     /// Called with each new lane: the token endpoint follows the lane's host.
     pub(crate) on_switch: Box<dyn Fn(Lane) + Send + Sync>,
@@ -165,6 +169,8 @@ impl Control {
             notes.switches += 1;
         }
         tracing::warn!(%from, %to, by = entry.by, reason = entry.reason, "lane switched");
+        let told = format!("{from} to {to}, by {}: {}", entry.by, entry.reason);
+        self.events.note(Kind::LaneSwitched, None, told);
         if let Some(warning) = &warning {
             tracing::error!("the switch could not be remembered: {warning}");
         }

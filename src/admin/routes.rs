@@ -1,5 +1,6 @@
 //! The admin API. Errors are RFC 9457 problem documents with a `hint`.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::extract::{Extension, Path, Request, State};
@@ -53,6 +54,7 @@ pub(crate) fn over_socket(control: Arc<Control>) -> Router {
         .route("/tokens/{grant}/refresh", post(refresh))
         .route("/switch", post(switch))
         .route("/reload", post(reload))
+        .route("/notify/test", post(try_notify))
         .with_state(Arc::clone(&control))
         .merge(reading(control))
         .layer(middleware::from_fn(for_no_page))
@@ -106,6 +108,28 @@ async fn switch(
 
 async fn reload(State(control): Shared) -> Result<Response, Problem> {
     Ok(Json(control.reload().await?).into_response())
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Trial {
+    /// Who asks, in the asker's own words.
+    #[serde(default)]
+    by: String,
+}
+
+/// What came of a trial, for each way to tell: `null` where it arrived.
+async fn try_notify(
+    State(control): Shared,
+    Extension(Uid(uid)): Extension<Uid>,
+    Json(trial): Json<Trial>,
+) -> Json<BTreeMap<&'static str, Option<String>>> {
+    let by = format!("{} (uid {uid})", trial.by);
+    let told = control
+        .notifier
+        .trial(control.clock.as_ref(), by.trim())
+        .await;
+    Json(told.into_iter().collect())
 }
 
 async fn refresh(State(control): Shared, Path(grant): Path<String>) -> Result<Response, Problem> {

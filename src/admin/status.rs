@@ -1,11 +1,14 @@
 //! The proxy at a glance, as JSON. Every field is named here; nothing else can get in.
 
+use std::sync::Arc;
+
 use serde::Serialize;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use crate::admin::control::{Control, ReloadNote};
 use crate::switch::Entry;
+use crate::telemetry::events::Event;
 use crate::tokens::KeeperStatus;
 use crate::wise::Lane;
 
@@ -27,6 +30,8 @@ pub(crate) struct Status {
     doors: Vec<String>,
     last_reload: Option<ReloadNote>,
     confinement: Confined,
+    /// What happened lately, the oldest first.
+    events: Vec<Arc<Event>>,
     /// RFC 3339.
     started: String,
     uptime_seconds: u64,
@@ -89,6 +94,7 @@ impl Control {
                 in_force: self.confinement.in_force().to_vec(),
                 left_out: self.confinement.left_out(),
             },
+            events: self.events.recent(),
             started: rfc3339(self.started),
             uptime_seconds: now
                 .duration_since(self.started)

@@ -233,6 +233,45 @@ Examples:
   wise-auth-proxy config check && wise-auth-proxy reload")]
     Reload(AdminArgs),
 
+    /// Try out whether notifications arrive
+    #[command(after_help = "\
+Examples:
+  wise-auth-proxy notify test
+  wise-auth-proxy notify test --json")]
+    Notify(NotifyArgs),
+
+    /// Print completions for a shell
+    #[command(after_help = "\
+Examples:
+  wise-auth-proxy completions bash > /etc/bash_completion.d/wise-auth-proxy
+  wise-auth-proxy completions zsh > ~/.zfunc/_wise-auth-proxy
+  wise-auth-proxy completions fish > ~/.config/fish/completions/wise-auth-proxy.fish")]
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+
+    /// Print the manual page, or write one for each command
+    #[command(after_help = "\
+Examples:
+  wise-auth-proxy man | man -l -
+  wise-auth-proxy man --out /usr/local/share/man/man1")]
+    Man {
+        /// Directory for a page each
+        #[arg(long, value_name = "DIR")]
+        out: Option<PathBuf>,
+    },
+
+    /// Print a page of the reference in Markdown, as docs/reference holds it
+    #[command(hide = true)]
+    #[command(after_help = "\
+Examples:
+  wise-auth-proxy reference commands")]
+    Reference {
+        /// The page
+        page: super::reference::Page,
+    },
+
     /// Check, show or describe the configuration
     #[command(after_help = "\
 Examples:
@@ -690,6 +729,21 @@ pub(crate) struct PassphraseArgs {
     /// Environment variable that holds the passphrase
     #[arg(long, value_name = "NAME")]
     pub(crate) passphrase_env: Option<String>,
+}
+
+#[derive(clap::Args)]
+pub(crate) struct NotifyArgs {
+    #[command(subcommand)]
+    pub(crate) command: NotifyCommand,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum NotifyCommand {
+    /// Have the running proxy tell every receiver that this is a trial
+    Test {
+        #[command(flatten)]
+        admin: AdminArgs,
+    },
 }
 
 #[derive(clap::Args)]

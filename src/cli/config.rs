@@ -32,7 +32,6 @@ pub(crate) fn run(global: &Global, command: &ConfigCommand) -> Result<(), Failur
 /// Fetches every secret once and drops it.
 fn fetch(config: &Config) -> Result<(), Failure> {
     let failed: Vec<_> = secrets(config)
-        .into_iter()
         .filter_map(|(key, source)| Some(format!("{key}: {}", source.read().err()?)))
         .collect();
     if failed.is_empty() {
@@ -43,23 +42,11 @@ fn fetch(config: &Config) -> Result<(), Failure> {
         .hint("run it as the user that the proxy runs as"))
 }
 
-fn secrets(config: &Config) -> Vec<(&'static str, &SecretSource)> {
-    let via = config.upstream.via.as_ref();
-    [
-        (
-            "oauth.client_secret",
-            config.oauth.as_ref().map(|oauth| &oauth.client_secret),
-        ),
-        ("personal.token", config.personal.as_ref()),
-        ("store.seal_key", config.store.seal_key.as_ref()),
-        (
-            "upstream.via_credentials",
-            via.and_then(|via| via.credentials.as_ref()),
-        ),
-    ]
-    .into_iter()
-    .filter_map(|(key, source)| Some((key, source?)))
-    .collect()
+fn secrets(config: &Config) -> impl Iterator<Item = (&'static str, &SecretSource)> {
+    let seal_key = config.store.seal_key.iter();
+    seal_key
+        .map(|source| ("store.seal_key", source))
+        .chain(config.secrets())
 }
 
 fn summary(loaded: &Loaded) -> String {

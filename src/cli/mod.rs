@@ -14,8 +14,11 @@ mod demo;
 mod failure;
 mod init;
 mod login;
+mod manual;
 mod migrate;
+mod notify;
 mod overview;
+mod reference;
 mod reload;
 mod report;
 mod run;
@@ -71,6 +74,10 @@ fn run(args: Args) -> Result<(), Failure> {
         Command::Status(args) => status::run(&global, &args),
         Command::Token(args) => token::run(&global, &args),
         Command::Reload(args) => reload::run(&global, &args),
+        Command::Notify(args) => notify::run(&global, &args.command),
+        Command::Completions { shell } => manual::completions(shell),
+        Command::Man { out } => manual::man(out.as_deref()),
+        Command::Reference { page } => report::data(reference::page(page).trim_end()),
         Command::Config(args) => config::run(&global, &args.command),
     }
 }

@@ -1,14 +1,15 @@
 //! The rules between keys: from the file as typed to a [`Config`] that can be run.
 
 use std::path::Path;
+use std::time::Duration;
 
 use super::file::{self, File};
-use super::leaf::Parsed;
+use super::leaf::{List, Parsed};
 use super::secrets::Named;
 use super::url;
 use super::{
-    Config, Environment, Hardening, Hosts, Lane, LaneSet, Measure, Mtls, OAuth, Origin, Roots,
-    SecretSource, Store, Switch, TokenUrl, Trust,
+    Config, Environment, Hardening, Hosts, Lane, LaneSet, Measure, Mtls, Notify, OAuth, Origin,
+    Roots, SecretSource, Store, Switch, TokenUrl, Trust,
 };
 use crate::wise::hosts::{PRODUCTION, Preset, SANDBOX};
 
@@ -51,6 +52,7 @@ pub(super) fn check(file: &File, base: &Path) -> Result<Config, Vec<Finding>> {
     let runtime = check.runtime(&file.runtime);
     let admin = check.admin(&file.admin, &store, &doors);
     let log = check.log(&file.log);
+    let notify = check.notify(&file.notify);
     let hardening = check.hardening(file);
 
     match (environment, hosts, switch) {
@@ -70,6 +72,7 @@ pub(super) fn check(file: &File, base: &Path) -> Result<Config, Vec<Finding>> {
             runtime,
             admin,
             log,
+            notify,
             hardening,
         }),
         _ => Err(check.findings),
@@ -247,6 +250,8 @@ impl Check<'_> {
             file.oauth.as_ref().and_then(|it| it.client_secret.as_ref()),
             file.upstream.via_credentials.as_ref(),
             file.store.seal_key.as_ref(),
+            file.notify.webhook.as_ref(),
+            file.notify.authorization.as_ref(),
         ];
         let keys = file.door.iter().filter_map(|door| door.key.as_ref());
         let mut sources = sources.into_iter().flatten().chain(keys);
@@ -259,7 +264,43 @@ impl Check<'_> {
                  confined with the proxy; name a file, or say \"auto\"",
             );
         }
+        if hardening.files == Measure::Required && file.notify.command.is_some() {
+            self.refuse(
+                "hardening.files",
+                "\"required\" is impossible with notify.command, which would be confined with the \
+                 proxy; use notify.webhook, or say \"auto\"",
+            );
+        }
         hardening
+    }
+
+    fn notify(&mut self, typed: &file::Notify) -> Notify {
+        let webhook = self.source(typed.webhook.as_ref());
+        let authorization = self.source(typed.authorization.as_ref());
+        if authorization.is_some() && webhook.is_none() {
+            self.refuse(
+                "notify.webhook",
+                "notify.authorization is for a webhook; say where its URL is",
+            );
+        }
+        let command = typed.command.as_ref().map(|List(words)| words.clone());
+        if let Some(words) = &command
+            && !words
+                .first()
+                .is_some_and(|word| Path::new(word).is_absolute())
+        {
+            self.refuse(
+                "notify.command",
+                "must begin with the absolute path of a program, such as [\"/usr/local/bin/page\"]",
+            );
+        }
+        Notify {
+            webhook,
+            authorization,
+            command,
+            events: typed.events.0.clone(),
+            repeat: self.duration("notify.repeat", typed.repeat, MINUTE, WEEK),
+        }
     }
 
     fn personal(&mut self, typed: Option<&file::Personal>) -> Option<SecretSource> {
@@ -287,6 +328,9 @@ impl Check<'_> {
         })
     }
 }
+
+const MINUTE: Duration = Duration::from_mins(1);
+const WEEK: Duration = Duration::from_hours(7 * 24);
 
 const SECRET_MISSING: &str = "say where it is: { file = \"path\" }, { env = \"NAME\" }, \
      { exec = [\"/absolute/program\"] } or { credential = \"name\" }";

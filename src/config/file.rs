@@ -15,8 +15,8 @@ use super::leaf::{List, Parsed};
 use super::secrets::Named;
 use super::values::{AddressOrOff, GrantName, HostName, Level, Listen, Mode, Page, Redirect, Size};
 use super::{
-    AccessLog, Environment, HttpVersion, Lane, LogFormat, Measure, Origin, ProfileId, Roots,
-    TokenUrl,
+    AccessLog, Environment, EventKind, HttpVersion, Lane, LogFormat, Measure, Origin, ProfileId,
+    Roots, TokenUrl,
 };
 
 /// Configuration of wise-auth-proxy.
@@ -52,6 +52,8 @@ pub(super) struct File {
     pub(super) admin: Admin,
     /// What is written about all this.
     pub(super) log: Log,
+    /// Who is told when something happens.
+    pub(super) notify: Notify,
     /// What the process may do on its machine.
     pub(super) hardening: Hardening,
 }
@@ -251,6 +253,22 @@ pub(super) struct Log {
     pub(super) level: Parsed<Level>,
     /// One line for each request: `stderr`, `off` or the path of a file.
     pub(super) access: Parsed<AccessLog>,
+}
+
+/// Who is told when something happens.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Notify {
+    /// Where the URL is that each event is sent to, as JSON by POST.
+    pub(super) webhook: Option<Named>,
+    /// Where the value of its `Authorization` field is.
+    pub(super) authorization: Option<Named>,
+    /// The program that is started for each event, by its absolute path, and its arguments.
+    pub(super) command: Option<List<String>>,
+    /// What is told.
+    pub(super) events: List<EventKind>,
+    /// A renewal that goes on failing is told again after this long.
+    pub(super) repeat: Parsed<Duration>,
 }
 
 /// What the process may do on its machine.

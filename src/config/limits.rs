@@ -188,7 +188,7 @@ impl Check<'_> {
         }
     }
 
-    fn duration(
+    pub(super) fn duration(
         &mut self,
         key: &str,
         value: Parsed<Duration>,

@@ -19,7 +19,8 @@ use super::file;
 use super::shape::{find, find_mut, secret_keys, shape, spelled};
 
 /// The lowest layer.
-const DEFAULTS: &str = include_str!("../../config/default.toml");
+/// The lowest layer, as text with its reasons.
+pub(crate) const DEFAULTS: &str = include_str!("../../config/default.toml");
 
 const PREFIX: &str = "WISE_PROXY_";
 

@@ -26,12 +26,15 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+pub use crate::event::Kind as EventKind;
 pub use crate::wise::{Lane, LaneSet, ParseLaneError, ParseProfileError, ProfileId};
 pub use error::{ConfigError, Problem, SetBy};
 pub use explain::{Setting, settings};
+pub(crate) use load::DEFAULTS;
 pub use load::{FileChoice, Loaded, Sources, load};
 pub use schema::schema;
 pub use secrets::SecretError;
+pub(crate) use url::parse as parse_url;
 
 /// Everything the proxy was told, checked.
 #[derive(Clone, Debug)]
@@ -66,6 +69,8 @@ pub struct Config {
     pub admin: Admin,
     /// What is written about all this.
     pub log: Log,
+    /// Who is told when something happens.
+    pub notify: Notify,
     /// What the process may do on its machine.
     pub hardening: Hardening,
 }
@@ -83,6 +88,8 @@ impl Config {
             .chain(client.map(of("oauth.client_secret")))
             .chain(via.map(of("upstream.via_credentials")))
             .chain(doors.map(of("door.key")))
+            .chain(self.notify.webhook.iter().map(of("notify.webhook")))
+            .chain((self.notify.authorization.iter()).map(of("notify.authorization")))
     }
 
     /// The files besides that a reload reads anew, each with its key.
@@ -394,6 +401,21 @@ pub enum AccessLog {
     Stderr,
     /// To a file, appended.
     File(PathBuf),
+}
+
+/// Who is told when something happens.
+#[derive(Clone, Debug)]
+pub struct Notify {
+    /// Where the URL is that each event is sent to: those of chat rooms are secrets.
+    pub webhook: Option<SecretSource>,
+    /// Where the value of its `Authorization` is.
+    pub authorization: Option<SecretSource>,
+    /// The program that is started for each event, with its arguments.
+    pub command: Option<Vec<String>>,
+    /// What is told.
+    pub events: Vec<EventKind>,
+    /// A renewal that goes on failing is told again after this long.
+    pub repeat: Duration,
 }
 
 /// What the process may do on its machine.

@@ -561,6 +561,10 @@ const OTHER_VALUES: &[(&str, &str)] = &[
     ("log.level", "debug"),
     ("mtls.certificate", "other.pem"),
     ("mtls.key", "other.key"),
+    ("notify.command", "/bin/other,-x"),
+    ("notify.events", "started"),
+    ("notify.repeat", "2h"),
+    ("notify.webhook.env", "OTHER"),
     ("oauth.client_id", "other"),
     ("oauth.client_secret.file", "other"),
     ("oauth.redirect_uri", "https://app.example/cb"),
@@ -672,8 +676,18 @@ fn no_key_is_dead() {
         .via
         .unwrap();
     assert_eq!(via.credentials, Some(SecretSource::Env("VIA".to_owned())));
+    let told = [
+        ("notify.webhook.env", "URL"),
+        ("notify.authorization.env", "KEY"),
+    ];
+    let told = load(&with_flags(FULL, &told)).unwrap().config.notify;
+    assert_eq!(
+        told.authorization,
+        Some(SecretSource::Env("KEY".to_owned()))
+    );
 
     let told = [
+        "notify.authorization",
         "door[].expose",
         "door[].key",
         "door[].mode",

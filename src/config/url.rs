@@ -36,7 +36,7 @@ impl fmt::Display for Origin {
 
 /// Origin, and path with query. Refuses user information, which would end up in logs, fragments,
 /// and every scheme but `http` and `https`.
-pub(super) fn parse(text: &str) -> Option<(Origin, String)> {
+pub(crate) fn parse(text: &str) -> Option<(Origin, String)> {
     if text.contains('#') {
         return None;
     }

@@ -8,8 +8,8 @@ use std::time::Duration;
 use super::leaf::Leaf;
 use super::url;
 use super::{
-    AccessLog, Environment, HttpVersion, Lane, LogFormat, Measure, Origin, ProfileId, Roots,
-    TokenUrl,
+    AccessLog, Environment, EventKind, HttpVersion, Lane, LogFormat, Measure, Origin, ProfileId,
+    Roots, TokenUrl,
 };
 
 /// Bytes, as a size such as `"8 MiB"`.
@@ -65,6 +65,14 @@ macro_rules! words {
             }
         }
     };
+}
+
+impl Leaf for EventKind {
+    const RIGHT: &'static str = "the name of an event, such as \"grant_dead\"";
+
+    fn text(text: &str) -> Option<Self> {
+        Self::named(text)
+    }
 }
 
 words!(Environment, "\"sandbox\", \"production\" or \"custom\"",

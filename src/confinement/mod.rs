@@ -46,6 +46,8 @@ pub(crate) enum Left {
     NoLandlock,
     #[error("{0} comes from a program (exec), which would be confined too")]
     Program(&'static str),
+    #[error("notify.command is a program, which would be confined too")]
+    Command,
     #[error("the system refused: {0}")]
     Refused(String),
     /// It may come yet, and then it must not be out of reach: tokens come before confinement.
@@ -88,7 +90,7 @@ pub(crate) fn confine(
     let wanted = config.hardening;
     let files = match (wanted.files, program(config)) {
         (Measure::Off, _) => Err(Left::Off),
-        (Measure::Auto | Measure::Required, Some(key)) => Err(Left::Program(key)),
+        (Measure::Auto | Measure::Required, Some(program)) => Err(program),
         (Measure::Auto | Measure::Required, None) => confine_files(loaded, variables),
     };
     let memory = match wanted.memory {
@@ -131,14 +133,15 @@ fn refused<T>(done: rustix::io::Result<T>) -> Result<T, Left> {
     done.map_err(|error| Left::Refused(error.to_string()))
 }
 
-/// The first secret that a program brings.
-fn program(config: &Config) -> Option<&'static str> {
+/// What wants a program to be started.
+fn program(config: &Config) -> Option<Left> {
     let seal_key = config.store.seal_key.iter();
     let mut sources = seal_key
         .map(|source| ("store.seal_key", source))
         .chain(config.secrets());
     let found = sources.find(|(_, source)| matches!(source, SecretSource::Exec(_)));
-    found.map(|(key, _)| key)
+    let command = config.notify.command.as_ref().map(|_| Left::Command);
+    found.map(|(key, _)| Left::Program(key)).or(command)
 }
 
 impl Confinement {
@@ -184,7 +187,7 @@ impl Confinement {
         let mut left = self.left_out.iter();
         left.any(|(_, left)| match left {
             Left::Refused(_) | Left::NoStore { .. } => true,
-            Left::Off | Left::NoLandlock | Left::Program(_) | Left::Guest => false,
+            Left::Off | Left::NoLandlock | Left::Program(_) | Left::Command | Left::Guest => false,
         })
     }
 

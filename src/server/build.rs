@@ -16,6 +16,7 @@ use crate::proxy::{Directory, Kind, Published, Snapshot};
 use crate::secret::Secret;
 use crate::server::outfit::{Outfit, OutfitError};
 use crate::switch::{Entry, SwitchError, SwitchStore};
+use crate::telemetry::events::Events;
 use crate::telemetry::log::Sink;
 use crate::telemetry::meter::Meter;
 use crate::tokens::{Absence, TokenView};
@@ -37,6 +38,7 @@ pub struct Server {
     pub(crate) meters: Vec<Arc<Meter>>,
     pub(crate) access: Option<Sink>,
     pub(crate) log: Sink,
+    pub(crate) events: Events,
     pub(crate) last_switch: Option<Entry>,
     pub(crate) confinement: Arc<Confinement>,
 }
@@ -112,6 +114,7 @@ impl Server {
             .check(&config)
             .map_err(|out| StartError::OutOfReach(out.to_string()))?;
         let clock: Arc<dyn Clock> = Arc::new(System);
+        let events = Events::new(Arc::clone(&clock));
         let store = Arc::new(FileStore::at(&config.store.path, seal_key(&config)?));
         match store.check() {
             // Whoever may write there may also have turned the switch.
@@ -173,6 +176,7 @@ impl Server {
             meters,
             access,
             log,
+            events,
             last_switch,
             confinement: Arc::new(confinement),
         })

@@ -18,6 +18,7 @@ use crate::failpoint::{self, Point};
 use crate::proxy::{Directory, Published};
 use crate::server::build::Server;
 use crate::server::outfit::{self, Digest, Outfit};
+use crate::telemetry::events::{Events, Kind};
 use crate::tokens::KeeperHandle;
 use crate::upstream::TokenEndpoint;
 
@@ -29,6 +30,7 @@ pub(crate) struct Reloader {
     endpoint: Option<Arc<TokenEndpoint>>,
     keepers: Arc<[KeeperHandle]>,
     notes: Arc<Mutex<Notes>>,
+    events: Events,
     /// The configuration at the start: what can only change with a restart is compared with it.
     first: Config,
     /// Held by a turn of the switch: the lane in use must not change while it is looked at.
@@ -65,6 +67,7 @@ impl Reloader {
             endpoint: server.endpoint.clone(),
             keepers,
             notes,
+            events: server.events.clone(),
             first: server.config.clone(),
             turning,
             current: Arc::new(Mutex::new(current)),
@@ -171,6 +174,11 @@ impl Reloader {
         if let Err(error) = &outcome {
             self.note(Some(error.clone()), &[]);
             tracing::error!("reload failed, everything stays as it was: {error}");
+            self.events.note(
+                Kind::ReloadFailed,
+                None,
+                format!("everything stays as it was: {error}"),
+            );
         }
         outcome
     }
@@ -197,6 +205,7 @@ impl Reloader {
             );
         }
         let outfit = Arc::new(outfit);
+        let replaced = replaced(before, &outfit, self.clock.as_ref());
         let needs_restart = needs_restart(&self.first, &config);
         let changed = changed(old, &config, before, &outfit);
         let upstream = Arc::new(config.upstream.clone());
@@ -225,6 +234,15 @@ impl Reloader {
             needs_restart = needs_restart.join(" "),
             "reloaded"
         );
+        let what = if changed.is_empty() {
+            "nothing has changed".to_owned()
+        } else {
+            format!("now in use: {}", changed.join(", "))
+        };
+        self.events.note(Kind::Reloaded, None, what);
+        if let Some(identity) = replaced {
+            self.events.note(Kind::CertificateReplaced, None, identity);
+        }
         Ok(Reloaded {
             changed,
             needs_restart,
@@ -345,6 +363,18 @@ fn changed(old: &Config, new: &Config, before: &Outfit, outfit: &Outfit) -> Vec<
     names
 }
 
+/// What is said of a client certificate that has taken another's place.
+fn replaced(before: &Outfit, outfit: &Outfit, clock: &dyn Clock) -> Option<String> {
+    let [old, new] = [before, outfit].map(|outfit| outfit.identity.as_deref());
+    let (old, new) = (old?, new?);
+    let leaf = new.certificate();
+    (old.certificate().fingerprint != leaf.fingerprint).then(|| {
+        let name = leaf.common_name.as_deref().unwrap_or("nobody");
+        let days = new.days_left(clock);
+        format!("the client certificate of {name}, {days} days left, is in use")
+    })
+}
+
 fn addresses(config: &Config) -> impl Iterator<Item = &DoorAddress> {
     config.doors.iter().map(|door| &door.address)
 }
@@ -356,7 +386,7 @@ fn client_id(config: &Config) -> Option<&str> {
 /// Sections that are read at the start only.
 fn needs_restart(first: &Config, new: &Config) -> Vec<String> {
     let addresses = |c: &Config| format!("{:?}", addresses(c).collect::<Vec<_>>());
-    let rows: [(&str, String, String); 9] = [
+    let rows: [(&str, String, String); 10] = [
         ("door", addresses(first), addresses(new)),
         (
             "upstream.replay_budget",
@@ -389,6 +419,11 @@ fn needs_restart(first: &Config, new: &Config) -> Vec<String> {
             format!("{:?}", new.admin),
         ),
         ("log", format!("{:?}", first.log), format!("{:?}", new.log)),
+        (
+            "notify",
+            format!("{:?}", first.notify),
+            format!("{:?}", new.notify),
+        ),
         (
             "hardening",
             format!("{:?}", first.hardening),

@@ -14,11 +14,13 @@ use tokio_util::task::TaskTracker;
 
 use crate::admin::{self, AdminError, Control, LaneLedger, Notes};
 use crate::listener::{self, Bound, Limit, WorkerPort};
-use crate::proxy::{Kind, Shared};
+use crate::notify::Notifier;
+use crate::proxy::{self, Shared};
 use crate::server::build::{Server, StartError};
 use crate::server::reload::Reloader;
 use crate::server::workers::{self, Accepting, Plan};
 use crate::switch::UsageStore;
+use crate::telemetry::events::Kind;
 use crate::telemetry::log::Sink;
 use crate::telemetry::meter::Meter;
 use crate::telemetry::metrics::{Metrics, Readings, TokenReading};
@@ -99,6 +101,7 @@ impl Server {
             self.meters.clone(),
             Arc::clone(&self.clock),
         ));
+        let notifier = Arc::new(Notifier::new(config));
         let (reloads, wishes) = mpsc::channel(4);
         let turning = Arc::default();
         let (held, told) = (Arc::clone(&turning), Arc::clone(&notes));
@@ -112,6 +115,8 @@ impl Server {
             metrics: self.metrics(control.clone(), Arc::clone(&limit)),
             lanes: Arc::clone(&lanes),
             notes,
+            events: self.events.clone(),
+            notifier: Arc::clone(&notifier),
             reloads,
             on_switch: Box::new(reloader.follow()),
             turning,
@@ -127,6 +132,13 @@ impl Server {
         let stop_admin = CancellationToken::new();
         tasks.spawn(remember(lanes, stop_doors.clone()));
         tasks.spawn(reloader.run(wishes, config.runtime.reload_interval, stop_doors.clone()));
+
+        let (events, clock, stop) = (
+            self.events.clone(),
+            Arc::clone(&self.clock),
+            stop_admin.clone(),
+        );
+        tasks.spawn(async move { notifier.run(&events, clock, stop).await });
 
         let workers = self.workers(&keepers, doors, &limit, &stop_doors, &drain)?;
         let watch = |source| StartError::Io {
@@ -151,6 +163,8 @@ impl Server {
         }
         let lane = self.published.load().lane;
         tracing::info!(%lane, doors = names.join(" "), environment = %config.environment, "serving");
+        let serving = format!("serving on {} in lane {lane}", names.join(", "));
+        self.events.note(Kind::Started, None, serving);
         unfinished.disarm();
         Ok(Running {
             doors: names,
@@ -191,6 +205,7 @@ impl Server {
                         .map(|meter: &Arc<Meter>| meter.unanswered[slot].read());
                     usize::try_from(levels.sum::<i64>()).unwrap_or(0)
                 }),
+                events: self.events.clone(),
             };
             let (handle, task) = keeper(
                 subject,
@@ -270,7 +285,7 @@ impl Server {
         };
         Metrics::new(
             self.meters.clone(),
-            Kind::NAMES,
+            proxy::Kind::NAMES,
             env!("CARGO_PKG_VERSION"),
             Box::new(read),
         )
@@ -333,6 +348,7 @@ fn readings(control: &Control, log: &Sink, limit: &Limit) -> Readings {
         switches: notes.switches,
         limit_reached: limit.reached(),
         log_lines_dropped: log.dropped(),
+        notifications: control.notifier.tallies().collect(),
     }
 }
 
@@ -373,6 +389,9 @@ impl Running {
     /// an exchange under way is saved, the log is written out.
     pub async fn stop(mut self) {
         tracing::info!("stopping");
+        self.control
+            .events
+            .note(Kind::Stopping, None, "a stop was asked for");
         self.control
             .published
             .update(|snapshot| snapshot.draining = true);

@@ -26,6 +26,8 @@ pub(crate) struct Readings {
     /// How often a connection had to wait because `runtime.max_connections` were open.
     pub(crate) limit_reached: u64,
     pub(crate) log_lines_dropped: u64,
+    /// By way: delivered, given up, dropped unsent.
+    pub(crate) notifications: Vec<(&'static str, [u64; 3])>,
 }
 
 /// One grant's token at the moment of a scrape.
@@ -38,6 +40,56 @@ pub(crate) struct TokenReading {
     pub(crate) seconds_left: Option<f64>,
     /// Refreshes by result.
     pub(crate) refreshes: Vec<(&'static str, u64)>,
+}
+
+/// A metric as the reference lists it.
+#[derive(Debug)]
+pub(crate) struct Described {
+    pub(crate) name: String,
+    pub(crate) kind: &'static str,
+    pub(crate) labels: Vec<String>,
+    pub(crate) help: String,
+}
+
+/// Every metric that a page can hold, in order of their names.
+pub(crate) fn described(faults: &'static [&'static str]) -> Vec<Described> {
+    let meter = Meter::new(1, faults.len());
+    meter.answered(
+        Lane::Personal,
+        CredentialKind::Personal,
+        http::StatusCode::OK,
+    );
+    let reading = || Readings {
+        certificate_days: Some(0.0),
+        tokens: vec![TokenReading {
+            age_seconds: Some(0.0),
+            seconds_left: Some(0.0),
+            refreshes: vec![("renewed", 0)],
+            ..TokenReading::default()
+        }],
+        notifications: vec![("webhook", [0; 3])],
+        ..Readings::default()
+    };
+    let page = Metrics::new(vec![Arc::new(meter)], faults, "", Box::new(reading));
+    let families = page.families().into_iter();
+    families
+        .map(|family| {
+            let metric = family.get_metric().first();
+            let labels = metric.map(Metric::get_label).unwrap_or_default();
+            Described {
+                name: family.name().to_owned(),
+                kind: match family.get_field_type() {
+                    MetricType::COUNTER => "counter",
+                    MetricType::GAUGE => "gauge",
+                    MetricType::HISTOGRAM => "histogram",
+                    MetricType::SUMMARY => "summary",
+                    MetricType::UNTYPED => "untyped",
+                },
+                labels: labels.iter().map(|pair| pair.name().to_owned()).collect(),
+                help: family.help().to_owned(),
+            }
+        })
+        .collect()
 }
 
 type Read = Box<dyn Fn() -> Readings + Send + Sync>;
@@ -286,6 +338,10 @@ impl Page {
                 counter(&[("grant", &token.grant), ("result", result)], *count)
             })
         });
+        let notifications = readings.notifications.iter().flat_map(|(way, counts)| {
+            let results = ["delivered", "failed", "dropped"].into_iter().zip(counts);
+            results.map(|(result, count)| counter(&[("way", way), ("result", result)], *count))
+        });
         let dropped = self.sum(|meter| meter.lines_dropped.read()) + readings.log_lines_dropped;
         let mut families = vec![
             family(
@@ -344,6 +400,12 @@ impl Page {
                 "Lane switches.",
                 MetricType::COUNTER,
                 float(readings.switches),
+            ),
+            family(
+                names::NOTIFICATIONS,
+                "Notifications by way and result.",
+                MetricType::COUNTER,
+                notifications.collect(),
             ),
             single(
                 names::DOWNSTREAM_LIMIT,

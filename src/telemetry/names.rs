@@ -22,6 +22,7 @@ pub(crate) const REFRESHES: &str = "wise_proxy_token_refreshes_total";
 pub(crate) const CERTIFICATE_DAYS: &str = "wise_proxy_certificate_days_left";
 pub(crate) const RELOADS: &str = "wise_proxy_reloads_total";
 pub(crate) const SWITCHES: &str = "wise_proxy_lane_switches_total";
+pub(crate) const NOTIFICATIONS: &str = "wise_proxy_notifications_total";
 pub(crate) const READY: &str = "wise_proxy_ready";
 pub(crate) const LINES_DROPPED: &str = "wise_proxy_log_lines_dropped_total";
 pub(crate) const BUILD: &str = "wise_proxy_build_info";

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::credentials::{Record, StoreError};
+use crate::telemetry::events::Kind;
 use crate::tokens::exchange::Exchange;
 use crate::tokens::keeper::Keeper;
 use crate::tokens::status::Outcome;
@@ -106,6 +107,10 @@ impl<E: Exchange> Keeper<E> {
                 grant = self.subject.name(),
                 generation = self.serial,
                 "took a newer token from the store"
+            );
+            self.note(
+                Kind::TokenRenewed,
+                format!("taken from the store: generation {}", self.serial),
             );
         }
         self.publish();

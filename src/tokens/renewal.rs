@@ -8,6 +8,7 @@ use tokio::time;
 
 use crate::credentials::{Record, StoreError};
 use crate::failpoint::{self, Point};
+use crate::telemetry::events::Kind;
 use crate::tokens::exchange::{ErrorCode, Exchange, ExchangeError, Garbled, GrantRequest};
 use crate::tokens::keeper::Keeper;
 use crate::tokens::schedule::Jitter;
@@ -47,6 +48,7 @@ struct Failure {
 impl<E: Exchange> Keeper<E> {
     /// Makes one renewal and publishes what came of it.
     pub(super) async fn renew(&mut self, cause: Cause) -> Outcome {
+        let was_failing = self.retry.is_running();
         let is_doubtful = self.held.as_ref().is_none_or(|held| held.suspect);
         if cause == Cause::Forced || is_doubtful || !self.is_live() {
             self.close_gate(cause).await;
@@ -57,7 +59,10 @@ impl<E: Exchange> Keeper<E> {
         };
         self.renewing = false;
         let outcome = match done {
-            Ok(outcome) => outcome,
+            Ok(outcome) => {
+                self.note_renewal(outcome, was_failing);
+                outcome
+            }
             Err(failure) => self.fail(failure),
         };
         // Adoptions were counted where they happened.
@@ -67,6 +72,29 @@ impl<E: Exchange> Keeper<E> {
         self.publish();
         failpoint::pass(Point::RenewalPublished);
         outcome
+    }
+
+    fn note_renewal(&self, outcome: Outcome, was_failing: bool) {
+        let kind = match (outcome, was_failing) {
+            (_, true) => Kind::RenewalRecovered,
+            // It was noted where it happened.
+            (Outcome::Adopted, false) => return,
+            _ => Kind::TokenRenewed,
+        };
+        let left = humantime::format_duration(Duration::from_secs(self.left().as_secs()));
+        self.note(
+            kind,
+            format!("renewed: generation {}, good for {left}", self.serial),
+        );
+    }
+
+    /// Notes what happened to this grant.
+    pub(super) fn note(&self, kind: Kind, text: impl Into<String>) {
+        let grant = match &self.subject {
+            Subject::User { grant, .. } => Some(grant.as_str()),
+            Subject::Client => None,
+        };
+        self.hooks.events.note(kind, grant, text);
     }
 
     /// Closes the gate (`renewing`), since the exchange kills the old token: new requests wait, and
@@ -171,6 +199,10 @@ impl<E: Exchange> Keeper<E> {
         tracing::info!(
             grant = self.subject.name(),
             "the store takes writes again; the newest tokens are safe"
+        );
+        self.note(
+            Kind::TokensSaved,
+            "the store takes writes again; the newest tokens are safe",
         );
     }
 
@@ -338,6 +370,7 @@ impl<E: Exchange> Keeper<E> {
             self.subject.name()
         );
         tracing::error!(grant = self.subject.name(), "{reason}");
+        self.note(Kind::GrantDead, reason.as_str());
         self.dead = Some(reason.clone());
         self.unsaved = None;
         Err(Failure {
@@ -368,6 +401,10 @@ impl<E: Exchange> Keeper<E> {
             );
             self.tally.count(Outcome::StoreFailed);
             let text = error.to_string();
+            self.note(
+                Kind::TokensUnsaved,
+                format!("the newest tokens are in memory only: {text}"),
+            );
             self.last_error = Some((self.clock.wall(), Outcome::StoreFailed, text));
             return Some(Unsaved {
                 hold,
@@ -452,6 +489,9 @@ impl<E: Exchange> Keeper<E> {
             retry_ms = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX),
             "no new token: {text}"
         );
+        if outcome != Outcome::InvalidGrant {
+            self.note(Kind::RenewalFailed, format!("no new token: {text}"));
+        }
         self.last_error = Some((self.clock.wall(), outcome, text));
         outcome
     }

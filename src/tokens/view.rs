@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use http::HeaderValue;
 
+use crate::telemetry::events::Events;
 use crate::wise::ProfileId;
 
 /// Whose tokens.
@@ -29,6 +30,8 @@ pub(crate) struct Hooks {
     pub(crate) publish: Box<dyn Fn(TokenView) + Send + Sync>,
     /// Requests that have left with this grant's token and have no answer yet.
     pub(crate) unanswered: Box<dyn Fn() -> usize + Send + Sync>,
+    /// Where renewals and what ends a grant are noted.
+    pub(crate) events: Events,
 }
 
 /// What a request reads. Cheap to clone.

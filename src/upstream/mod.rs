@@ -22,6 +22,6 @@ pub(crate) use answer::{AnswerBody, ConnectionError};
 pub(crate) use dial::DialError;
 pub(crate) use endpoint::{Endpoint, EndpointError};
 pub(crate) use gather::Gathering;
-pub(crate) use once::{Answer, OnceError, get};
+pub(crate) use once::{Answer, OnceError, get, post};
 pub(crate) use pool::{AcquireError, Lease, Local, Pool, SendError};
 pub(crate) use token_endpoint::{Aim, TokenEndpoint};

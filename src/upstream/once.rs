@@ -44,7 +44,7 @@ pub(crate) enum OnceError {
 pub(super) struct Question {
     pub(super) method: Method,
     pub(super) path: PathAndQuery,
-    pub(super) authorization: HeaderValue,
+    pub(super) authorization: Option<HeaderValue>,
     /// Type and bytes of the body, where there is one.
     pub(super) body: Option<(HeaderValue, Bytes)>,
 }
@@ -61,8 +61,29 @@ pub(crate) async fn get(
     let question = Question {
         method: Method::GET,
         path,
-        authorization,
+        authorization: Some(authorization),
         body: None,
+    };
+    let resolver = Resolver::new(Duration::ZERO);
+    ask(endpoint, &resolver, connect_timeout, question).await
+}
+
+/// POSTs a JSON document.
+///
+/// Bounds dialling by `connect_timeout` and nothing else. Cancel safe.
+pub(crate) async fn post(
+    endpoint: &Endpoint,
+    path: PathAndQuery,
+    authorization: Option<HeaderValue>,
+    body: Bytes,
+    connect_timeout: Duration,
+) -> Result<Answer, OnceError> {
+    let json = HeaderValue::from_static("application/json");
+    let question = Question {
+        method: Method::POST,
+        path,
+        authorization,
+        body: Some((json, body)),
     };
     let resolver = Resolver::new(Duration::ZERO);
     ask(endpoint, &resolver, connect_timeout, question).await
@@ -157,7 +178,9 @@ impl Question {
         } else {
             headers.insert(HOST, endpoint.host.clone());
         }
-        headers.insert(AUTHORIZATION, self.authorization);
+        if let Some(authorization) = self.authorization {
+            headers.insert(AUTHORIZATION, authorization);
+        }
         headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
         if let Some(kind) = kind {
             headers.insert(http::header::CONTENT_TYPE, kind);

@@ -77,7 +77,7 @@ impl TokenEndpoint {
         let question = Question {
             method: Method::POST,
             path: aim.path.clone(),
-            authorization: aim.authorization.clone(),
+            authorization: Some(aim.authorization.clone()),
             body: Some((urlencoded, form)),
         };
         let answer = ask(

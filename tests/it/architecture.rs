@@ -6,13 +6,15 @@ use std::path::{Path, PathBuf};
 
 /// Every room that may exist, by floor. A room imports only from floors below its own.
 const FLOORS: [&[&str]; 10] = [
-    &["clock", "secret", "sync", "wise", "durable", CELLAR],
+    &[
+        "clock", "secret", "sync", "wise", "durable", "event", CELLAR,
+    ],
     &["config"],
     &["confinement", "credentials", "listener", "telemetry"],
     &["tokens"],
     &["tls", "jose", "sca"],
     &["switch", "upstream"],
-    &["proxy", "webhook"],
+    &["proxy", "webhook", "notify"],
     &["admin"],
     &["server", "simulator"],
     &["cli", "internal"],

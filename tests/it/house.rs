@@ -339,13 +339,15 @@ impl Site {
     }
 
     pub fn command(&self) -> Command {
-        let program = env!("CARGO_BIN_EXE_wise-auth-proxy");
+        // Another build, such as the trained one, goes through the same tests.
+        let program = std::env::var_os("WISE_PROXY_PROGRAM");
+        let program = program.unwrap_or_else(|| env!("CARGO_BIN_EXE_wise-auth-proxy").into());
         let mut command = match self.files {
             None => Command::new(program),
             Some(most) => {
                 let mut command = Command::new("/bin/sh");
                 let limited = format!("ulimit -n {most} && exec \"$0\" \"$@\"");
-                command.args(["-c", &limited, program]);
+                command.args(["-c", &limited]).arg(program);
                 command
             }
         };

@@ -1,7 +1,8 @@
-//! What README tells a newcomer to type works as it stands there.
+//! What README and the guides in `docs` tell somebody to type works as it stands there.
 //!
 //! Every block marked `sh` must parse, and every flag that it gives to our program must exist.
-//! Blocks below `<!-- test -->` are run, in order, in one directory, as a person would. Fixed ports are
+//! Blocks below `<!-- test -->` are run, in order, in one directory, as a person would: README's first,
+//! which leave a simulated Wise and a proxy running, then those of the guides. Fixed ports are
 //! replaced: `stays up` starts a program on free ports and learns them from what it says.
 
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -9,6 +10,23 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 const README: &str = include_str!("../../README.md");
+/// The guides by their names, in the order in which they are tried.
+const GUIDES: &[(&str, &str)] = &[
+    ("docs/recipes.md", include_str!("../../docs/recipes.md")),
+    (
+        "docs/operations.md",
+        include_str!("../../docs/operations.md"),
+    ),
+    ("docs/migration.md", include_str!("../../docs/migration.md")),
+    (
+        "docs/troubleshooting.md",
+        include_str!("../../docs/troubleshooting.md"),
+    ),
+];
+
+fn documents() -> impl Iterator<Item = (&'static str, &'static str)> {
+    std::iter::once(("README.md", README)).chain(GUIDES.iter().copied())
+}
 const PROGRAM: &str = env!("CARGO_BIN_EXE_wise-auth-proxy");
 
 /// A block of commands and what README's source says about testing it.
@@ -75,7 +93,7 @@ impl Desk<'_> {
         let output = self.shell(commands).output().unwrap();
         assert!(
             output.status.success(),
-            "README's\n{commands}failed: {}{}",
+            "{commands}failed: {}{}",
             String::from_utf8_lossy(&output.stdout),
             String::from_utf8_lossy(&output.stderr)
         );
@@ -111,6 +129,15 @@ impl Desk<'_> {
             let at = line.rfind("127.0.0.1:").unwrap();
             self.ports.push((said, line[at..].trim_end().to_owned()));
         }
+        let plain = std::fs::read_to_string(self.directory.join("wise/proxy.toml"));
+        let plain = plain.unwrap_or_default();
+        let plain = plain
+            .lines()
+            .find_map(|line| line.strip_prefix("plain = \"https://"));
+        if let Some(plain) = plain {
+            let here = plain.trim_end_matches('"').to_owned();
+            self.ports.push(("api.wise.com", here));
+        }
         // What it goes on to say must not fill the pipe.
         std::thread::spawn(move || lines.for_each(drop));
     }
@@ -126,7 +153,7 @@ impl Drop for Desk<'_> {
 }
 
 #[test]
-fn the_readme_works_as_it_is_typed() {
+fn the_readme_and_the_guides_work_as_they_are_typed() {
     let directory = tempfile::tempdir().unwrap();
     let mut desk = Desk {
         directory: directory.path(),
@@ -135,9 +162,12 @@ fn the_readme_works_as_it_is_typed() {
         running: Vec::new(),
     };
     let mut tried = 0;
-    for block in blocks(README) {
+    for (name, block) in documents()
+        .flat_map(|(name, text)| blocks(text).into_iter().map(move |block| (name, block)))
+    {
         let Some(test) = block.test else { continue };
         tried += 1;
+        println!("{name}: {}", block.commands);
         match test {
             "" => desk.run(&block.commands),
             "stays up" => desk.start(&block.commands),
@@ -145,16 +175,16 @@ fn the_readme_works_as_it_is_typed() {
                 assert_eq!(block.commands, "cargo run --release -- demo\n");
                 desk.run("wise-auth-proxy demo --once --door 127.0.0.1:0\n");
             }
-            other => panic!("README asks for a test that does not exist: {other}"),
+            other => panic!("{name} asks for a test that does not exist: {other}"),
         }
     }
-    assert!(tried >= 7, "README has only {tried} blocks to try");
+    assert!(tried >= 9, "there are only {tried} blocks to try");
 }
 
 #[test]
-fn every_block_of_the_readme_is_a_shell_s() {
-    let blocks = blocks(README);
-    assert!(blocks.len() >= 9, "{blocks:?}");
+fn every_block_of_commands_is_a_shell_s() {
+    let blocks: Vec<_> = documents().flat_map(|(_, text)| blocks(text)).collect();
+    assert!(blocks.len() >= 12, "{blocks:?}");
     for block in blocks {
         let mut shell = Command::new("sh")
             .arg("-n")
@@ -172,9 +202,9 @@ fn every_block_of_the_readme_is_a_shell_s() {
 }
 
 #[test]
-fn every_flag_in_the_readme_exists() {
+fn every_flag_that_is_typed_exists() {
     let mut seen = 0;
-    for block in blocks(README) {
+    for block in documents().flat_map(|(_, text)| blocks(text)) {
         for line in block.commands.lines() {
             let Some(typed) = line.strip_prefix("wise-auth-proxy ") else {
                 continue;
@@ -187,7 +217,7 @@ fn every_flag_in_the_readme_exists() {
                 .collect();
             let mut program = Command::new(PROGRAM);
             // `switch personal` is a command and its argument.
-            let nested = ["config", "cert", "token"].contains(command[0]);
+            let nested = ["config", "cert", "token", "notify", "migrate"].contains(command[0]);
             program.args(command.iter().take(if nested { 2 } else { 1 }));
             let help = program.arg("--help").output().unwrap();
             assert!(help.status.success(), "there is no `{typed}`");
@@ -205,17 +235,42 @@ fn every_flag_in_the_readme_exists() {
 }
 
 #[test]
-fn files_that_the_readme_links_to_are_there() {
-    let links = README
-        .split("](")
-        .skip(1)
-        .filter_map(|rest| rest.split(')').next());
-    let files: Vec<_> = links.filter(|link| !link.contains("://")).collect();
-    assert!(files.len() > 5, "{files:?}");
-    for file in files {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(file);
-        assert!(path.exists(), "README links to {file}");
+fn files_that_a_document_links_to_are_there() {
+    let house = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut seen = 0;
+    for (name, text) in documents() {
+        let links = text
+            .split("](")
+            .skip(1)
+            .filter_map(|rest| rest.split(')').next());
+        for link in links.filter(|link| !link.contains("://")) {
+            let (file, heading) = link.split_once('#').unwrap_or((link, ""));
+            let path = match file {
+                "" => house.join(name),
+                file => house.join(name).parent().unwrap().join(file),
+            };
+            let target = std::fs::read_to_string(&path);
+            assert!(path.exists(), "{name} links to {link}");
+            let anchors = target.unwrap_or_default();
+            let mut anchors = anchors.lines().filter_map(anchor);
+            assert!(
+                heading.is_empty() || anchors.any(|anchor| anchor == heading),
+                "{name} links to {link}"
+            );
+            seen += 1;
+        }
     }
+    assert!(seen > 12, "only {seen} links");
+}
+
+/// What a heading is called in links, as GitHub makes it.
+fn anchor(line: &str) -> Option<String> {
+    let title = line.strip_prefix('#')?.trim_start_matches('#').trim();
+    let kept = title.to_lowercase();
+    let kept = kept
+        .chars()
+        .filter(|letter| letter.is_alphanumeric() || matches!(letter, ' ' | '-' | '_'));
+    Some(kept.collect::<String>().replace(' ', "-"))
 }
 
 #[test]

@@ -7,6 +7,7 @@ use crate::credentials::FileStore;
 use crate::proxy::token::renewed;
 use crate::secret::Secret;
 use crate::sync::{Pace, explore, start};
+use crate::telemetry::events::Events;
 use crate::tokens::{
     Enrolment, Exchange, ExchangeError, GrantRequest, Hooks, Proof, Subject, enrol, keeper,
 };
@@ -44,6 +45,7 @@ fn keep(
             published.update(|snapshot| snapshot.tokens[slot] = view.clone());
         }),
         unanswered: Box::new(|| 0),
+        events: Events::new(still()),
     };
     let (handle, task) = keeper(subject, store, Arc::clone(mint), still(), tokens(), hooks);
     drop(start(task));

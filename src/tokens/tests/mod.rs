@@ -24,6 +24,7 @@ use crate::clock::Clock;
 use crate::config::Tokens;
 use crate::credentials::{FileStore, Record};
 use crate::secret::Secret;
+use crate::telemetry::events::Events;
 use crate::wise::wire::TokenAnswer;
 
 /// Both clocks, driven by tokio's; the wall can be set apart.
@@ -351,6 +352,7 @@ impl House {
                 let unanswered = Arc::clone(&unanswered);
                 move || unanswered.load(Ordering::SeqCst)
             }),
+            events: Events::new(Arc::clone(&self.clock) as Arc<dyn Clock>),
         };
         let (handle, task) = keeper(
             subject,

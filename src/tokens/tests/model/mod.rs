@@ -59,6 +59,7 @@ impl House {
                 }
             }),
             unanswered: Box::new(|| 0),
+            events: Events::new(Arc::clone(&self.clock) as Arc<dyn Clock>),
         };
         let (handle, task) = keeper(
             subject,
