@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::admin::key::Guesses;
 use crate::admin::page::Gallery;
+use crate::admin::lanes::LaneLedger;
 use crate::clock::Clock;
 use crate::config::Environment;
 use crate::confinement::Confinement;
@@ -54,6 +55,7 @@ pub(crate) struct Control {
     pub(crate) traffic: Arc<Traffic>,
     pub(crate) gallery: Gallery,
     pub(crate) guesses: Guesses,
+    pub(crate) lanes: Arc<LaneLedger>,
     pub(crate) notes: Arc<Mutex<Notes>>,
     pub(crate) events: Events,
     pub(crate) notifier: Arc<Notifier>,
@@ -168,6 +170,8 @@ impl Control {
             return Err(Refused::LaneUnavailable { lane: to, reason });
         }
         let from = snapshot.lane;
+        // What came before the turn is told from what comes after it.
+        let _ = self.lanes.look();
         let entry = Entry::now(self.clock.as_ref(), by, from, to, reason);
         failpoint::pass(Point::SwitchBegun);
         let recorded = self.switch.record(&entry);

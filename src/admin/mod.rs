@@ -8,6 +8,7 @@
 mod control;
 mod health;
 mod key;
+mod lanes;
 mod page;
 mod routes;
 mod serve;
@@ -15,6 +16,7 @@ mod status;
 
 pub(crate) use control::{Control, Notes, ReloadAsk, ReloadNote, Reloaded};
 pub(crate) use key::Guesses;
+pub(crate) use lanes::LaneLedger;
 pub(crate) use page::Gallery;
 pub(crate) use routes::{over_socket, over_tcp};
 pub(crate) use serve::{AdminError, bind_socket, bind_tcp, serve};

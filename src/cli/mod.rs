@@ -13,8 +13,10 @@ mod csr;
 mod demo;
 mod doctor;
 mod failure;
+mod init;
 mod login;
 mod manual;
+mod migrate;
 mod notify;
 mod overview;
 mod passphrase;
@@ -27,6 +29,7 @@ mod shutdown;
 mod simulator;
 mod status;
 mod switch;
+mod terminal;
 mod token;
 mod watch;
 mod wait;
@@ -65,6 +68,8 @@ fn run(args: Args) -> Result<(), Failure> {
         })?;
     }
     match command {
+        Command::Init(args) => init::run(&global, &args),
+        Command::Migrate(args) => migrate::run(&global, &args.command),
         Command::Run => run::run(&global),
         Command::Login(args) => login::run(&global, &args),
         Command::Csr(args) => csr::run(&global, &args),

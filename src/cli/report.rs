@@ -49,6 +49,12 @@ pub(crate) fn say(text: &str) {
     let _unheard = writeln!(anstream::stderr().lock(), "{text}");
 }
 
+/// Asks the person, on the same line.
+pub(crate) fn prompt(text: &str) {
+    let mut err = anstream::stderr().lock();
+    let _unheard = write!(err, "{text}").and_then(|()| err.flush());
+}
+
 /// A line on a terminal that says what takes so long; nothing anywhere else.
 #[derive(Debug)]
 pub(crate) struct Progress {

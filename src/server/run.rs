@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::admin::{self, Control, Gallery, Guesses, Notes};
+use crate::admin::{self, Control, Gallery, Guesses, LaneLedger, Notes};
 use crate::config::DoorAddress;
 use crate::listener::{self, Bound, Limit, WorkerPort};
 use crate::notify::Notifier;
@@ -24,6 +24,7 @@ use crate::server::reload::Reloader;
 use crate::server::sockets::Sockets;
 use crate::server::workers::{self, Accepting, Plan};
 use crate::supervisor::Supervisor;
+use crate::switch::UsageStore;
 use crate::telemetry::events::Kind;
 use crate::telemetry::log::Sink;
 use crate::telemetry::meter::Meter;
@@ -40,6 +41,9 @@ const LONGEST_SAVE: Duration = Duration::from_secs(15);
 
 /// What the rest of a stop may need: the admin's last answers, the log.
 const LAST_WORDS: Duration = Duration::from_secs(5);
+
+/// A crash forgets the lanes' use of so long.
+const REMEMBERED_EVERY: Duration = Duration::from_mins(1);
 
 /// A worker's thread.
 type Thread = JoinHandle<io::Result<()>>;
@@ -108,6 +112,12 @@ impl Server {
         )));
         let pulses: Arc<[Pulse]> = self.meters.iter().map(|_| Pulse::new()).collect();
         let keepers_timeout = config.tokens.exchange_timeout + LONGEST_SAVE;
+        let lanes = Arc::new(LaneLedger::open(
+            UsageStore::new(&config.store.path),
+            Arc::clone(&self.store),
+            self.meters.clone(),
+            Arc::clone(&self.clock),
+        ));
         let notifier = Arc::new(Notifier::new(config));
         let (reloads, wishes) = mpsc::channel(4);
         let turning = Arc::default();
@@ -126,6 +136,7 @@ impl Server {
             traffic: Arc::clone(&traffic),
             gallery: Gallery::new(stop_admin.clone()),
             guesses: Guesses::default(),
+            lanes: Arc::clone(&lanes),
             notes,
             events: self.events.clone(),
             notifier: Arc::clone(&notifier),
@@ -145,6 +156,7 @@ impl Server {
         let unfinished = stop_doors.clone().drop_guard();
         let drain = CancellationToken::new();
         let hurry = CancellationToken::new();
+        tasks.spawn(remember(lanes, stop_doors.clone()));
         let interval = config.runtime.reload_interval;
         tasks.spawn(reloader.run(wishes, interval, stop_doors.clone()));
         tasks.spawn(expiry::watch(
@@ -359,6 +371,15 @@ fn page_socket(address: SocketAddr, sockets: &mut Sockets) -> Result<Bound, Star
     Ok(admin::bind_tcp(address)?)
 }
 
+/// Writes down what went over the lanes, while there is something to write.
+async fn remember(lanes: Arc<LaneLedger>, stop: CancellationToken) {
+    let pause = || tokio::time::sleep(REMEMBERED_EVERY);
+    while stop.run_until_cancelled(pause()).await.is_some() {
+        let lanes = Arc::clone(&lanes);
+        let _ = tokio::task::spawn_blocking(move || lanes.save()).await;
+    }
+}
+
 /// The admin socket; `None` on a disk that takes no new file, for which no application must wait.
 fn operators_socket(path: &Path, sockets: &mut Sockets) -> Result<Option<Bound>, StartError> {
     let address = DoorAddress::Unix {
@@ -511,6 +532,9 @@ impl Running {
             _ = joined => {}
             () = patience => tracing::error!("a worker does not come to its end and is left"),
         }
+        let lanes = Arc::clone(&self.control.lanes);
+        let remembered = tokio::task::spawn_blocking(move || lanes.save());
+        let _ = tokio::time::timeout(FIRST_LOOK, remembered).await;
         // An exchange under way is finished and saved first; a store that hangs is not waited for.
         let kept = futures_util::future::join_all(self.keepers.iter().map(KeeperHandle::stop));
         if tokio::time::timeout(self.keepers_timeout, kept)
