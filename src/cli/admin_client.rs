@@ -101,7 +101,8 @@ impl AdminClient {
     pub(crate) async fn fetch(&self, path: &str) -> Result<Value, AdminError> {
         let exchange = exchange(&self.socket, &Method::GET, path, None);
         let timed = tokio::time::timeout(TIMEOUT, exchange).await;
-        timed.map_err(|_elapsed| AdminError::TimedOut)?
+        let (status, bytes) = timed.map_err(|_elapsed| AdminError::TimedOut)??;
+        understood(status, &bytes)
     }
 
     pub(crate) fn get(&self, path: &str) -> Result<Value, AdminError> {
@@ -129,7 +130,7 @@ impl AdminClient {
 
     /// A page that is no JSON, as text.
     pub(crate) fn page(&self, path: &str) -> Result<String, AdminError> {
-        let (status, bytes) = self.fetch(&Method::GET, path, None)?;
+        let (status, bytes) = self.heard(&Method::GET, path, None)?;
         if !status.is_success() {
             return understood(status, &bytes).map(|_| String::new());
         }
@@ -137,16 +138,12 @@ impl AdminClient {
     }
 
     fn ask(&self, method: &Method, path: &str, body: Option<&Value>) -> Result<Value, AdminError> {
-        let (status, bytes) = self.fetch(method, path, body)?;
+        let (status, bytes) = self.heard(method, path, body)?;
         understood(status, &bytes)
     }
 
-    fn fetch(
-        &self,
-        method: &Method,
-        path: &str,
-        body: Option<&Value>,
-    ) -> Result<(StatusCode, Bytes), AdminError> {
+    /// The answer as it came.
+    fn heard(&self, method: &Method, path: &str, body: Option<&Value>) -> Result<Look, AdminError> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
@@ -165,12 +162,11 @@ async fn exchange(
     method: &Method,
     path: &str,
     body: Option<&Value>,
-) -> Result<(StatusCode, Bytes), AdminError> {
+) -> Result<Look, AdminError> {
     let stream = UnixStream::connect(socket)
         .await
         .map_err(|error| unreached(socket, error))?;
-    let (status, bytes) = converse(stream, "localhost", method, path, body).await?;
-    understood(status, &bytes)
+    converse(stream, "localhost", method, path, body).await
 }
 
 /// An answer as it came.

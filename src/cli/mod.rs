@@ -31,8 +31,8 @@ mod status;
 mod switch;
 mod terminal;
 mod token;
-mod watch;
 mod wait;
+mod watch;
 
 use std::process::ExitCode;
 

@@ -11,5 +11,5 @@ pub(crate) mod metrics;
 pub(crate) mod names;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod properties;
-pub(crate) mod traffic;
 pub(crate) mod pulse;
+pub(crate) mod traffic;

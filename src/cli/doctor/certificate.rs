@@ -9,7 +9,7 @@ use super::check::{Check, Finding, Group};
 use super::network::{certificate_facts, day};
 use super::rounds::Rounds;
 use crate::clock::System;
-use crate::config::{Lane, Mtls};
+use crate::config::{Lane, Mtls, SecretSource};
 use crate::tls::{Finding as Flaw, Identity};
 use crate::upstream::{Answer, OnceError};
 use crate::wise::headers::X_TRACE_ID;
@@ -36,34 +36,45 @@ async fn pair(rounds: &mut Rounds, bench: &mut Bench, files: Mtls) {
     let check = Check::new(Group::Certificate, PAIR, "the client certificate");
     let csr = bench.command("csr --organisation \"NAME\"");
     let install = bench.command("cert install FILE");
-    let load = move || match Identity::load(&files.certificate, &files.key) {
-        Ok(identity) => {
-            let leaf = identity.certificate();
-            let text = format!(
-                "{} and its key ({}), issued by {}",
-                files.certificate.display(),
-                leaf.key_kind,
-                leaf.issuer
-            );
-            let found = Finding::good(text)
-                .fact("certificate", certificate_facts(leaf))
-                .fact("chain_length", identity.chain_length());
-            (found, Some(Arc::new(identity)))
-        }
-        Err(error) => {
-            let finding = Finding::advised(&error.to_string(), "name the right files under [mtls]");
-            let finding = if !files.key.exists() {
-                finding.hint(format!(
-                    "{csr} makes the key and what Wise's Developer Hub signs"
-                ))
-            } else if !files.certificate.exists() {
-                finding.hint(format!(
-                    "paste the CSR into Wise's Developer Hub, then {install}"
-                ))
-            } else {
-                finding
-            };
-            (finding, None)
+    let load = move || {
+        let passphrase = files.key_passphrase.as_ref().map(SecretSource::read);
+        let passphrase = match passphrase.transpose() {
+            Ok(passphrase) => passphrase,
+            Err(error) => {
+                let text = format!("mtls.key_passphrase: {error}");
+                return (Finding::advised(&text, "say where the passphrase is"), None);
+            }
+        };
+        match Identity::load(&files.certificate, &files.key, passphrase.as_ref()) {
+            Ok(identity) => {
+                let leaf = identity.certificate();
+                let text = format!(
+                    "{} and its key ({}), issued by {}",
+                    files.certificate.display(),
+                    leaf.key_kind,
+                    leaf.issuer
+                );
+                let found = Finding::good(text)
+                    .fact("certificate", certificate_facts(leaf))
+                    .fact("chain_length", identity.chain_length());
+                (found, Some(Arc::new(identity)))
+            }
+            Err(error) => {
+                let finding =
+                    Finding::advised(&error.to_string(), "name the right files under [mtls]");
+                let finding = if !files.key.exists() {
+                    finding.hint(format!(
+                        "{csr} makes the key and what Wise's Developer Hub signs"
+                    ))
+                } else if !files.certificate.exists() {
+                    finding.hint(format!(
+                        "paste the CSR into Wise's Developer Hub, then {install}"
+                    ))
+                } else {
+                    finding
+                };
+                (finding, None)
+            }
         }
     };
     bench.identity = rounds.fetch(check, load).await;
