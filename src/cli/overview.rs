@@ -334,7 +334,20 @@ mod tests {
             "events": (1..=EVENTS as u64 + 1).map(event).collect::<Vec<_>>(),
         }));
         let below = text.split_once("user\n\n").unwrap().1;
-        insta::assert_snapshot!(below, @"");
+        insta::assert_snapshot!(below, @"
+        lane   now     requests  4xx  5xx  p50      p99      ours, p99
+        oauth  14.8/s  74        1    2    0.92 ms  31.5 ms  -
+        (the last 5m; now: the last 10s)
+        
+        2026-11-22 10:00:00  info     token renewed: main: generation 2
+        2026-11-22 10:00:00  info     token renewed: main: generation 3
+        2026-11-22 10:00:00  info     token renewed: main: generation 4
+        2026-11-22 10:00:00  info     token renewed: main: generation 5
+        2026-11-22 10:00:00  info     token renewed: main: generation 6
+        2026-11-22 10:00:00  info     token renewed: main: generation 7
+        2026-11-22 10:00:00  info     token renewed: main: generation 8
+        2026-11-22 10:00:00  info     token renewed: main: generation 9
+        ");
     }
 
     #[test]
