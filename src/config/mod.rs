@@ -26,6 +26,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::secret::Secret;
+
 pub use crate::event::Kind as EventKind;
 pub use crate::wise::{Lane, LaneSet, ParseLaneError, ParseProfileError, ProfileId};
 pub use error::{ConfigError, Problem, SetBy};
@@ -269,6 +271,14 @@ pub struct Mtls {
     pub key: PathBuf,
     /// Passphrase of an encrypted key; `None`: the key is in the clear.
     pub key_passphrase: Option<SecretSource>,
+}
+
+impl Mtls {
+    /// Fetches the passphrase, if one is named. Blocks as [`SecretSource::read`] does.
+    pub(crate) fn passphrase(&self) -> Result<Option<Secret>, SecretError> {
+        let source = self.key_passphrase.as_ref();
+        source.map(SecretSource::read).transpose()
+    }
 }
 
 /// Where grants rest.

@@ -12,7 +12,7 @@ use http::HeaderValue;
 use http::uri::PathAndQuery;
 
 use crate::clock::Clock;
-use crate::config::{Config, Lane, Origin, SecretError, SecretSource};
+use crate::config::{Config, Lane, Mtls, Origin, SecretError, SecretSource};
 use crate::proxy::{Directory, Door};
 use crate::secret::{NotAHeaderValue, Secret};
 use crate::tls::{self, Finding, Identity, RootSet, Severity, Tickets, TlsError};
@@ -121,11 +121,12 @@ impl Outfit {
             .as_ref()
             .and_then(|via| via.credentials.clone());
         let via = secret("upstream.via_credentials", &via)?;
-        let passphrase = config
-            .mtls
-            .as_ref()
-            .and_then(|mtls| mtls.key_passphrase.clone());
-        let passphrase = secret("mtls.key_passphrase", &passphrase)?;
+        let passphrase = config.mtls.as_ref().map(Mtls::passphrase).transpose();
+        let passphrase = passphrase.map_err(|source| OutfitError::Secret {
+            key: "mtls.key_passphrase",
+            source,
+        })?;
+        let passphrase = passphrase.flatten();
         digest.secret(personal.as_ref());
         digest.secret(client_secret.as_ref());
         let admin_key = secret("admin.key", &config.admin.key)?;

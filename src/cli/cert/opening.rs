@@ -8,7 +8,7 @@ use anyhow::anyhow;
 use super::super::args::KeyPassphraseArgs;
 use super::super::failure::{Exit, Failure};
 use super::super::{passphrase, report};
-use crate::config::{Mtls, SecretError, SecretSource};
+use crate::config::{Mtls, SecretError};
 use crate::secret::Secret;
 use crate::tls::{Candidate, Found, TlsError};
 
@@ -33,9 +33,8 @@ impl<'a> Passphrases<'a> {
         mtls: Option<&Mtls>,
         flags: &'a KeyPassphraseArgs,
     ) -> Result<Self, Failure> {
-        let source = mtls.and_then(|mtls| mtls.key_passphrase.as_ref());
         Ok(Self {
-            configured: source.map(SecretSource::read),
+            configured: mtls.and_then(|mtls| mtls.passphrase().transpose()),
             is_ruled: mtls.is_some(),
             given: passphrase::named(&flags.source()).transpose()?,
             flags,

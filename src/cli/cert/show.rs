@@ -11,7 +11,7 @@ use super::super::failure::{Exit, Failure};
 use super::super::report;
 use super::{client_id, date};
 use crate::clock::System;
-use crate::config::{Config, SecretSource};
+use crate::config::Config;
 use crate::secret::Secret;
 use crate::tls::{Certificate, Identity, Pair, Severity, inspect};
 
@@ -19,17 +19,12 @@ pub(super) fn run(global: &Global, json: bool) -> Result<(), Failure> {
     let config = &global.load()?.config;
     let files = config.mtls.as_ref().ok_or_else(no_mtls)?;
     let place = Pair::from(files);
-    let source = files.key_passphrase.as_ref();
-    let (passphrase, unread) = match source.map(SecretSource::read) {
-        Some(Ok(passphrase)) => (Some(passphrase), None),
-        Some(Err(error)) => (None, Some(error)),
-        None => (None, None),
-    };
+    let passphrase = files.passphrase();
+    let opens = passphrase.as_ref().ok().and_then(Option::as_ref);
     // The identity knows its leaf by the key; without a usable key the file still tells a lot.
-    let identity = match unread {
-        None => Identity::load(&place.certificate, &place.key, passphrase.as_ref())
-            .map_err(Failure::from),
-        Some(error) => Err(
+    let identity = match &passphrase {
+        Ok(_) => Identity::load(&place.certificate, &place.key, opens).map_err(Failure::from),
+        Err(error) => Err(
             Failure::new(Exit::Config, anyhow!("mtls.key_passphrase: {error}"))
                 .hint("without it the key cannot be looked at; run this as the proxy's user"),
         ),
@@ -49,8 +44,8 @@ pub(super) fn run(global: &Global, json: bool) -> Result<(), Failure> {
     let broken = identity.as_ref().err();
     findings.extend(broken.map(|failure| failure.error.to_string()));
     let neighbours = [
-        Neighbour::of(&place.next(), passphrase.as_ref()),
-        Neighbour::of(&place.previous(), passphrase.as_ref()),
+        Neighbour::of(&place.next(), opens),
+        Neighbour::of(&place.previous(), opens),
     ];
     if json {
         let [next, previous] = neighbours.map(|it| it.map(|it| it.json()));
