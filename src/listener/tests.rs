@@ -321,3 +321,41 @@ fn a_door_never_removes_the_socket_that_took_its_place() {
 
     assert!(UnixStream::connect(&path).is_ok());
 }
+
+#[tokio::test]
+async fn who_waits_at_a_door_that_another_process_keeps_open_is_left_for_the_next_of_us() {
+    let kept = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = kept.local_addr().unwrap();
+    let bound = adopt(kept.try_clone().unwrap().into()).unwrap();
+    assert!(bound.fits(&DoorAddress::Tcp(address)).unwrap());
+    assert!(!bound.fits(&any_port()).unwrap());
+    let clients = [(); 3].map(|()| TcpStream::connect(address).unwrap());
+
+    let (arrivals, mut worker) = unbounded_channel();
+    let stop = CancellationToken::new();
+    stop.cancel();
+    let limit = Arc::new(Limit::new(10));
+    let ports = vec![WorkerPort::new(arrivals)];
+    accept(bound, 0, ports, limit, stop).await.unwrap();
+
+    assert!(worker.try_recv().is_err(), "nobody was taken in");
+    for _ in clients {
+        // It does not wait: whoever is not there now was lost.
+        kept.accept().unwrap();
+    }
+}
+
+#[test]
+fn a_unix_socket_that_lets_in_more_than_the_door_would_is_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("app.sock");
+    let kept = UnixListener::bind(&path).unwrap();
+    let bound = adopt(kept.try_clone().unwrap().into()).unwrap();
+    for (mode, fits) in [(0o600, true), (0o660, true), (0o770, true), (0o666, false)] {
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+        let answer = bound.fits(&socket_at(&path));
+        assert_eq!(answer.is_ok_and(|fits| fits), fits, "{mode:o}");
+    }
+    drop(bound);
+    assert!(path.exists(), "its file is who opened it's");
+}

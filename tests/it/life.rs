@@ -114,7 +114,7 @@ async fn a_reload_at_a_signal_is_told_as_begun_and_over_whether_it_succeeds_or_n
         assert!(message.contains("\nMONOTONIC_USEC="), "{message}");
         ear.hears("READY=1", reloading).await;
     }
-    assert!(house.log().contains("reload failed"), "{}", house.log());
+    house.logs("reload failed").await;
     assert_eq!(house.get("/v1/me").await.status, 200);
 }
 
