@@ -133,6 +133,13 @@ pub(super) struct Held {
     pub(super) suspect: bool,
 }
 
+impl Held {
+    /// Whether Wise may have ended it already: it was refused, or nobody knows how old it is.
+    pub(super) fn is_doubtful(&self) -> bool {
+        self.suspect || self.due.is_zero()
+    }
+}
+
 impl<E: Exchange> Keeper<E> {
     async fn run(mut self) {
         self.look().await;

@@ -10,7 +10,7 @@ use crate::credentials::{Record, StoreError};
 use crate::failpoint::{self, Point};
 use crate::telemetry::events::Kind;
 use crate::tokens::exchange::{ErrorCode, Exchange, ExchangeError, Garbled, GrantRequest};
-use crate::tokens::keeper::Keeper;
+use crate::tokens::keeper::{Held, Keeper};
 use crate::tokens::schedule::Jitter;
 use crate::tokens::status::Outcome;
 use crate::tokens::token::{ClientToken, Moment, UserTokens};
@@ -49,7 +49,7 @@ impl<E: Exchange> Keeper<E> {
     /// Makes one renewal and publishes what came of it.
     pub(super) async fn renew(&mut self, cause: Cause) -> Outcome {
         let was_failing = self.retry.is_running();
-        let is_doubtful = self.held.as_ref().is_none_or(|held| held.suspect);
+        let is_doubtful = self.held.as_ref().is_none_or(Held::is_doubtful);
         if cause == Cause::Forced || is_doubtful || !self.is_live() {
             self.close_gate(cause).await;
         }
