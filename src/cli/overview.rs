@@ -92,7 +92,10 @@ fn traffic(status: &Value) -> String {
     for lane in lanes {
         rows.push(vec![
             word(&lane["lane"]).to_owned(),
-            format!("{}/s", lane["requests_per_second"].as_f64().unwrap_or(0.0)),
+            format!(
+                "{:.1}/s",
+                lane["requests_per_second"].as_f64().unwrap_or(0.0)
+            ),
             lane["requests"].to_string(),
             lane["status_4xx"].to_string(),
             lane["status_5xx"].to_string(),
@@ -310,6 +313,41 @@ mod tests {
         main: last failure at 2026-11-22T09:00:00Z: the token endpoint cannot be reached
         other: nobody has logged in for this grant yet; run `login`
         "#);
+    }
+
+    #[test]
+    fn traffic_and_the_last_events_stand_below() {
+        let lane = |lane: &str, requests: u64, p99: serde_json::Value| {
+            json!({ "lane": lane, "requests_per_second": 14.797, "requests": requests,
+                "status_4xx": 1, "status_5xx": 2, "latency": { "p50_ms": 0.92, "p99_ms": p99 },
+                "added": null })
+        };
+        let event = |number: u64| {
+            json!({ "number": number, "at": "2026-11-22T10:00:00.5Z", "kind": "token_renewed",
+                "severity": "info", "grant": "main", "text": format!("generation {number}") })
+        };
+        let text = status(&json!({
+            "lane": "oauth", "ready": true, "tokens": [], "lanes": ["oauth"],
+            "traffic": { "window_seconds": 300, "lanes": [
+                lane("personal", 0, json!(null)), lane("oauth", 74, json!(31.5)),
+            ] },
+            "events": (1..=EVENTS as u64 + 1).map(event).collect::<Vec<_>>(),
+        }));
+        let below = text.split_once("user\n\n").unwrap().1;
+        insta::assert_snapshot!(below, @"
+        lane   now     requests  4xx  5xx  p50      p99      ours, p99
+        oauth  14.8/s  74        1    2    0.92 ms  31.5 ms  -
+        (the last 5m; now: the last 10s)
+        
+        2026-11-22 10:00:00  info     token renewed: main: generation 2
+        2026-11-22 10:00:00  info     token renewed: main: generation 3
+        2026-11-22 10:00:00  info     token renewed: main: generation 4
+        2026-11-22 10:00:00  info     token renewed: main: generation 5
+        2026-11-22 10:00:00  info     token renewed: main: generation 6
+        2026-11-22 10:00:00  info     token renewed: main: generation 7
+        2026-11-22 10:00:00  info     token renewed: main: generation 8
+        2026-11-22 10:00:00  info     token renewed: main: generation 9
+        ");
     }
 
     #[test]

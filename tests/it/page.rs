@@ -329,7 +329,10 @@ async fn a_page_of_an_earlier_process_is_told_to_load_itself_anew() {
         .await
         .unwrap();
     assert!(stale.contains("event: restarted\n"), "{stale}");
-    assert!(stale.contains("\ndata: "), "browsers drop what has no data: {stale}");
+    assert!(
+        stale.contains("\ndata: "),
+        "browsers drop what has no data: {stale}"
+    );
 }
 
 #[tokio::test]
