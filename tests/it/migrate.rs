@@ -419,6 +419,25 @@ async fn who_comes_from_client_credentials_goes_back_to_ordinary_tls() {
 }
 
 #[tokio::test]
+async fn a_certificate_of_another_client_is_not_in_place() {
+    let wise = wise().await;
+    let site = beside(&wise);
+    init(&site, &[]).await;
+    wise.change_faults(|faults| faults.hub.common_name = Some("somebody-else".into()));
+    certificate(&site, &wise, "wrong").await;
+    let guide = Guide::of(&site, &[]).await;
+    guide.is("certificate", "to-do");
+    let seen = guide.seen("certificate");
+    assert!(
+        seen.contains("`somebody-else`") && seen.contains("`acme`"),
+        "{seen}"
+    );
+    wise.change_faults(|faults| faults.hub.common_name = None);
+    install(&site, &wise, "right").await;
+    Guide::of(&site, &[]).await.is("certificate", "done");
+}
+
+#[tokio::test]
 async fn asking_ends_no_token_of_a_running_proxy() {
     let wise = wise().await;
     let house = House::on(&wise).start().await;

@@ -9,6 +9,7 @@ mod before;
 mod checklist;
 mod interview;
 mod patch;
+mod profiles;
 mod render;
 #[cfg(test)]
 mod tests;

@@ -6,7 +6,7 @@ use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
-use super::steps::Step;
+use super::step::Step;
 use crate::config::Lane;
 use crate::switch::{LaneUse, Usage};
 

@@ -16,7 +16,7 @@ use super::evidence::{
     WayBack,
 };
 use super::record::{self, Begun, RecordError};
-use super::steps::Step;
+use super::step::Step;
 use super::words::{moment, rfc3339, since};
 use super::{ask, files, grants};
 use crate::clock::{Clock as _, System};

@@ -12,6 +12,7 @@ mod next;
 mod outline;
 mod picture;
 mod record;
+mod step;
 mod steps;
 #[cfg(test)]
 mod tests;
@@ -29,7 +30,7 @@ use crate::clock::{Clock as _, System};
 pub(crate) use evidence::{Confirmation, Guide, Start};
 pub(super) use outline::outline;
 pub(super) use record::{Begun, begun, begun_in, to_json};
-pub(crate) use steps::Step;
+pub(crate) use step::Step;
 pub(super) use words::quoted;
 
 pub(crate) fn run(global: &Global, command: &MigrateCommand) -> Result<(), Failure> {

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::SystemTime;
 
 use super::evidence::{Certificate, Evidence, Guide, Rehearsal, Request, Start, Typed};
-use super::steps::Step;
+use super::step::Step;
 use super::words::{quoted, rfc3339};
 use crate::config::Lane;
 

@@ -6,7 +6,8 @@ use super::evidence::{
     Certificate, Client, Evidence, Grant, GrantState, Guide, Personal, Request, Start, WayBack,
 };
 use super::record::Begun;
-use super::steps::{Step, how};
+use super::step::Step;
+use super::steps::how;
 use super::{files, next};
 use crate::clock::{Clock as _, System};
 use crate::config::{Config, Lane, SecretSource};

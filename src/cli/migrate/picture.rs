@@ -7,7 +7,8 @@ use serde_json::{Value, json};
 
 use super::evidence::{Evidence, Guide, Start};
 use super::next::Next;
-use super::steps::{Judged, State, Step, first};
+use super::step::Step;
+use super::steps::{Judged, State, first};
 
 const DONE: Style = AnsiColor::Green.on_default();
 const NEXT: Style = AnsiColor::Yellow.on_default().bold();

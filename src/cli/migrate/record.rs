@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::evidence::{Confirmation, Start};
-use super::steps::Step;
+use super::step::Step;
 use crate::durable;
 
 /// Where it began, as JSON.

@@ -9,7 +9,8 @@ use super::evidence::{
     Proxy, Rehearsal, Request, Start, Typed, WayBack,
 };
 use super::picture;
-use super::steps::{Judged, State, Step, first, judge};
+use super::step::Step;
+use super::steps::{Judged, State, first, judge};
 use super::words::moment;
 use crate::config::Lane;
 use crate::switch::Usage;
