@@ -285,9 +285,10 @@ pub(crate) struct LoginArgs {
     #[arg(long, value_name = "ID")]
     pub(crate) profile: Option<ProfileId>,
 
-    /// Where Wise sends the browser; exactly as on file at Wise
-    #[arg(long, value_name = "URI", default_value = LOGIN_REDIRECT)]
-    pub(crate) redirect_uri: String,
+    /// Where Wise sends the browser; exactly as on file at Wise [default: oauth.redirect_uri of the
+    /// configuration, or http://127.0.0.1:8976/callback]
+    #[arg(long, value_name = "URI")]
+    pub(crate) redirect_uri: Option<String>,
 
     /// Read the address that the browser ended on from standard input
     #[arg(long, conflicts_with_all = ["code", "registration_code", "registration_code_file"])]

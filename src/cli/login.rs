@@ -12,7 +12,7 @@ use http::HeaderValue;
 use http::uri::PathAndQuery;
 use serde_json::{Value, json};
 
-use super::args::{Global, LoginArgs};
+use super::args::{Global, LOGIN_REDIRECT, LoginArgs};
 use super::callback::{Callback, Redirect, RedirectError, plain};
 use super::failure::{Exit, Failure};
 use super::report;
@@ -39,8 +39,11 @@ pub(crate) fn run(global: &Global, args: &LoginArgs) -> Result<(), Failure> {
     // Before a person is asked: whatever is wrong here must not cost a code.
     let chosen = choose(&config, args.grant.as_deref(), args.profile.as_ref())?;
     let errand = Errand::prepare(&config)?;
+    let redirect = args.redirect_uri.as_deref();
+    let redirect = redirect.or(oauth.redirect_uri.as_deref());
+    let redirect = redirect.unwrap_or(LOGIN_REDIRECT);
     control_runtime()?.block_on(async {
-        let (proof, picked) = obtain(&config, oauth, args).await?;
+        let (proof, picked) = obtain(&config, oauth, args, redirect).await?;
         let (grant, profile) = settle(&config, chosen, args, picked)?;
         log_in(&config, oauth, &errand, grant, profile, proof, args.json).await
     })
@@ -146,6 +149,7 @@ async fn obtain(
     config: &Config,
     oauth: &OAuth,
     args: &LoginArgs,
+    redirect_uri: &str,
 ) -> Result<(Proof, Option<ProfileId>), Failure> {
     if args.registration_code || args.registration_code_file.is_some() {
         let registration_code = match &args.registration_code_file {
@@ -172,23 +176,23 @@ async fn obtain(
             "-" => Secret::new(typed("the code").await?),
             given => Secret::new(given),
         };
-        return Ok((code(given, &args.redirect_uri), None));
+        return Ok((code(given, redirect_uri), None));
     }
     let state = state()?;
     if args.paste {
-        show(&authorise(config, oauth, &args.redirect_uri, &state), args)?;
+        show(&authorise(config, oauth, redirect_uri, &state), args)?;
         let text = typed("the address that the browser ended on").await?;
         let redirect = Redirect::pasted(&text, &state)?;
-        return Ok((code(redirect.code, &args.redirect_uri), redirect.profile));
+        return Ok((code(redirect.code, redirect_uri), redirect.profile));
     }
-    let listening = Callback::bind(&args.redirect_uri).await.map_err(|error| {
+    let listening = Callback::bind(redirect_uri).await.map_err(|error| {
         let error = anyhow::Error::new(error);
-        let text = format!("cannot listen for the redirect to {}", args.redirect_uri);
+        let text = format!("cannot listen for the redirect to {redirect_uri}");
         Failure::new(Exit::Failed, error.context(text))
             .hint("end what uses that port, or run with --paste and copy the address by hand")
     })?;
     let listening = listening.ok_or_else(|| {
-        let text = format!("{} does not lead to this machine", args.redirect_uri);
+        let text = format!("{redirect_uri} does not lead to this machine");
         Failure::new(Exit::Usage, anyhow::Error::msg(text))
             .hint("add --paste: it takes the address that the browser ends on")
     })?;

@@ -224,6 +224,7 @@ impl Check<'_> {
         let typed = typed?;
         let client_id = typed.client_id.clone().map(|Parsed(id)| id);
         let client_secret = self.source(typed.client_secret.as_ref());
+        let redirect_uri = typed.redirect_uri.clone().map(|Parsed(uri)| uri.0);
         if client_id.is_none() {
             self.refuse("oauth.client_id", "say the client id that Wise gave you");
         }
@@ -233,6 +234,7 @@ impl Check<'_> {
         Some(OAuth {
             client_id: client_id?,
             client_secret: client_secret?,
+            redirect_uri,
         })
     }
 

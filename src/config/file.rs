@@ -13,7 +13,7 @@ use serde::Deserialize;
 
 use super::leaf::{List, Parsed};
 use super::secrets::Named;
-use super::values::{AddressOrOff, GrantName, HostName, Level, Listen, Mode, Page, Size};
+use super::values::{AddressOrOff, GrantName, HostName, Level, Listen, Mode, Page, Redirect, Size};
 use super::{
     AccessLog, Environment, EventKind, HttpVersion, Lane, LogFormat, Measure, Origin, ProfileId,
     Roots, TokenUrl,
@@ -96,6 +96,8 @@ pub(super) struct OAuth {
     pub(super) client_id: Option<Parsed<String>>,
     /// Where the client secret is.
     pub(super) client_secret: Option<Named>,
+    /// Where Wise sends the browser at a `login`, exactly as on file at Wise.
+    pub(super) redirect_uri: Option<Parsed<Redirect>>,
 }
 
 /// An authorised Wise profile.

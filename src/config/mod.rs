@@ -241,6 +241,8 @@ pub struct OAuth {
     pub client_id: String,
     /// Where its secret is.
     pub client_secret: SecretSource,
+    /// Where Wise sends the browser at a login; `None`: where `login` listens by itself.
+    pub redirect_uri: Option<String>,
 }
 
 /// One authorised Wise profile.

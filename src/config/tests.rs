@@ -567,6 +567,7 @@ const OTHER_VALUES: &[(&str, &str)] = &[
     ("notify.webhook.env", "OTHER"),
     ("oauth.client_id", "other"),
     ("oauth.client_secret.file", "other"),
+    ("oauth.redirect_uri", "https://app.example/cb"),
     ("personal.token.env", "OTHER"),
     ("runtime.drain_timeout", "1s"),
     ("runtime.header_timeout", "1s"),

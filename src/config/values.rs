@@ -47,6 +47,10 @@ pub(super) struct AddressOrOff(pub(super) Option<SocketAddr>);
 #[derive(Clone, Debug)]
 pub(super) struct Page(pub(super) Origin, pub(super) String);
 
+/// A redirect address, kept as typed: Wise compares it letter by letter.
+#[derive(Clone, Debug)]
+pub(super) struct Redirect(pub(super) String);
+
 macro_rules! words {
     ($type:ty, $right:literal, $($word:literal => $value:expr),+) => {
         impl Leaf for $type {
@@ -234,6 +238,15 @@ impl Leaf for Page {
     fn text(text: &str) -> Option<Self> {
         let (origin, path) = url::parse(text)?;
         (!path.contains('?')).then(|| Self(origin, text.to_owned()))
+    }
+}
+
+impl Leaf for Redirect {
+    const RIGHT: &'static str = "the redirect address as on file at Wise, such as \
+                                 \"http://127.0.0.1:8976/callback\"";
+
+    fn text(text: &str) -> Option<Self> {
+        url::parse(text).map(|_| Self(text.to_owned()))
     }
 }
 
