@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime};
 use serde::Serialize;
 use tokio::sync::{mpsc, oneshot};
 
+use crate::admin::lanes::LaneLedger;
 use crate::clock::Clock;
 use crate::config::Environment;
 use crate::confinement::Confinement;
@@ -45,6 +46,7 @@ pub(crate) struct Control {
     pub(crate) store: Arc<FileStore>,
     pub(crate) switch: SwitchStore,
     pub(crate) metrics: Metrics,
+    pub(crate) lanes: Arc<LaneLedger>,
     pub(crate) notes: Arc<Mutex<Notes>>,
     pub(crate) events: Events,
     pub(crate) notifier: Arc<Notifier>,
@@ -151,6 +153,8 @@ impl Control {
             return Err(Refused::LaneUnavailable { lane: to, reason });
         }
         let from = snapshot.lane;
+        // What came before the turn is told from what comes after it.
+        let _ = self.lanes.look();
         let entry = Entry::now(self.clock.as_ref(), by, from, to, reason);
         failpoint::pass(Point::SwitchBegun);
         let recorded = self.switch.record(&entry);

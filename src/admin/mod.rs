@@ -6,10 +6,12 @@
 
 mod control;
 mod health;
+mod lanes;
 mod routes;
 mod serve;
 mod status;
 
 pub(crate) use control::{Control, Notes, ReloadAsk, ReloadNote, Reloaded};
+pub(crate) use lanes::LaneLedger;
 pub(crate) use routes::{over_socket, over_tcp};
 pub(crate) use serve::{AdminError, bind_socket, bind_tcp, serve};

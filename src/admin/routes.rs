@@ -46,6 +46,10 @@ pub(crate) fn over_socket(control: Arc<Control>) -> Router {
             "/tokens",
             get(async |State(control): Shared| Json(control.tokens())),
         )
+        .route(
+            "/lanes",
+            get(async |State(control): Shared| Json(control.lanes.look())),
+        )
         .route("/tokens/{grant}", delete(forget))
         .route("/tokens/{grant}/refresh", post(refresh))
         .route("/switch", post(switch))

@@ -12,13 +12,14 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::admin::{self, AdminError, Control, Notes};
+use crate::admin::{self, AdminError, Control, LaneLedger, Notes};
 use crate::listener::{self, Bound, Limit, WorkerPort};
 use crate::notify::Notifier;
 use crate::proxy::{self, Shared};
 use crate::server::build::{Server, StartError};
 use crate::server::reload::Reloader;
 use crate::server::workers::{self, Accepting, Plan};
+use crate::switch::UsageStore;
 use crate::telemetry::events::Kind;
 use crate::telemetry::log::Sink;
 use crate::telemetry::meter::Meter;
@@ -30,6 +31,9 @@ const FIRST_LOOK: Duration = Duration::from_secs(2);
 
 /// What a keeper may need at a stop beside an exchange: a lock, and tries to save.
 const LONGEST_SAVE: Duration = Duration::from_secs(15);
+
+/// A crash forgets the lanes' use of so long.
+const REMEMBERED_EVERY: Duration = Duration::from_mins(1);
 
 /// A worker's thread.
 type Thread = JoinHandle<io::Result<()>>;
@@ -91,6 +95,12 @@ impl Server {
         let limit = Arc::new(Limit::new(listener::affordable(
             config.runtime.max_connections,
         )));
+        let lanes = Arc::new(LaneLedger::open(
+            UsageStore::new(&config.store.path),
+            Arc::clone(&self.store),
+            self.meters.clone(),
+            Arc::clone(&self.clock),
+        ));
         let notifier = Arc::new(Notifier::new(config));
         let (reloads, wishes) = mpsc::channel(4);
         let turning = Arc::default();
@@ -103,6 +113,7 @@ impl Server {
             store: Arc::clone(&self.store),
             switch: self.switch.clone(),
             metrics: self.metrics(control.clone(), Arc::clone(&limit)),
+            lanes: Arc::clone(&lanes),
             notes,
             events: self.events.clone(),
             notifier: Arc::clone(&notifier),
@@ -119,6 +130,7 @@ impl Server {
         let unfinished = stop_doors.clone().drop_guard();
         let drain = CancellationToken::new();
         let stop_admin = CancellationToken::new();
+        tasks.spawn(remember(lanes, stop_doors.clone()));
         tasks.spawn(reloader.run(wishes, config.runtime.reload_interval, stop_doors.clone()));
 
         let (events, clock, stop) = (
@@ -280,6 +292,15 @@ impl Server {
     }
 }
 
+/// Writes down what went over the lanes, while there is something to write.
+async fn remember(lanes: Arc<LaneLedger>, stop: CancellationToken) {
+    let pause = || tokio::time::sleep(REMEMBERED_EVERY);
+    while stop.run_until_cancelled(pause()).await.is_some() {
+        let lanes = Arc::clone(&lanes);
+        let _ = tokio::task::spawn_blocking(move || lanes.save()).await;
+    }
+}
+
 /// The admin socket; `None` on a disk that takes no new file, for which no application must wait.
 fn operators_socket(path: &Path) -> Result<Option<Bound>, AdminError> {
     match admin::bind_socket(path) {
@@ -387,6 +408,9 @@ impl Running {
             }
         });
         let _ = tokio::time::timeout(self.drain_timeout + Duration::from_secs(5), joined).await;
+        let lanes = Arc::clone(&self.control.lanes);
+        let remembered = tokio::task::spawn_blocking(move || lanes.save());
+        let _ = tokio::time::timeout(FIRST_LOOK, remembered).await;
         // An exchange under way is finished and saved first; a store that hangs is not waited for.
         let kept = futures_util::future::join_all(self.keepers.iter().map(KeeperHandle::stop));
         if tokio::time::timeout(self.keepers_timeout, kept)

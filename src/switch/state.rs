@@ -61,6 +61,12 @@ pub(crate) enum SwitchError {
     Garbled { path: PathBuf },
     #[error("cannot write {}: {source}; a restart would come back to the lane before", path.display())]
     Write { path: PathBuf, source: io::Error },
+    #[error("cannot read {}: {source}", path.display())]
+    ReadUsage { path: PathBuf, source: io::Error },
+    #[error("{} does not hold what went over the lanes; move it away, and it is begun anew", path.display())]
+    GarbledUsage { path: PathBuf },
+    #[error("cannot write {}: {source}; what went over the lanes is forgotten by a restart", path.display())]
+    WriteUsage { path: PathBuf, source: io::Error },
 }
 
 /// Where the switch is remembered: two files in the store's directory.
@@ -102,7 +108,6 @@ impl SwitchStore {
         durable::append(&path, &line).map_err(|source| SwitchError::Write { path, source })
     }
 
-    #[cfg(test)]
     /// The last `most` turns, newest first. Lines that a crash cut short are passed over.
     pub(crate) fn history(&self, most: usize) -> Result<Vec<Entry>, SwitchError> {
         let path = self.dir.join(HISTORY);

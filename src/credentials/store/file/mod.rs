@@ -98,6 +98,11 @@ impl FileStore {
         self.shelf.opened().map(drop)
     }
 
+    /// Whether the directory is the store, and not what is left where its disk was mounted.
+    pub(crate) fn is_at_home(&self) -> bool {
+        self.shelf.at_home().is_ok()
+    }
+
     /// The record of a grant; `None` where there is none.
     ///
     /// One that is being written is not seen before it is durable; one whose writer died is put in
