@@ -6,6 +6,7 @@
 mod build;
 mod errand;
 mod outfit;
+mod probe;
 mod reload;
 mod run;
 mod workers;
@@ -13,4 +14,5 @@ mod workers;
 pub use build::{Server, StartError};
 pub(crate) use build::{lane_in_use, open_store};
 pub(crate) use errand::Errand;
+pub(crate) use probe::Probe;
 pub use run::Running;
