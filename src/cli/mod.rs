@@ -23,6 +23,7 @@ mod run;
 mod simulator;
 mod status;
 mod switch;
+mod terminal;
 mod token;
 
 use std::process::ExitCode;

@@ -37,6 +37,12 @@ pub(crate) fn say(text: &str) {
     let _unheard = writeln!(anstream::stderr().lock(), "{text}");
 }
 
+/// Asks the person, on the same line.
+pub(crate) fn prompt(text: &str) {
+    let mut err = anstream::stderr().lock();
+    let _unheard = write!(err, "{text}").and_then(|()| err.flush());
+}
+
 /// What clap has to say: help and version are data, mistakes are talk.
 pub(crate) fn usage(error: &clap::Error) -> ExitCode {
     let _unheard = error.print();

@@ -4,12 +4,12 @@
 use std::io::{self, IsTerminal as _, Read as _};
 
 use anyhow::anyhow;
-use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
 use zeroize::Zeroizing;
 
 use super::super::args::PassphraseArgs;
 use super::super::failure::{Exit, Failure};
 use super::super::report;
+use super::super::terminal::hidden_line;
 use crate::config::SecretSource;
 use crate::secret::Secret;
 
@@ -55,33 +55,6 @@ fn unread(error: anyhow::Error) -> Failure {
 
 /// What a person types, unseen.
 fn typed(prompt: &str) -> Result<Secret, Failure> {
-    report::say(prompt);
-    let quiet = Quiet::begin();
-    let mut line = Zeroizing::new(String::with_capacity(256));
-    let read = io::stdin().read_line(&mut line);
-    drop(quiet);
-    read.map_err(|error| unread(error.into()))?;
+    let line = hidden_line(|| report::say(prompt)).map_err(|error| unread(error.into()))?;
     first_line(&line)
-}
-
-/// A terminal that shows nothing of what is typed, until dropped.
-struct Quiet(Termios);
-
-impl Quiet {
-    /// `None` where the terminal cannot be made quiet.
-    fn begin() -> Option<Self> {
-        let before = tcgetattr(io::stdin()).ok()?;
-        let mut quiet = before.clone();
-        quiet.local_modes.remove(LocalModes::ECHO);
-        quiet.local_modes.insert(LocalModes::ECHONL);
-        tcsetattr(io::stdin(), OptionalActions::Flush, &quiet).ok()?;
-        Some(Self(before))
-    }
-}
-
-impl Drop for Quiet {
-    fn drop(&mut self) {
-        // A terminal that is gone needs no mending.
-        let _gone = tcsetattr(io::stdin(), OptionalActions::Flush, &self.0);
-    }
 }
