@@ -2,12 +2,13 @@
 
 use std::ffi::OsString;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Parser, Subcommand};
 
 use super::failure::Failure;
-use crate::config::{Lane, Loaded, ProfileId, Sources, load};
+use super::migrate::{Guide, Start, Step};
+use crate::config::{ConfigError, Lane, Loaded, ProfileId, Sources, load};
 use crate::tls::KeyType;
 
 /// Puts the live Wise token and client certificate on plain localhost requests, and switches back
@@ -88,6 +89,16 @@ impl Global {
         Ok(Sources::of_process(self.config.clone(), flags))
     }
 
+    /// The file of `--config`.
+    pub(crate) fn named_config(&self) -> Option<&Path> {
+        self.config.as_deref()
+    }
+
+    /// The configuration, or why there is none that can be used.
+    pub(crate) fn try_load(&self) -> Result<Result<Loaded, ConfigError>, Failure> {
+        Ok(load(&self.sources()?))
+    }
+
     /// The configuration of this command line.
     pub(crate) fn load(&self) -> Result<Loaded, Failure> {
         Ok(load(&self.sources()?)?)
@@ -96,6 +107,33 @@ impl Global {
 
 #[derive(Subcommand)]
 pub(crate) enum Command {
+    /// Ask the few things there are to know, and write a configuration and a checklist
+    ///
+    /// What a flag answers is not asked. Run again, it finds what it wrote, shows what would change
+    /// and keeps the old file as .bak. Secrets are typed unseen, read from files or left for later.
+    #[command(after_help = "\
+Examples:
+  wise-auth-proxy init
+  wise-auth-proxy init --simulator simulator
+  wise-auth-proxy init --environment production --config production.toml
+  wise-auth-proxy init --yes --environment sandbox --client-id acme --organisation \"Acme Ltd\"
+  wise-auth-proxy init --yes --force --client-secret-file - < secret.txt")]
+    Init(Box<InitArgs>),
+
+    /// Say how far the migration is, step by step, and what is next
+    ///
+    /// `status` judges Wise's migration guide by evidence: files, the running proxy, its audit log,
+    /// and one question to Wise, which ends no token. What only a person can know is `confirm`ed.
+    #[command(after_help = "\
+Examples:
+  wise-auth-proxy migrate status
+  wise-auth-proxy migrate status --config production.toml --json | jq .next.command
+  wise-auth-proxy migrate confirm told
+
+`status` exits 0 however much is left to do; only where it cannot tell it exits otherwise: 64 for a
+configuration that cannot be used, 77 where this user may not look, 1 for a store that is damaged.")]
+    Migrate(MigrateArgs),
+
     /// Serve until SIGTERM or Ctrl-C; SIGHUP reads configuration and certificates again
     #[command(after_help = "\
 Examples:
@@ -241,6 +279,145 @@ Examples:
   wise-auth-proxy config show --json
   wise-auth-proxy config schema > wise-auth-proxy.schema.json")]
     Config(ConfigArgs),
+}
+
+#[derive(clap::Args)]
+pub(crate) struct MigrateArgs {
+    #[command(subcommand)]
+    pub(crate) command: MigrateCommand,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum MigrateCommand {
+    /// List the steps of Wise's guide with what speaks for each, and the next command
+    Status(MigrateStatusArgs),
+    /// Write down what only a person can know: flows, told, enforced or deleted
+    Confirm(MigrateConfirmArgs),
+}
+
+#[derive(clap::Args, Default)]
+pub(crate) struct MigrateStatusArgs {
+    /// Half of the guide to judge by [default: production for that environment, else sandbox]
+    #[arg(long, value_name = "HALF")]
+    pub(crate) guide: Option<Guide>,
+
+    /// Where you come from [default: as `init` was told]
+    #[arg(long, value_name = "START")]
+    pub(crate) from: Option<Start>,
+
+    /// Ask nothing of Wise: only files and the running proxy
+    #[arg(long)]
+    pub(crate) offline: bool,
+
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(clap::Args)]
+pub(crate) struct MigrateConfirmArgs {
+    /// flows, told, enforced or deleted
+    #[arg(value_parser = step)]
+    pub(crate) step: Step,
+
+    /// Take the word back
+    #[arg(long)]
+    pub(crate) undo: bool,
+
+    /// Print what was written down as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+fn step(typed: &str) -> Result<Step, &'static str> {
+    let mut steps = Step::ALL.into_iter();
+    steps
+        .find(|step| step.name() == typed && step.is_confirmed())
+        .ok_or("the steps to confirm are flows, told, enforced and deleted")
+}
+
+/// What `init` need not ask.
+#[derive(clap::Args)]
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "each is a flag that was typed or was not"
+)]
+pub(crate) struct InitArgs {
+    /// sandbox or production
+    #[arg(long, value_name = "NAME", conflicts_with = "simulator")]
+    pub(crate) environment: Option<String>,
+
+    /// Use the simulator that `simulator --dir PATH` runs, in the place of Wise
+    #[arg(long, value_name = "PATH")]
+    pub(crate) simulator: Option<PathBuf>,
+
+    /// Where you come from: personal-token or client-credentials
+    #[arg(long, value_name = "START")]
+    pub(crate) from: Option<String>,
+
+    /// The client id that Wise gave you; `later` while it has not
+    #[arg(long, value_name = "ID")]
+    pub(crate) client_id: Option<String>,
+
+    /// How secrets are kept: files, env, systemd or exec
+    #[arg(long, value_name = "HOW")]
+    pub(crate) secrets: Option<String>,
+
+    /// Take the client secret from this file; `-` is standard input
+    #[arg(long, value_name = "PATH")]
+    pub(crate) client_secret_file: Option<PathBuf>,
+
+    /// With --secrets exec: the program that prints the client secret, and its arguments
+    #[arg(long, value_name = "COMMAND")]
+    pub(crate) client_secret_exec: Option<String>,
+
+    /// Whether there is a personal token to fall back on: yes or no
+    #[arg(long, value_name = "YES|NO")]
+    pub(crate) personal_token: Option<String>,
+
+    /// Take the personal token from this file; `-` is standard input
+    #[arg(long, value_name = "PATH")]
+    pub(crate) personal_token_file: Option<PathBuf>,
+
+    /// With --secrets exec: the program that prints the personal token, and its arguments
+    #[arg(long, value_name = "COMMAND")]
+    pub(crate) personal_token_exec: Option<String>,
+
+    /// Name of your company, for the certificate request
+    #[arg(long, value_name = "NAME")]
+    pub(crate) organisation: Option<String>,
+
+    /// Its country in two capital letters, or `none`
+    #[arg(long, value_name = "CC")]
+    pub(crate) country: Option<String>,
+
+    /// The redirect address, exactly as on file at Wise
+    #[arg(long, value_name = "URI")]
+    pub(crate) redirect_uri: Option<String>,
+
+    /// A profile to authorise, as ID or NAME=ID; may be given several times
+    #[arg(long, value_name = "[NAME=]ID")]
+    pub(crate) profile: Vec<String>,
+
+    /// Where your programs reach the proxy [default: 127.0.0.1:8080]
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) door: Option<String>,
+
+    /// Directory of grants and of the switch
+    #[arg(long, value_name = "PATH")]
+    pub(crate) state: Option<String>,
+
+    /// Ask nothing; take the defaults
+    #[arg(long)]
+    pub(crate) yes: bool,
+
+    /// Change files that are there without asking; each is kept as .bak
+    #[arg(long)]
+    pub(crate) force: bool,
+
+    /// Print what was written as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(clap::Args)]

@@ -173,7 +173,7 @@ async fn accept(listeners: &[TcpListener]) -> io::Result<TcpStream> {
 }
 
 /// Name, port and path with query of an `http` address on this machine.
-fn loopback(uri: &str) -> Option<(String, Option<u16>, String)> {
+pub(super) fn loopback(uri: &str) -> Option<(String, Option<u16>, String)> {
     let uri: Uri = uri.parse().ok()?;
     let name = uri.host()?.to_ascii_lowercase();
     let here = matches!(name.as_str(), "127.0.0.1" | "localhost" | "[::1]");

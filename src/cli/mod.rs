@@ -12,8 +12,10 @@ mod config;
 mod csr;
 mod demo;
 mod failure;
+mod init;
 mod login;
 mod manual;
+mod migrate;
 mod notify;
 mod overview;
 mod reference;
@@ -60,6 +62,8 @@ fn run(args: Args) -> Result<(), Failure> {
         })?;
     }
     match command {
+        Command::Init(args) => init::run(&global, &args),
+        Command::Migrate(args) => migrate::run(&global, &args.command),
         Command::Run => run::run(&global),
         Command::Login(args) => login::run(&global, &args),
         Command::Csr(args) => csr::run(&global, &args),

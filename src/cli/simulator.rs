@@ -10,6 +10,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::args::{LOGIN_REDIRECT, SimulatorArgs};
 use super::failure::{Exit, Failure};
+use super::migrate::quoted;
 use super::report;
 use super::run::control_runtime;
 use crate::secret::Secret;
@@ -206,7 +207,12 @@ fn tell(
              curl {control}/requests"
         ))?;
     }
-    report::say("a simulated Wise is listening; Ctrl-C ends it");
+    report::say(&format!(
+        "next: in another terminal `wise-auth-proxy init --simulator {}`: a proxy from the start, \
+         with a certificate of its own\n\
+         a simulated Wise is listening; Ctrl-C ends it",
+        quoted(&args.dir.display().to_string())
+    ));
     Ok(())
 }
 

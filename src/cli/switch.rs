@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
 
 use serde_json::{Value, json};
 
@@ -56,20 +57,7 @@ fn at_rest(config: &Config, to: Lane, reason: &str) -> Result<Value, Failure> {
             .hint("the configuration forbids it or lacks what it needs; see switch.allow"));
     }
     let dir = &config.store.path;
-    let failed = |error: std::io::Error| {
-        let text = format!("cannot use {}", dir.display());
-        Failure::new(Exit::Failed, anyhow::Error::new(error).context(text))
-            .hint("run it as the user that the proxy runs as")
-    };
-    durable::make_dir(dir).map_err(failed)?;
-    let owner = fs::metadata(dir).map_err(failed)?.uid();
-    let uid = rustix::process::getuid().as_raw();
-    if owner != uid {
-        // The proxy could not read what somebody else writes there.
-        let text = format!("{} belongs to uid {owner}, not to uid {uid}", dir.display());
-        return Err(Failure::new(Exit::Permission, anyhow::Error::msg(text))
-            .hint("run it as the user that the proxy runs as"));
-    }
+    let uid = own_store(dir)?;
     let store = SwitchStore::new(dir);
     // A setting that cannot be read is about to be replaced.
     let last = store.load().ok().flatten();
@@ -80,6 +68,25 @@ fn at_rest(config: &Config, to: Lane, reason: &str) -> Result<Value, Failure> {
         Failure::new(Exit::Failed, error).hint("free some space, or make the store writable")
     })?;
     serde_json::to_value(&entry).map_err(|error| Failure::new(Exit::Failed, error))
+}
+
+/// Makes the store's directory where it is missing, and refuses one that is somebody else's: the
+/// proxy could not read what is written there. Returns our uid.
+pub(super) fn own_store(dir: &Path) -> Result<u32, Failure> {
+    let failed = |error: std::io::Error| {
+        let text = format!("cannot use {}", dir.display());
+        Failure::new(Exit::Failed, anyhow::Error::new(error).context(text))
+            .hint("run it as the user that the proxy runs as")
+    };
+    durable::make_dir(dir).map_err(failed)?;
+    let owner = fs::metadata(dir).map_err(failed)?.uid();
+    let uid = rustix::process::getuid().as_raw();
+    if owner != uid {
+        let text = format!("{} belongs to uid {owner}, not to uid {uid}", dir.display());
+        return Err(Failure::new(Exit::Permission, anyhow::Error::msg(text))
+            .hint("run it as the user that the proxy runs as"));
+    }
+    Ok(uid)
 }
 
 /// Who types this, for the audit log: the user's name, or the number if it has none.
