@@ -244,6 +244,24 @@ pub struct Site {
 }
 
 impl Site {
+    /// Where `init` wrote the configuration, which leaves the proxy on fixed ports: here they are free.
+    pub fn of(directory: Arc<tempfile::TempDir>, config: &str) -> Self {
+        let free = [
+            ("door", "[{ address = \"127.0.0.1:0\" }]"),
+            ("admin.address", "127.0.0.1:0"),
+            ("runtime.workers", "1"),
+        ];
+        Self {
+            config: directory.path().join(config),
+            socket: directory.path().join("state/admin.sock"),
+            directory,
+            settings: free.map(|(key, value)| (key.into(), value.into())).into(),
+            failpoints: None,
+            files: None,
+            variables: Vec::new(),
+        }
+    }
+
     /// The same site, whose programs do at their failpoints what is written in `script`.
     #[cfg(feature = "failpoints")]
     pub fn scripted(&self, script: &Path) -> Self {

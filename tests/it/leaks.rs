@@ -390,6 +390,18 @@ async fn the_whole_story_shows_nothing(format: &str) {
             &["config", "show"],
             &["config", "show", "--json"],
             &["config", "check", "--secrets"],
+            &["migrate", "status"],
+            &["migrate", "status", "--json"],
+            &["migrate", "confirm", "told"],
+            // Shows the configuration as a diff, and changes nothing.
+            &[
+                "init",
+                "--yes",
+                "--environment",
+                "sandbox",
+                "--organisation",
+                "Acme Ltd",
+            ],
             &["cert", "show"],
             &["reload"],
             &["switch", "personal", "--reason", "test"],
@@ -589,6 +601,43 @@ async fn a_secret_in_the_wrong_place_is_refused_and_not_repeated() {
     heard.assert_silent_about(&[PASTED.into()]);
 }
 
+#[test]
+fn init_shows_no_secret_wherever_it_was_typed() {
+    let mut heard = Heard::default();
+    // The answers in their order, and the secret in the place of each: too early, too late, twice.
+    let answers = [
+        "sandbox", "", "acme", "", PASTED, "", PASTED, "Acme Ltd", "GB", "", "", "",
+    ];
+    for slip in 0..answers.len() {
+        let desk = tempfile::tempdir().unwrap();
+        let mut lines = answers.to_vec();
+        lines.insert(slip, PASTED);
+        let mut command = Command::new(env!("CARGO_BIN_EXE_wise-auth-proxy"));
+        command
+            .env_clear()
+            .current_dir(desk.path())
+            .args(["init", "--json"]);
+        let piped = command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = piped.stderr(Stdio::piped()).spawn().unwrap();
+        let text = lines.join("\n") + "\n";
+        let mut input = child.stdin.take().unwrap();
+        std::io::Write::write_all(&mut input, text.as_bytes()).unwrap();
+        drop(input);
+        let output = child.wait_with_output().unwrap();
+        // Where it fits the question it is the answer: client id, company, profile, directory.
+        if [2, 6, 7, 10, 11].contains(&slip) {
+            continue;
+        }
+        heard.output(&format!("init with a slip at {slip}"), &output);
+        for (path, content) in house::files(desk.path()) {
+            if !path.parent().unwrap().ends_with("secrets") {
+                heard.0.push((path.display().to_string(), content));
+            }
+        }
+    }
+    heard.assert_silent_about(&[PASTED.into()]);
+}
+
 #[tokio::test]
 async fn what_is_stored_can_be_read_by_its_owner_alone_whatever_the_umask() {
     let wise = house::wise().await;
@@ -611,11 +660,6 @@ async fn what_is_stored_can_be_read_by_its_owner_alone_whatever_the_umask() {
     let output = tokio::task::spawn_blocking(move || login.output());
     let output = output.await.unwrap().unwrap();
     assert!(output.status.success(), "{output:?}");
-    let house = site.start_as(under_no_umask(&site.run())).await;
-    let refreshed = house.cli(&["token", "refresh", "main"]).await;
-    assert!(refreshed.status.success(), "{refreshed:?}");
-    house.turn("personal").await;
-
     let mode = |path: &std::path::Path| {
         use std::os::unix::fs::PermissionsExt as _;
         std::fs::symlink_metadata(path)
@@ -624,8 +668,18 @@ async fn what_is_stored_can_be_read_by_its_owner_alone_whatever_the_umask() {
             .mode()
             & 0o7777
     };
-    assert_eq!(mode(&site.path("state")), 0o700);
+    let house = site.start_as(under_no_umask(&site.run())).await;
+    let refreshed = house.cli(&["token", "refresh", "main"]).await;
+    assert!(refreshed.status.success(), "{refreshed:?}");
+    house.get("/v1/me").await;
+    house.turn("personal").await;
     assert_eq!(mode(&site.socket), 0o600, "the operator's socket");
+    for args in [&["migrate", "confirm", "told"][..], &["migrate", "status"]] {
+        assert!(house.cli(args).await.status.success());
+    }
+    assert_eq!(house.stop().await.code(), Some(0));
+
+    assert_eq!(mode(&site.path("state")), 0o700);
     let mut stored: Vec<_> = std::fs::read_dir(site.path("state"))
         .unwrap()
         .map(|entry| entry.unwrap().path())
@@ -634,9 +688,11 @@ async fn what_is_stored_can_be_read_by_its_owner_alone_whatever_the_umask() {
         .collect();
     stored.sort();
     let expected = [
+        "lanes.json",
         "main.grant",
         "main.lock",
         "main.previous",
+        "migration.log",
         "seal.key",
         "switch.json",
         "switch.log",
