@@ -46,6 +46,7 @@ mod load;
 mod main_job;
 mod migrate;
 mod names;
+mod newcomer;
 mod notify;
 mod promises;
 mod readme;
