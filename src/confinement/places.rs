@@ -26,7 +26,7 @@ const APPEND: BitFlags<AccessFs> = make_bitflags!(AccessFs::{WriteFile | MakeReg
 
 /// Name resolution and the roots of TLS. Whole directories: what lies there is replaced by
 /// renaming, and a rule on a file would stay with the one that was replaced.
-const SYSTEM: [&str; 15] = [
+const SYSTEM: [&str; 16] = [
     "/etc",
     "/usr",
     "/lib",
@@ -44,6 +44,8 @@ const SYSTEM: [&str; 15] = [
     "/sys/fs/cgroup",
     "/sys/devices/system/cpu",
     "/dev/null",
+    // Also where the system call would do: a static program does not find it in its libc.
+    "/dev/random",
     "/dev/urandom",
 ];
 
