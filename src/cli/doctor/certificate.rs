@@ -9,7 +9,7 @@ use super::check::{Check, Finding, Group};
 use super::network::{certificate_facts, day};
 use super::rounds::Rounds;
 use crate::clock::System;
-use crate::config::{Lane, Mtls, SecretSource};
+use crate::config::{Lane, Mtls};
 use crate::tls::{Finding as Flaw, Identity};
 use crate::upstream::{Answer, OnceError};
 use crate::wise::headers::X_TRACE_ID;
@@ -23,12 +23,12 @@ pub(super) async fn inspect(rounds: &mut Rounds, bench: &mut Bench) {
     let Some(files) = bench.config.mtls.clone() else {
         return;
     };
-    pair(rounds, bench, files.clone()).await;
+    pair(rounds, bench, files).await;
     let flaws = bench.identity.as_ref().map_or_else(Vec::new, |identity| {
         identity.check(&System, bench.client_id())
     });
     name(rounds, bench, &flaws).await;
-    days(rounds, bench, &files, &flaws).await;
+    days(rounds, bench, &flaws).await;
 }
 
 /// Certificate and key can be read and belong together. Without that the proxy does not start.
@@ -37,8 +37,7 @@ async fn pair(rounds: &mut Rounds, bench: &mut Bench, files: Mtls) {
     let csr = bench.command("csr --organisation \"NAME\"");
     let install = bench.command("cert install FILE");
     let load = move || {
-        let passphrase = files.key_passphrase.as_ref().map(SecretSource::read);
-        let passphrase = match passphrase.transpose() {
+        let passphrase = match files.passphrase() {
             Ok(passphrase) => passphrase,
             Err(error) => {
                 let text = format!("mtls.key_passphrase: {error}");
@@ -106,7 +105,7 @@ async fn name(rounds: &mut Rounds, bench: &Bench, flaws: &[Flaw]) {
     rounds.check(check, work).await;
 }
 
-async fn days(rounds: &mut Rounds, bench: &Bench, files: &Mtls, flaws: &[Flaw]) {
+async fn days(rounds: &mut Rounds, bench: &Bench, flaws: &[Flaw]) {
     let check = Check::new(Group::Certificate, DAYS, "how long it lasts")
         .after([PAIR])
         .serving([Lane::OAuthMtls]);
@@ -116,7 +115,7 @@ async fn days(rounds: &mut Rounds, bench: &Bench, files: &Mtls, flaws: &[Flaw]) 
         };
         let (leaf, left) = (identity.certificate(), identity.days_left(&System));
         let until = day(leaf.not_after);
-        let next = renewal(bench, identity, files);
+        let next = renewal(bench);
         let finding = flaws.iter().find_map(|flaw| match flaw {
             Flaw::Expired { .. } => Some(Finding::failed(
                 format!("it ended on {until}; Wise refuses every connection under it"),
@@ -143,18 +142,11 @@ async fn days(rounds: &mut Rounds, bench: &Bench, files: &Mtls, flaws: &[Flaw]) 
 }
 
 /// How the next certificate is made, beside the one in use.
-fn renewal(bench: &Bench, identity: &Identity, files: &Mtls) -> String {
-    let organisation = identity.certificate().organisation.as_deref();
-    let mut key = files.key.clone().into_os_string();
-    key.push(".next");
-    let key = key.display().to_string();
+fn renewal(bench: &Bench) -> String {
     format!(
         "make the next one beside it: {}; have the hub sign the CSR, then {}",
-        bench.command(&format!(
-            "csr --organisation \"{}\" --key {key}",
-            organisation.unwrap_or("NAME")
-        )),
-        bench.command(&format!("cert install FILE --key {key}")),
+        bench.command("csr --renew"),
+        bench.command("cert install FILE"),
     )
 }
 

@@ -9,7 +9,7 @@ use super::super::callback::loopback;
 use super::evidence::{Certificate, Request, Typed};
 use super::record::Begun;
 use crate::clock::System;
-use crate::config::{Config, DoorAddress, Hosts, SecretSource};
+use crate::config::{Config, DoorAddress, Hosts};
 use crate::tls::{Finding, Identity};
 
 /// A path as it is typed from here.
@@ -89,8 +89,7 @@ pub(super) fn certificate(config: &Config) -> Certificate {
         let path = short(&mtls.certificate);
         return Certificate::Missing { path };
     }
-    let passphrase = mtls.key_passphrase.as_ref().map(SecretSource::read);
-    let passphrase = match passphrase.transpose() {
+    let passphrase = match mtls.passphrase() {
         Ok(passphrase) => passphrase,
         Err(error) => return Certificate::Unusable(format!("mtls.key_passphrase: {error}")),
     };
