@@ -249,7 +249,7 @@ impl Newcomer {
             .chars()
             .take_while(|letter| letter.is_ascii_alphanumeric() || ".:/".contains(*letter))
             .collect();
-        let here = here.trim_end_matches("/status");
+        let here = here.trim_end_matches('/');
         let host = |text: &str| text.rsplit('/').next().unwrap().to_owned();
         self.named.push((host(here), host(there)));
     }
@@ -330,11 +330,7 @@ fn a_newcomer_gets_through_the_guide_by_what_the_messages_say() {
             }
             ["wise-auth-proxy", "login", ..] => {
                 let said = newcomer.logs_in(&command);
-                // ---- doctor: active from the moment there is one ----
-                if newcomer.has("doctor") {
-                    newcomer.runs("wise-auth-proxy doctor");
-                }
-                // ---- end of doctor ----
+                newcomer.runs("wise-auth-proxy doctor");
                 said
             }
             ["wise-auth-proxy", "run", ..] => {
@@ -378,13 +374,6 @@ fn a_newcomer_gets_through_the_guide_by_what_the_messages_say() {
 }
 
 impl Newcomer {
-    fn has(&self, command: &str) -> bool {
-        let help = self.shell("wise-auth-proxy --help").output().unwrap();
-        let help = String::from_utf8(help.stdout).unwrap();
-        help.lines()
-            .any(|line| line.trim_start().starts_with(&format!("{command} ")))
-    }
-
     /// Holds the page to the commands of today, or writes it.
     fn compare(&self) {
         let page = Path::new(env!("CARGO_MANIFEST_DIR")).join(TRANSCRIPT);

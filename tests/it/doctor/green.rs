@@ -343,6 +343,8 @@ async fn every_check_is_on_the_page_of_checks() {
     }
     // Of production, and of houses with a proxy on the way out or with notifications.
     let elsewhere = [
+        "secret.admin.key",
+        "secret.mtls.key_passphrase",
         "secret.notify.authorization",
         "secret.notify.webhook",
         "secret.upstream.via_credentials",
