@@ -22,6 +22,8 @@ pub(crate) struct LaneLedger {
     meters: Vec<Arc<Meter>>,
     clock: Arc<dyn Clock>,
     page: Mutex<Page>,
+    /// One writer at a time. Held over the disk, as `page` never is: a look must not wait for it.
+    writing: Mutex<()>,
 }
 
 #[derive(Debug, Default)]
@@ -56,6 +58,7 @@ impl LaneLedger {
             meters,
             clock,
             page: Mutex::new(page),
+            writing: Mutex::default(),
         }
     }
 
@@ -68,18 +71,26 @@ impl LaneLedger {
 
     /// Remembers what came since the last time, if anything did. Blocks on the disk.
     pub(crate) fn save(&self) {
-        let mut page = self.page();
-        self.note(&mut page);
-        if !page.unsaved || !self.home.is_at_home() {
-            return;
-        }
-        match self.store.save(&page.usage) {
-            Ok(()) => (page.unsaved, page.failing) = (false, false),
-            Err(error) if !page.failing => {
-                page.failing = true;
-                tracing::warn!("{error}");
+        let _one = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        let usage = {
+            let mut page = self.page();
+            self.note(&mut page);
+            if !std::mem::take(&mut page.unsaved) {
+                return;
             }
-            Err(_) => {}
+            page.usage.clone()
+        };
+        let saved = self.home.is_at_home().then(|| self.store.save(&usage));
+        let mut page = self.page();
+        match saved {
+            Some(Ok(())) => page.failing = false,
+            Some(Err(error)) => {
+                page.unsaved = true;
+                if !std::mem::replace(&mut page.failing, true) {
+                    tracing::warn!("{error}");
+                }
+            }
+            None => page.unsaved = true,
         }
     }
 

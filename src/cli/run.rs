@@ -58,8 +58,10 @@ async fn serve(server: Server, supervisor: Arc<Supervisor>) -> Result<(), Failur
     }
     running.report_to(&supervisor);
     signals.until_stop(&running, &supervisor).await;
-    supervisor.stopping(running.longest_stop()).await;
-    signals.stop(running).await
+    // A service manager that does not listen must not keep the doors open.
+    let told = supervisor.stopping(running.longest_stop());
+    let ((), ended) = tokio::join!(told, signals.stop(running));
+    ended
 }
 
 /// The runtime of keepers, admin, reload and signals. Requests never run on it.

@@ -22,7 +22,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::clock::Clock;
 use crate::config::{Config, Environment, Notify};
-use crate::telemetry::events::{Event, Events, Kind, Severity};
+use crate::telemetry::events::{Event, Kind, Severity};
 
 use self::command::Command;
 use self::selection::Selection;
@@ -40,7 +40,7 @@ const PAUSES: [Duration; 5] = [
     Duration::from_mins(5),
 ];
 
-/// At the stop, what waits is sent once more within this time.
+/// At the stop, so long in all for what still waits.
 const LAST_WORDS: Duration = Duration::from_secs(3);
 
 /// A notification that did not arrive. Every text is safe to show.
@@ -205,25 +205,25 @@ impl Notifier {
         futures_util::future::join_all(self.ways.iter().map(tell)).await
     }
 
-    /// Tells what happens until `stop`, and then what still waits.
+    /// Tells what is heard until `stop`, and then what still waits.
     pub(crate) async fn run(
         &self,
-        events: &Events,
+        mut news: broadcast::Receiver<Arc<Event>>,
         clock: Arc<dyn Clock>,
         stop: CancellationToken,
     ) {
         if self.ways.is_empty() {
             return;
         }
-        let mut news = events.subscribe();
         let mut selection = Selection::new(&self.settings);
-        let tasks = TaskTracker::new();
+        let (tasks, over) = (TaskTracker::new(), CancellationToken::new());
         let queues: Vec<_> = self
             .ways
             .iter()
             .map(|way| {
                 let (queue, waiting) = mpsc::channel(WAITING);
-                tasks.spawn(post(Arc::clone(way), waiting, stop.clone()));
+                let post = post(Arc::clone(way), waiting, stop.clone(), over.clone());
+                tasks.spawn(post);
                 (queue, Arc::clone(way))
             })
             .collect();
@@ -255,7 +255,13 @@ impl Notifier {
         drain(&mut news, told);
         drop(queues);
         tasks.close();
-        tasks.wait().await;
+        if tokio::time::timeout(LAST_WORDS, tasks.wait())
+            .await
+            .is_err()
+        {
+            over.cancel();
+            tasks.wait().await;
+        }
     }
 }
 
@@ -266,19 +272,18 @@ fn drain(news: &mut broadcast::Receiver<Arc<Event>>, mut told: impl FnMut(&Event
     }
 }
 
-/// Tells one way one message after the other, in order.
+/// Tells one way one message after the other, in order, until `over`.
 async fn post(
     way: Arc<(Way, Tally)>,
     mut waiting: mpsc::Receiver<(Kind, Bytes)>,
     stop: CancellationToken,
+    over: CancellationToken,
 ) {
     let (way, tally) = &*way;
     while let Some((kind, message)) = waiting.recv().await {
-        let outcome = match stop.run_until_cancelled(insist(way, message.clone())).await {
-            Some(outcome) => outcome,
-            None => last_words(way, message).await,
-        };
-        match outcome {
+        let told = over.run_until_cancelled(insist(way, message, &stop)).await;
+        let cut = || Err(NotifyError::Failed("the proxy stopped".into()));
+        match told.unwrap_or_else(cut) {
             Ok(()) => tally.delivered.fetch_add(1, Ordering::Relaxed),
             Err(error) => {
                 tracing::error!(%kind, way = way.name(), "a notification was given up: {error}");
@@ -288,8 +293,9 @@ async fn post(
     }
 }
 
-/// Tells until it has arrived, or is refused, or was tried often enough.
-async fn insist(way: &Way, message: Bytes) -> Result<(), NotifyError> {
+/// Tells until it has arrived, or is refused, or was tried often enough. At the stop a last try is
+/// made at once.
+async fn insist(way: &Way, message: Bytes, stop: &CancellationToken) -> Result<(), NotifyError> {
     for pause in PAUSES {
         match way.tell(message.clone()).await {
             Err(NotifyError::Failed(why)) => {
@@ -298,16 +304,13 @@ async fn insist(way: &Way, message: Bytes) -> Result<(), NotifyError> {
                     retry_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX),
                     "a notification did not arrive: {why}"
                 );
-                tokio::time::sleep(pause).await;
+                let rest = tokio::time::sleep(pause);
+                if stop.run_until_cancelled(rest).await.is_none() {
+                    break;
+                }
             }
             done => return done,
         }
     }
     way.tell(message).await
-}
-
-async fn last_words(way: &Way, message: Bytes) -> Result<(), NotifyError> {
-    tokio::time::timeout(LAST_WORDS, way.tell(message))
-        .await
-        .unwrap_or_else(|_| Err(NotifyError::Failed("the proxy stopped".into())))
 }

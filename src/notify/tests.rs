@@ -6,6 +6,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::clock::Manual;
+use crate::telemetry::events::Events;
 
 const HOUR: Duration = Duration::from_hours(1);
 
@@ -170,6 +171,7 @@ async fn without_a_receiver_nothing_runs() {
     let notifier = Notifier::new(&config);
     let clock = Arc::new(Manual::at(SystemTime::UNIX_EPOCH));
     let events = Events::new(clock.clone());
-    notifier.run(&events, clock, CancellationToken::new()).await;
+    let news = events.subscribe();
+    notifier.run(news, clock, CancellationToken::new()).await;
     assert_eq!(notifier.tallies().count(), 0);
 }

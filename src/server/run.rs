@@ -95,6 +95,8 @@ impl Server {
         let admin_address = page.as_ref().and_then(|page| page.local_address().tcp());
 
         let tasks = TaskTracker::new();
+        // Before anything can happen: a grant that is dead at the start is told, too.
+        let news = self.events.subscribe();
         let keepers = self.keepers(&tasks);
         // The first request finds a token, and readiness tells the truth from the start.
         let awake = futures_util::future::join_all(keepers.iter().map(KeeperHandle::awake));
@@ -153,7 +155,7 @@ impl Server {
 
         let stop_doors = CancellationToken::new();
         // A start that fails half-way takes the tasks that it has begun down again.
-        let unfinished = stop_doors.clone().drop_guard();
+        let unfinished = [&stop_doors, &stop_admin].map(|stop| stop.clone().drop_guard());
         let drain = CancellationToken::new();
         let hurry = CancellationToken::new();
         tasks.spawn(remember(lanes, stop_doors.clone()));
@@ -177,12 +179,8 @@ impl Server {
         none_is_dead(&mut workers)?;
 
         tasks.spawn(traffic.watch(stop_admin.clone()));
-        let (events, clock, stop) = (
-            self.events.clone(),
-            Arc::clone(&self.clock),
-            stop_admin.clone(),
-        );
-        tasks.spawn(async move { notifier.run(&events, clock, stop).await });
+        let (clock, stop) = (Arc::clone(&self.clock), stop_admin.clone());
+        tasks.spawn(async move { notifier.run(news, clock, stop).await });
 
         let watch = |source| StartError::Io {
             what: "the admin listener",
@@ -208,7 +206,9 @@ impl Server {
         tracing::info!(%lane, doors = names.join(" "), environment = %config.environment, "serving");
         let serving = format!("serving on {} in lane {lane}", names.join(", "));
         self.events.note(Kind::Started, None, serving);
-        unfinished.disarm();
+        for guard in unfinished {
+            guard.disarm();
+        }
         Ok(Running {
             doors: names,
             door_addresses,
@@ -532,20 +532,20 @@ impl Running {
             _ = joined => {}
             () = patience => tracing::error!("a worker does not come to its end and is left"),
         }
-        let lanes = Arc::clone(&self.control.lanes);
-        let remembered = tokio::task::spawn_blocking(move || lanes.save());
-        let _ = tokio::time::timeout(FIRST_LOOK, remembered).await;
         // An exchange under way is finished and saved first; a store that hangs is not waited for.
         let kept = futures_util::future::join_all(self.keepers.iter().map(KeeperHandle::stop));
-        if tokio::time::timeout(self.keepers_timeout, kept)
-            .await
-            .is_err()
-        {
+        let kept = tokio::time::timeout(self.keepers_timeout, kept);
+        let lanes = Arc::clone(&self.control.lanes);
+        let remembered = tokio::task::spawn_blocking(move || lanes.save());
+        let remembered = tokio::time::timeout(FIRST_LOOK, remembered);
+        if let (Err(_), _) = tokio::join!(kept, remembered) {
             tracing::error!("a grant was busy for too long and is left as it is");
         }
         self.stop_admin.cancel();
         self.tasks.close();
-        let _ = tokio::time::timeout(LAST_WORDS, self.tasks.wait()).await;
+        // A second of it is the runtime's, for what blocks.
+        let left = LAST_WORDS.saturating_sub(Duration::from_secs(1));
+        let _ = tokio::time::timeout(left, self.tasks.wait()).await;
         tracing::info!("stopped");
         for sink in &self.sinks {
             sink.flush();

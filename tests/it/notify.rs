@@ -259,3 +259,22 @@ async fn a_program_is_started_for_a_lane_change() {
     let left = proxy.status().await["confinement"]["left_out"].to_string();
     assert!(left.contains("notify.command"), "{left}");
 }
+
+/// What is wrong already when the proxy starts is what a restart must not hide.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_certificate_near_its_end_is_told_at_every_start() {
+    let wise = house::wise().await;
+    wise.change_faults(|faults| faults.hub.certificate_lifetime = 5 * 86_400);
+    let receiver = Receiver::start().await;
+    let site = House::on(&wise)
+        .toml("[notify]\nwebhook = { file = \"hook\" }\n")
+        .prepare()
+        .await;
+    site.secret("hook", &format!("http://{}{SECRET_PATH}", receiver.address));
+    for start in 1..=2 {
+        let proxy = site.start().await;
+        let messages = receiver.messages(start).await;
+        assert_eq!(kinds(&messages), vec!["certificate_expiring"; start]);
+        assert!(proxy.stop().await.success());
+    }
+}
