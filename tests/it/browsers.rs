@@ -197,6 +197,8 @@ async fn nothing_that_changes_something_is_reached_over_tcp() {
         "/tokens",
         "/tokens/main",
         "/tokens/main/refresh",
+        "/shutdown",
+        "/quitquitquit",
     ] {
         for method in [Method::GET, Method::POST, Method::PUT, Method::DELETE] {
             let mut connection = Connection::to(house.admin).await;
@@ -207,7 +209,24 @@ async fn nothing_that_changes_something_is_reached_over_tcp() {
             assert_eq!(answer.status, 404, "{method} {path}");
         }
     }
-    for path in ["/livez", "/readyz", "/metrics", "/status"] {
+    // The page's own form: without `admin.key` it is not there, not even for a page of ours.
+    for fields in OWN {
+        for (method, status) in [
+            (Method::GET, 404),
+            (Method::POST, 404),
+            (Method::PUT, 405),
+            (Method::DELETE, 405),
+        ] {
+            let mut wish = request(&method, "/lane", &own, fields);
+            *wish.body_mut() = Bytes::from("lane=oauth-mtls&reason=a+page%27s&key=");
+            let form = "application/x-www-form-urlencoded".parse().unwrap();
+            wish.headers_mut().insert("content-type", form);
+            let mut connection = Connection::to(house.admin).await;
+            let answer = connection.request(wish).await.unwrap();
+            assert_eq!(answer.status, status, "{method} /lane {fields:?}");
+        }
+    }
+    for path in ["/", "/livez", "/readyz", "/startupz", "/metrics", "/status"] {
         for method in [Method::POST, Method::PUT, Method::DELETE, Method::PATCH] {
             let mut connection = Connection::to(house.admin).await;
             let answer = connection
@@ -217,6 +236,7 @@ async fn nothing_that_changes_something_is_reached_over_tcp() {
             assert_eq!(answer.status, 405, "{method} {path}");
         }
     }
+    assert_eq!(house.status().await["lane"], "personal", "nobody turned it");
 }
 
 #[tokio::test]
