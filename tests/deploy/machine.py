@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 
+import able
 import tools
 
 BOOT = """
@@ -69,10 +70,7 @@ class Machine:
     def __init__(self, folder):
         self.folder = folder / "machine"
         self.log = folder / "machine.log"
-        hierarchy = pathlib.Path("/sys/fs/cgroup")
-        if not (hierarchy / "cgroup.controllers").exists():
-            hierarchy /= "systemd"
-        self.cgroup = hierarchy / f"wise-auth-proxy-{folder.name}"
+        self.cgroup = able.hierarchy() / f"wise-auth-proxy-{folder.name}"
 
     def __enter__(self):
         self.folder.mkdir()

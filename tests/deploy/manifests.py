@@ -2,6 +2,7 @@
 
 import stat
 
+import able
 import tools
 
 KUBERNETES = tools.ROOT / "deploy/kubernetes"
@@ -19,7 +20,10 @@ def check(checks, folder):
         template = document.get("spec", {}).get("template")
         if template:
             restricted(checks, document["kind"], template["spec"])
-    configuration(checks, folder, documents)
+    if why := able.root():
+        tools.skip("files as a pod's volume holds them", why)
+    else:
+        configuration(checks, folder, documents)
     unique = {(document["kind"], document["metadata"]["name"]) for document in documents}
     checks.equal("no two manifests are of one name", len(unique), len(documents))
 
@@ -30,10 +34,11 @@ def compose(checks):
 
     file = yaml.safe_load((tools.ROOT / "deploy/compose.yaml").read_text())
     schema = tools.compose_schema()
-    found = [error.message for error in jsonschema.Draft7Validator(schema).iter_errors(file)]
+    validator = jsonschema.validators.validator_for(schema)(schema)
+    found = [error.message for error in validator.iter_errors(file)]
     checks.equal("the compose file is one", found, [])
     broken = {**file, "services": {"proxy": {"imagine": "wise-auth-proxy"}}}
-    found = [error.message for error in jsonschema.Draft7Validator(schema).iter_errors(broken)]
+    found = [error.message for error in validator.iter_errors(broken)]
     checks.true("and the schema would find a mistake", found)
     for name, service in file["services"].items():
         hardened = service["read_only"] and service["cap_drop"] == ["ALL"] and service["user"] == "65532:65532"

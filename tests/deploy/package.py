@@ -5,6 +5,7 @@ import pathlib
 import re
 import subprocess
 
+import able
 import machine
 import tools
 
@@ -18,6 +19,8 @@ DOOR = "http://127.0.0.1:8080/v1/me"
 def check(checks, folder):
     package = built(checks, folder)
     linted(checks, package)
+    if why := able.machine():
+        return tools.skip("the package under a systemd of its own", why)
     with machine.Machine(folder) as there:
         # Out of /tmp, which is emptied while the machine boots.
         there.ran("cp", package, "/var/tmp")
@@ -59,7 +62,7 @@ def built(checks, folder):
     made = []
     for place in ["one", "two"]:
         command = ["deploy/debian/build", "--fast", "--binary", tools.BINARY, folder / place]
-        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, check=True)
+        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, check=True, timeout=tools.WORK)
         made.append(pathlib.Path(done.stdout.strip()))
     same = made[0].read_bytes() == made[1].read_bytes()
     checks.true("the same source makes the same package", same)
@@ -91,7 +94,7 @@ def installed(checks, there):
 def written(there, path, text, mode="0644"):
     """A file in the machine."""
     script = f'umask 077; mkdir -p "$(dirname {path})"; cat >{path}; chmod {mode} {path}'
-    subprocess.run([*there.inside(), "sh", "-c", script], input=text, text=True, check=True)
+    subprocess.run([*there.inside(), "sh", "-c", script], input=text, text=True, check=True, timeout=tools.WORK)
 
 
 def configured(there, wise):
@@ -205,19 +208,23 @@ def is_activated(checks, there):
     checks.true("systemd opens the door", code == 0, said)
     checks.equal("whoever comes starts the proxy, and is served", answer(there), "200")
     loop = f"while [ ! -e /run/enough ]; do curl --silent --max-time 30 --output /dev/null --write-out '%{{http_code}}\\n' {DOOR} || echo refused $?; done"
-    customers = subprocess.Popen([*there.inside(), "sh", "-c", loop], stdout=subprocess.PIPE, text=True)
+    log = tools.Log()
+    served = lambda: log.text().count("200\n")  # noqa: E731
+    customers = subprocess.Popen([*there.inside(), "sh", "-c", loop], stdout=log.file)
     try:
         for _ in range(3):
             code, said = there.ran("systemctl", "restart", NAME)
             checks.true("it restarts under traffic", code == 0, said)
+            before = served()
+            tools.until(lambda: served() > before + 1, "customers are served after a restart", log.text)
     finally:
         there.ran("touch", "/run/enough")
-        answers = customers.communicate(timeout=tools.PATIENCE)[0].split("\n")[:-1]
+        customers.wait(tools.PATIENCE)
+    answers = log.text().split("\n")[:-1]
     wrong = [one for one in answers if one not in ("200", "503") and one != "refused 52"]
-    served = answers.count("200")
     checks.equal("nobody is refused meanwhile", wrong, [])
     # One customer after the other: at a restart one at most is let in by who is leaving.
-    checks.true("and next to nobody turned away", served > 3 >= len(answers) - served, answers)
+    checks.true("and next to nobody turned away", served() > 3 >= len(answers) - served(), answers)
 
 
 def upgrades(checks, there, package):

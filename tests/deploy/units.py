@@ -1,5 +1,6 @@
 """The systemd units, and the scripts beside them."""
 
+import os
 import re
 import subprocess
 
@@ -27,9 +28,10 @@ def check(checks, folder):
     readme = (tools.ROOT / "deploy/README.md").read_text()
     checks.true("and as deploy/README.md has it", f"gives the unit {found} " in readme, found)
 
+    configurations = [path.read_text() for place in ["deploy", "config"] for path in (tools.ROOT / place).rglob("*.toml")]
     for name in re.findall(r"^LoadCredential=(\S+):", service.read_text(), re.MULTILINE):
-        code, said = tools.ran("git", "grep", "-q", f'credential = "{name}"', "--", "deploy", "config")
-        checks.equal(f"the credential {name} is one that a configuration names", code, 0)
+        named = any(f'credential = "{name}"' in text for text in configurations)
+        checks.true(f"the credential {name} is one that a configuration names", named)
 
     activated(checks, folder)
 
@@ -51,26 +53,27 @@ def activated(checks, folder):
         config = folder / "wise/activated.toml"
         base = (folder / "wise/proxy.toml").read_text()
         config.write_text(f'{base}\n[[door]]\naddress = "unix:{socket}"\nmode = "0600"\n[admin]\naddress = "off"\n')
+        log = tools.Log()
         process = subprocess.Popen(
             ["systemd-socket-activate", "--listen", socket, "--fdname=app", tools.BINARY, "run"]
             + ["--config", config, "--set", "switch.lane=personal", "--set", "hardening.files=required"],
             preexec_fn=private,
             stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
+            stderr=log.file,
         )
-        tools.until(socket.exists, "systemd-socket-activate opens the door")
-        code, said = tools.ran(
-            *["curl", "--silent", "--show-error", "--unix-socket", socket, "--max-time", str(tools.PATIENCE)],
-            *["--output", "/dev/null", "--write-out", "%{http_code}", "http://localhost/v1/me"],
-        )
-        checks.equal("who knocks at a door of systemd's is served", (code, said), (0, "200"))
-        checks.equal("the proxy that it started ends well", tools.end(process), 0)
-        checks.true("and leaves systemd's socket", socket.exists(), process.stderr.read())
+        try:
+            tools.until(socket.exists, "systemd-socket-activate opens the door", log.text)
+            code, said = tools.ran(
+                *["curl", "--silent", "--show-error", "--unix-socket", socket, "--max-time", str(tools.PATIENCE)],
+                *["--output", "/dev/null", "--write-out", "%{http_code}", "http://localhost/v1/me"],
+            )
+            checks.equal("who knocks at a door of systemd's is served", (code, said), (0, "200"))
+        finally:
+            code = tools.end(process)
+        checks.equal("the proxy that it started ends well", code, 0)
+        checks.true("and leaves systemd's socket", socket.exists(), log.text())
         checks.true("Wise was asked", wise.process.poll() is None)
 
 
 def private():
-    import os
-
     os.umask(0o077)

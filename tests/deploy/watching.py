@@ -76,19 +76,19 @@ def scraped(folder):
     """The metrics page of a proxy with a grant, a certificate and every lane."""
     with tools.Simulator(folder / "wise") as wise:
         socket = folder / "wise/admin.sock"
+        log = tools.Log()
         process = subprocess.Popen(
             [tools.BINARY, "run", "--config", wise.places["config"], "--set", f"admin.socket={socket}"]
             # One that need not be there: nobody is told anything.
             + ["--set", 'notify.command=["/bin/true"]']
             + ["--set", 'door=[{address="127.0.0.1:0"}]', "--set", "admin.address=127.0.0.1:0"],
-            stderr=subprocess.PIPE,
-            text=True,
+            stderr=log.file,
         )
         try:
-            for line in process.stderr:
-                if found := re.search(r"status on (http://\S+)/status", line):
-                    return urllib.request.urlopen(f"{found[1]}/metrics").read().decode()
-            raise AssertionError("the proxy ended")
+            address = log.until(process, r"status on (http://[^/\s]+)/")[1]
+            direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+            with direct.open(f"{address}/metrics", timeout=tools.PATIENCE) as page:
+                return page.read().decode()
         finally:
             tools.end(process)
 

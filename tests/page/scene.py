@@ -48,7 +48,11 @@ class Program:
     def stop(self):
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(40)
+        try:
+            return self.process.wait(40)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            raise RuntimeError(f"it does not end:\n{self.said.read_text()}") from None
 
 
 class Scene:
