@@ -9,6 +9,7 @@ use clap::{Parser, Subcommand};
 
 use super::failure::Failure;
 use super::migrate::{Guide, Start, Step};
+use super::spelling;
 use crate::config::{ConfigError, Lane, Loaded, ProfileId, Sources, load};
 use crate::tls::KeyType;
 
@@ -91,10 +92,13 @@ impl Global {
     }
 
     /// A command as a person has to type it to mean the same configuration.
+    pub(crate) fn typed(&self, command: &str) -> String {
+        spelling::command(self.config_file(), command)
+    }
+
+    /// As [`Self::typed`], in backticks.
     pub(crate) fn spell(&self, command: &str) -> String {
-        let named = self.config.as_ref();
-        let named = named.map_or_else(String::new, |path| format!(" --config {}", path.display()));
-        format!("`wise-auth-proxy {command}{named}`")
+        format!("`{}`", self.typed(command))
     }
 
     /// The configuration file that was named, if one was.
