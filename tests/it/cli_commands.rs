@@ -163,6 +163,7 @@ async fn a_code_logs_in_and_says_who_and_for_which_profile() {
     insta::assert_snapshot!(said(&site, &output), @"
     exit 0
     grant main is stored, by way of lane oauth-mtls: Ada Example (user 9889627), acting for Example Trading Ltd (profile 30000000, BUSINESS)
+    next: `wise-auth-proxy doctor --config DIR/house.toml` proves everything else that a request needs
     ");
     assert!(!said(&site, &output).contains(&code), "the code was shown");
     let again = said(&site, &site.cli(&args).await);
@@ -197,6 +198,7 @@ async fn a_login_answers_programs_in_json() {
             "user": { "id": "9889627", "name": "Ada Example" },
             "profile": { "id": "30000000", "type": "BUSINESS", "name": "Example Trading Ltd" },
             "warnings": [],
+            "next": { "command": format!("wise-auth-proxy doctor --config {}", site.config.display()) },
         })
     );
 }
@@ -434,6 +436,7 @@ async fn a_grant_is_kept_when_wise_does_not_say_who_it_is() {
     warning: Wise does not say who this is: it answers 500 Internal Server Error
     warning: Wise does not show profile 30000000 to the new token: it answers 500 Internal Server Error; if another profile was picked, log in again and pick the right one
     grant main is stored, by way of lane oauth-mtls: an unknown user, acting for profile 30000000
+    next: `wise-auth-proxy doctor --config DIR/house.toml` proves everything else that a request needs
     ");
     assert_eq!(wise.generation(PROFILE), Some(1));
 }
