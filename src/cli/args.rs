@@ -672,6 +672,10 @@ pub(crate) struct CsrArgs {
     #[arg(long)]
     pub(crate) encrypt: bool,
 
+    /// Print the outcome as JSON, with the request in it
+    #[arg(long)]
+    pub(crate) json: bool,
+
     #[command(flatten)]
     pub(crate) passphrase: KeyPassphraseArgs,
 }
@@ -723,12 +727,20 @@ pub(crate) struct InstallArgs {
     #[arg(long, value_name = "PATH")]
     pub(crate) certificate: Option<PathBuf>,
 
+    /// Print the outcome as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+
     #[command(flatten)]
     pub(crate) passphrase: KeyPassphraseArgs,
 }
 
 #[derive(clap::Args)]
 pub(crate) struct RollbackArgs {
+    /// Print the outcome as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+
     #[command(flatten)]
     pub(crate) passphrase: KeyPassphraseArgs,
 }
@@ -959,6 +971,10 @@ pub(crate) enum ConfigCommand {
         /// Fetch every secret as well; runs the programs of { exec = … }
         #[arg(long)]
         secrets: bool,
+
+        /// Print what was found as JSON, also where the configuration cannot be used
+        #[arg(long)]
+        json: bool,
     },
     /// Print every key with its value and where that comes from; secrets by their source
     Show {
