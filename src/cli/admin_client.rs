@@ -28,6 +28,14 @@ const LIMIT: usize = 16 * 1024 * 1024;
 pub(crate) enum AdminError {
     #[error("no proxy listens on {}", socket.display())]
     NotRunning { socket: PathBuf },
+    #[error("nothing listens at {address}")]
+    NobodyThere { address: String },
+    #[error("{address} cannot be reached")]
+    Unreachable {
+        address: String,
+        #[source]
+        source: io::Error,
+    },
     #[error("this user may not use the admin socket {}", socket.display())]
     Denied { socket: PathBuf },
     #[error("the proxy did not answer within {} s", TIMEOUT.as_secs())]
@@ -54,6 +62,14 @@ impl AdminError {
                 "start it with `wise-auth-proxy run`, or name the socket of one that runs with --socket"
                     .to_owned(),
             ),
+            Self::NobodyThere { .. } => Some(
+                "start the proxy with `wise-auth-proxy run`, or name the address that \
+                 `wise-auth-proxy config show` lists as admin.address"
+                    .to_owned(),
+            ),
+            Self::Unreachable { .. } => {
+                Some("write --address as a host and a port that lead to the proxy".to_owned())
+            }
             Self::Denied { .. } => Some("ask as the user that the proxy runs as".to_owned()),
             Self::TimedOut | Self::Broken { .. } => Some("look at the proxy's log".to_owned()),
             Self::Refused { hint, .. } => hint.clone(),

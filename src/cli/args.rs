@@ -9,6 +9,7 @@ use clap::{Parser, Subcommand};
 
 use super::failure::Failure;
 use super::migrate::{Guide, Start, Step};
+use super::spelling;
 use crate::config::{ConfigError, Lane, Loaded, ProfileId, Sources, load};
 use crate::tls::KeyType;
 
@@ -91,10 +92,13 @@ impl Global {
     }
 
     /// A command as a person has to type it to mean the same configuration.
+    pub(crate) fn typed(&self, command: &str) -> String {
+        spelling::command(self.config_file(), command)
+    }
+
+    /// As [`Self::typed`], in backticks.
     pub(crate) fn spell(&self, command: &str) -> String {
-        let named = self.config.as_ref();
-        let named = named.map_or_else(String::new, |path| format!(" --config {}", path.display()));
-        format!("`wise-auth-proxy {command}{named}`")
+        format!("`{}`", self.typed(command))
     }
 
     /// The configuration file that was named, if one was.
@@ -668,6 +672,10 @@ pub(crate) struct CsrArgs {
     #[arg(long)]
     pub(crate) encrypt: bool,
 
+    /// Print the outcome as JSON, with the request in it
+    #[arg(long)]
+    pub(crate) json: bool,
+
     #[command(flatten)]
     pub(crate) passphrase: KeyPassphraseArgs,
 }
@@ -719,12 +727,20 @@ pub(crate) struct InstallArgs {
     #[arg(long, value_name = "PATH")]
     pub(crate) certificate: Option<PathBuf>,
 
+    /// Print the outcome as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+
     #[command(flatten)]
     pub(crate) passphrase: KeyPassphraseArgs,
 }
 
 #[derive(clap::Args)]
 pub(crate) struct RollbackArgs {
+    /// Print the outcome as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+
     #[command(flatten)]
     pub(crate) passphrase: KeyPassphraseArgs,
 }
@@ -955,6 +971,10 @@ pub(crate) enum ConfigCommand {
         /// Fetch every secret as well; runs the programs of { exec = … }
         #[arg(long)]
         secrets: bool,
+
+        /// Print what was found as JSON, also where the configuration cannot be used
+        #[arg(long)]
+        json: bool,
     },
     /// Print every key with its value and where that comes from; secrets by their source
     Show {

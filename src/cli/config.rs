@@ -5,18 +5,13 @@ use serde_json::{Value, json};
 use super::args::{ConfigCommand, Global};
 use super::failure::{Exit, Failure};
 use super::report;
-use crate::config::{Config, Lane, Loaded, SecretSource, Setting, schema, settings};
+use crate::config::{
+    Config, ConfigError, Lane, Loaded, Problem, SecretSource, Setting, schema, settings,
+};
 
 pub(crate) fn run(global: &Global, command: &ConfigCommand) -> Result<(), Failure> {
     match *command {
-        ConfigCommand::Check { secrets } => {
-            let loaded = global.load()?;
-            if secrets {
-                fetch(&loaded.config)?;
-            }
-            report::say(&summary(&loaded));
-            Ok(())
-        }
+        ConfigCommand::Check { secrets, json } => check(global, secrets, json),
         ConfigCommand::Show { json } => {
             let settings = settings(&global.load()?);
             if json {
@@ -29,17 +24,79 @@ pub(crate) fn run(global: &Global, command: &ConfigCommand) -> Result<(), Failur
     }
 }
 
-/// Fetches every secret once and drops it.
-fn fetch(config: &Config) -> Result<(), Failure> {
-    let failed: Vec<_> = secrets(config)
-        .filter_map(|(key, source)| Some(format!("{key}: {}", source.read().err()?)))
-        .collect();
-    if failed.is_empty() {
-        return Ok(());
+fn check(global: &Global, with_secrets: bool, as_json: bool) -> Result<(), Failure> {
+    let loaded = match global.try_load()? {
+        Ok(loaded) => loaded,
+        Err(error) => {
+            if as_json {
+                report::json(&json!({ "usable": false, "findings": findings(&error) }))?;
+            }
+            return Err(error.into());
+        }
+    };
+    let failed = if with_secrets {
+        unfetched(&loaded.config)
+    } else {
+        Vec::new()
+    };
+    if as_json {
+        report::json(&checked(&loaded, with_secrets, &failed))?;
     }
+    if !failed.is_empty() {
+        return Err(refused(&failed));
+    }
+    report::say(&summary(&loaded));
+    Ok(())
+}
+
+/// What is wrong, for programs.
+fn findings(error: &ConfigError) -> Vec<Value> {
+    let ConfigError::Invalid(problems) = error else {
+        return vec![json!({ "key": null, "from": null, "message": error.to_string() })];
+    };
+    let finding = |problem: &Problem| {
+        let from = problem.set_by.as_ref().map(ToString::to_string);
+        json!({ "key": problem.key, "from": from, "message": problem.message })
+    };
+    problems.iter().map(finding).collect()
+}
+
+/// A configuration that can be read, for programs.
+fn checked(loaded: &Loaded, with_secrets: bool, failed: &[(&'static str, String)]) -> Value {
+    let config = &loaded.config;
+    let lanes: Vec<_> = config.switch.lanes.iter().map(Lane::name).collect();
+    let grants: Vec<_> = config.grants.iter().map(|grant| &grant.name).collect();
+    let findings = failed.iter().map(|(key, why)| {
+        json!({ "key": key, "from": null, "message": format!("cannot be fetched: {why}") })
+    });
+    json!({
+        "usable": failed.is_empty(),
+        "findings": findings.collect::<Vec<_>>(),
+        "path": loaded.path,
+        "environment": config.environment.to_string(),
+        "lane": config.switch.lane.name(),
+        "lanes": lanes,
+        "doors": config.doors.len(),
+        "grants": grants,
+        "secrets_fetched": with_secrets,
+    })
+}
+
+/// Fetches every secret once and drops it; those that cannot be, and why.
+fn unfetched(config: &Config) -> Vec<(&'static str, String)> {
+    secrets(config)
+        .filter_map(|(key, source)| Some((key, source.read().err()?.to_string())))
+        .collect()
+}
+
+fn refused(failed: &[(&'static str, String)]) -> Failure {
+    let failed: Vec<_> = failed
+        .iter()
+        .map(|(key, why)| format!("{key}: {why}"))
+        .collect();
     let message = format!("secrets cannot be fetched\n  {}", failed.join("\n  "));
-    Err(Failure::new(Exit::Config, anyhow::Error::msg(message))
-        .hint("run it as the user that the proxy runs as"))
+    Failure::new(Exit::Config, anyhow::Error::msg(message))
+        .hint("run it as the user that the proxy runs as")
 }
 
 fn secrets(config: &Config) -> impl Iterator<Item = (&'static str, &SecretSource)> {

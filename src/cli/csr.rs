@@ -3,11 +3,14 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::anyhow;
+use serde_json::json;
 use zeroize::Zeroizing;
 
 use super::args::{CsrArgs, Global};
 use super::failure::{Exit, Failure};
-use super::{passphrase, report};
+use super::report::{self, Progress};
+use super::{passphrase, spelling};
+use crate::clock::System;
 use crate::config::Mtls;
 use crate::secret::Secret;
 use crate::tls::{Certificate, KeyType, Pair, Request, Subject, TlsError, inspect};
@@ -21,16 +24,34 @@ pub(crate) fn run(global: &Global, args: &CsrArgs) -> Result<(), Failure> {
     let subject = plan.subject(args)?;
     let key_type = plan.key_type(args);
     let passphrase = plan.passphrase(args)?;
-    let mut request = Request::generate(key_type, &subject)?;
+    let made = || Request::generate(key_type, &subject);
+    let mut request = Progress::new().during(&format!("making a key of type {key_type}"), made)?;
     if let Some(passphrase) = &passphrase {
         request.seal(passphrase)?;
     }
     request.write(&plan.key, &plan.csr)?;
-    if args.out.is_none() {
+    if args.out.is_none() && !args.json {
         report::data(request.csr_pem().trim_end())?;
     }
-    plan.tell(global, args, key_type, passphrase.is_some());
-    Ok(())
+    let install = plan.tell(global, args, key_type, passphrase.is_some());
+    if !args.json {
+        return Ok(());
+    }
+    let leaf = plan.renewal.as_ref().and_then(|it| it.leaf.as_ref());
+    report::json(&json!({
+        "key": plan.key,
+        "request": plan.csr,
+        "request_pem": request.csr_pem(),
+        "key_type": key_type.name(),
+        "encrypted": passphrase.is_some(),
+        "follows": leaf.map(|leaf| json!({
+            "common_name": leaf.common_name,
+            "organisation": leaf.organisation,
+            "not_after": super::cert::date(leaf.not_after),
+            "days_left": leaf.days_left(&System),
+        })),
+        "next": { "command": install },
+    }))
 }
 
 /// What is to be made, and where.
@@ -97,7 +118,7 @@ impl Plan {
             self.csr.display(),
             global.spell(&format!(
                 "cert install {}",
-                renewal.place.next().certificate.display()
+                spelling::path(&renewal.place.next().certificate)
             )),
         ))
     }
@@ -146,7 +167,8 @@ impl Plan {
         read.map(Some)
     }
 
-    fn tell(&self, global: &Global, args: &CsrArgs, key_type: KeyType, encrypted: bool) {
+    /// Says what was made; the command that is next.
+    fn tell(&self, global: &Global, args: &CsrArgs, key_type: KeyType, encrypted: bool) -> String {
         let (key, csr) = (self.key.display(), self.csr.display());
         let how = if encrypted { ", encrypted" } else { "" };
         report::say(&format!(
@@ -170,17 +192,18 @@ impl Plan {
         let (save, install) = match &self.renewal {
             Some(renewal) if args.key.is_none() => {
                 let file = renewal.place.next().certificate;
-                (format!("as {}", file.display()), file.display().to_string())
+                (format!("as {}", file.display()), spelling::path(&file))
             }
             Some(_) | None => ("to a file".to_owned(), "FILE".to_owned()),
         };
         let with = args.key.as_ref();
-        let with = with.map_or_else(String::new, |key| format!(" --key {}", key.display()));
+        let with = with.map_or_else(String::new, |key| format!(" --key {}", spelling::path(key)));
+        let install = global.typed(&format!("cert install {install}{with}"));
         report::say(&format!(
             "next: in Wise's Developer Hub, Authentication > Generate certificate, paste the \
-             request; save what it gives {save} and run {}",
-            global.spell(&format!("cert install {install}{with}"))
+             request; save what it gives {save} and run `{install}`"
         ));
+        install
     }
 }
 

@@ -66,9 +66,11 @@ impl From<ConfigError> for Failure {
 impl From<AdminError> for Failure {
     fn from(error: AdminError) -> Self {
         let exit = match &error {
-            AdminError::NotRunning { .. } | AdminError::Broken { .. } | AdminError::TimedOut => {
-                Exit::Unavailable
-            }
+            AdminError::NotRunning { .. }
+            | AdminError::NobodyThere { .. }
+            | AdminError::Unreachable { .. }
+            | AdminError::Broken { .. }
+            | AdminError::TimedOut => Exit::Unavailable,
             AdminError::Denied { .. } => Exit::Permission,
             AdminError::Refused { .. } => Exit::Failed,
         };

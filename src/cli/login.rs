@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use super::args::{Global, LOGIN_REDIRECT, LoginArgs};
 use super::callback::{Callback, Redirect, RedirectError, plain};
 use super::failure::{Exit, Failure};
-use super::report;
+use super::report::{self, Progress};
 use super::run::control_runtime;
 use crate::clock::System;
 use crate::config::{Config, Grant, OAuth, ProfileId, SecretSource};
@@ -45,7 +45,8 @@ pub(crate) fn run(global: &Global, args: &LoginArgs) -> Result<(), Failure> {
     control_runtime()?.block_on(async {
         let (proof, picked) = obtain(&config, oauth, args, redirect).await?;
         let (grant, profile) = settle(&config, chosen, args, picked)?;
-        log_in(&config, oauth, &errand, grant, profile, proof, args.json).await
+        let chosen = Chosen { grant, profile };
+        log_in(global, &config, oauth, &errand, chosen, proof, args.json).await
     })
 }
 
@@ -272,12 +273,18 @@ async fn typed(what: &'static str) -> Result<String, Failure> {
     Ok(line.to_owned())
 }
 
+/// What is logged in, and for which profile, where that is known.
+struct Chosen<'a> {
+    grant: &'a Grant,
+    profile: Option<ProfileId>,
+}
+
 async fn log_in(
+    global: &Global,
     config: &Config,
     oauth: &OAuth,
     errand: &Errand,
-    grant: &Grant,
-    profile: Option<ProfileId>,
+    Chosen { grant, profile }: Chosen<'_>,
     proof: Proof,
     json: bool,
 ) -> Result<(), Failure> {
@@ -295,7 +302,11 @@ async fn log_in(
         client_id: oauth.client_id.clone(),
         timeout,
     };
-    let enrolled = enrol(errand.store.clone(), endpoint, &System, enrolment, proof).await?;
+    let exchange = enrol(errand.store.clone(), endpoint, &System, enrolment, proof);
+    let mut progress = Progress::new();
+    let enrolled = progress
+        .along("exchanging the code for tokens", exchange)
+        .await?;
 
     // From here on nothing may fail: the grant is stored.
     let mut warnings = Vec::new();
@@ -305,7 +316,8 @@ async fn log_in(
             path.display()
         ));
     }
-    let known = Identified::ask(errand, &enrolled, profile, timeout, &mut warnings).await;
+    let asking = Identified::ask(errand, &enrolled, profile, timeout, &mut warnings);
+    let known = progress.along("asking Wise who it is", asking).await;
     if let Err(error) = describe(
         errand.store.clone(),
         &grant.name,
@@ -325,6 +337,10 @@ async fn log_in(
         "grant {} is stored, by way of lane {}: {known}",
         grant.name, errand.lane
     ));
+    let doctor = global.typed("doctor");
+    report::say(&format!(
+        "next: `{doctor}` proves everything else that a request needs"
+    ));
     if json {
         return report::json(&json!({
             "grant": grant.name,
@@ -335,6 +351,7 @@ async fn log_in(
                 "id": id.as_str(), "type": known.kind, "name": known.name,
             })),
             "warnings": warnings,
+            "next": { "command": doctor },
         }));
     }
     Ok(())

@@ -27,6 +27,7 @@ mod run;
 mod screen;
 mod shutdown;
 mod simulator;
+mod spelling;
 mod status;
 mod switch;
 mod terminal;

@@ -5,6 +5,8 @@
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::process::ExitCode;
+use std::sync::mpsc;
+use std::thread;
 use std::time::Duration;
 
 use anstyle::{AnsiColor, Style};
@@ -66,7 +68,7 @@ pub(crate) struct Progress {
 
 impl Progress {
     /// From one step to the next.
-    pub(crate) const STEP: Duration = Duration::from_millis(100);
+    const STEP: Duration = Duration::from_millis(100);
 
     /// What is over before that many steps is not spoken of.
     const PATIENCE: usize = 3;
@@ -87,17 +89,51 @@ impl Progress {
         }
     }
 
+    /// Awaits some work, and says meanwhile what it is.
+    pub(crate) async fn along<T>(&mut self, doing: &str, work: impl Future<Output = T>) -> T {
+        let mut work = std::pin::pin!(work);
+        let mut ticks = tokio::time::interval(Self::STEP);
+        let outcome = loop {
+            tokio::select! {
+                biased;
+                outcome = &mut work => break outcome,
+                _ = ticks.tick() => self.step(doing),
+            }
+        };
+        self.clear();
+        outcome
+    }
+
+    /// As [`Self::along`], for work that keeps its thread busy.
+    pub(crate) fn during<T>(mut self, doing: &str, work: impl FnOnce() -> T) -> T {
+        if !self.heard {
+            return work();
+        }
+        thread::scope(|scope| {
+            let (working, worked) = mpsc::channel::<()>();
+            scope.spawn(move || {
+                while worked.recv_timeout(Self::STEP) == Err(mpsc::RecvTimeoutError::Timeout) {
+                    self.step(doing);
+                }
+                self.clear();
+            });
+            let outcome = work();
+            drop(working);
+            outcome
+        })
+    }
+
     /// Time passes with this.
-    pub(crate) fn step(&mut self, doing: &str) {
+    fn step(&mut self, doing: &str) {
         self.steps += 1;
         if self.heard && self.steps > Self::PATIENCE {
             let wheel = ["|", "/", "-", "\\"][self.steps % 4];
-            self.write(&format!("{wheel} checking {doing} …"));
+            self.write(&format!("{wheel} {doing} …"));
         }
     }
 
     /// It is done: the line is as it was before.
-    pub(crate) fn clear(&mut self) {
+    fn clear(&mut self) {
         self.steps = 0;
         if self.width > 0 {
             self.write("");

@@ -10,9 +10,8 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::args::{LOGIN_REDIRECT, SimulatorArgs};
 use super::failure::{Exit, Failure};
-use super::migrate::quoted;
-use super::report;
 use super::run::control_runtime;
+use super::{report, spelling};
 use crate::secret::Secret;
 use crate::simulator::{Options, Simulator, SimulatorError};
 use crate::tls::{KeyType, Request, Subject};
@@ -188,6 +187,7 @@ fn tell(
             "authorise": simulator.authorise_url(),
         }))?;
     } else {
+        let (config_typed, dir_typed) = (spelling::path(&config), spelling::path(dir));
         let (config, dir) = (config.display(), dir.display());
         let profile = profile.unwrap_or_default();
         report::data(&format!(
@@ -197,13 +197,13 @@ fn tell(
              directory     {dir}\n\
              configuration {config}\n\
              \n\
-             wise-auth-proxy login --config {config}\n\
+             wise-auth-proxy login --config {config_typed}\n\
              or, without a browser, with the code that this prints:\n\
              curl -d '{{\"profile\": {profile}}}' {control}/authorise\n\
-             wise-auth-proxy login --config {config} --redirect-uri {redirect} --code CODE\n\
+             wise-auth-proxy login --config {config_typed} --redirect-uri {redirect} --code CODE\n\
              \n\
-             wise-auth-proxy run --config {config}\n\
-             curl --cacert {dir}/ca.pem -H \"Authorization: Bearer $(cat {dir}/personal_token)\" {plain}/v1/profiles\n\
+             wise-auth-proxy run --config {config_typed}\n\
+             curl --cacert {dir_typed}/ca.pem -H \"Authorization: Bearer $(cat {dir_typed}/personal_token)\" {plain}/v1/profiles\n\
              curl {control}/requests"
         ))?;
     }
@@ -211,7 +211,7 @@ fn tell(
         "next: in another terminal `wise-auth-proxy init --simulator {}`: a proxy from the start, \
          with a certificate of its own\n\
          a simulated Wise is listening; Ctrl-C ends it",
-        quoted(&args.dir.display().to_string())
+        spelling::path(&args.dir)
     ));
     Ok(())
 }

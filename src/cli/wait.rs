@@ -1,5 +1,6 @@
 //! `wait`: until the proxy has started, lives or is ready.
 
+use std::io;
 use std::time::{Duration, Instant};
 
 use http::{Method, StatusCode};
@@ -65,13 +66,22 @@ impl Place {
             Self::Address(address) => {
                 let look = async {
                     let stream = TcpStream::connect(address).await;
-                    let stream = stream.map_err(AdminError::broken)?;
+                    let stream = stream.map_err(|error| unreached(address, error))?;
                     converse(stream, address, &Method::GET, path, None).await
                 };
                 let timed = tokio::time::timeout(LOOK, look).await;
                 timed.map_err(|_elapsed| AdminError::TimedOut)?
             }
         }
+    }
+}
+
+fn unreached(address: &str, source: io::Error) -> AdminError {
+    let address = address.to_owned();
+    if source.kind() == io::ErrorKind::ConnectionRefused {
+        AdminError::NobodyThere { address }
+    } else {
+        AdminError::Unreachable { address, source }
     }
 }
 

@@ -365,6 +365,56 @@ async fn a_renewal_says_each_next_step_and_clears_up_after_itself() {
 }
 
 #[tokio::test]
+async fn each_step_of_a_renewal_is_told_to_programs() {
+    let wise = house::wise().await;
+    let site = House::on(&wise).logged_out().prepare().await;
+    let run = async |args: &[&str]| -> serde_json::Value {
+        let output = site.cli(&[args, &["--json"]].concat()).await;
+        assert!(output.status.success(), "{args:?}: {output:?}");
+        serde_json::from_slice(&output.stdout).unwrap()
+    };
+    let path = |name: &str| site.path(name).display().to_string();
+    let config = site.config.display().to_string();
+    let before = run(&["cert", "show"]).await;
+
+    let made = run(&["csr", "--renew"]).await;
+    assert_eq!(made["key"], path("client.next.key"));
+    assert_eq!(made["request"], path("client.next.csr"));
+    let request = std::fs::read_to_string(site.path("client.next.csr")).unwrap();
+    assert_eq!(made["request_pem"], request);
+    assert_eq!(made["key_type"], "p-256");
+    assert_eq!(made["encrypted"], false);
+    assert_eq!(made["follows"]["organisation"], "Acme Ltd");
+    assert_eq!(made["follows"]["not_after"], before["not_after"]);
+    let next = path("client.next.pem");
+    assert_eq!(
+        made["next"]["command"],
+        format!("wise-auth-proxy cert install {next} --config {config}")
+    );
+
+    sign(&site, &wise, "renewed");
+    let installed = run(&["cert", "install", "client.next.pem"]).await;
+    assert_eq!(installed["certificate"], path("client.pem"));
+    assert_eq!(installed["key"], path("client.key"));
+    assert_eq!(installed["common_name"], "acme");
+    assert_eq!(installed["days_left"], 364);
+    assert_eq!(installed["findings"], serde_json::json!([]));
+    let previous = serde_json::json!({
+        "certificate": path("client.previous.pem"), "key": path("client.previous.key"),
+    });
+    assert_eq!(installed["previous"], previous);
+    assert_eq!(
+        installed["next"]["command"],
+        format!("wise-auth-proxy reload --config {config}")
+    );
+
+    let back = run(&["cert", "rollback"]).await;
+    assert_eq!(back["fingerprint_sha256"], before["fingerprint_sha256"]);
+    assert_ne!(back["fingerprint_sha256"], installed["fingerprint_sha256"]);
+    assert_eq!(back["previous"], previous);
+}
+
+#[tokio::test]
 async fn a_rollback_without_a_pair_to_go_back_to_changes_nothing() {
     let wise = house::wise().await;
     let site = House::on(&wise).logged_out().prepare().await;

@@ -163,6 +163,7 @@ async fn a_code_logs_in_and_says_who_and_for_which_profile() {
     insta::assert_snapshot!(said(&site, &output), @"
     exit 0
     grant main is stored, by way of lane oauth-mtls: Ada Example (user 9889627), acting for Example Trading Ltd (profile 30000000, BUSINESS)
+    next: `wise-auth-proxy doctor --config DIR/house.toml` proves everything else that a request needs
     ");
     assert!(!said(&site, &output).contains(&code), "the code was shown");
     let again = said(&site, &site.cli(&args).await);
@@ -197,6 +198,7 @@ async fn a_login_answers_programs_in_json() {
             "user": { "id": "9889627", "name": "Ada Example" },
             "profile": { "id": "30000000", "type": "BUSINESS", "name": "Example Trading Ltd" },
             "warnings": [],
+            "next": { "command": format!("wise-auth-proxy doctor --config {}", site.config.display()) },
         })
     );
 }
@@ -434,6 +436,7 @@ async fn a_grant_is_kept_when_wise_does_not_say_who_it_is() {
     warning: Wise does not say who this is: it answers 500 Internal Server Error
     warning: Wise does not show profile 30000000 to the new token: it answers 500 Internal Server Error; if another profile was picked, log in again and pick the right one
     grant main is stored, by way of lane oauth-mtls: an unknown user, acting for profile 30000000
+    next: `wise-auth-proxy doctor --config DIR/house.toml` proves everything else that a request needs
     ");
     assert_eq!(wise.generation(PROFILE), Some(1));
 }
@@ -805,4 +808,128 @@ async fn a_grant_is_forgotten_with_and_without_a_proxy() {
     hint: the grants are: main
     ");
     assert!(!site.path("state/main.grant").exists());
+}
+
+/// What a shell makes of a command that was printed: its words.
+fn pasted(site: &Site, command: &str) -> Vec<String> {
+    let program = site.path("bin/wise-auth-proxy");
+    if !program.exists() {
+        std::fs::create_dir(site.path("bin")).unwrap();
+        std::fs::write(&program, "#!/bin/sh\nprintf '%s\\n' \"$@\"\n").unwrap();
+        std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o700)).unwrap();
+    }
+    let mut shell = Command::new("sh");
+    let path = format!("{}:/usr/bin:/bin", site.path("bin").display());
+    shell.args(["-c", command]).env("PATH", path);
+    let output = shell.output().unwrap();
+    assert!(output.status.success(), "{command}: {output:?}");
+    let words = String::from_utf8(output.stdout).unwrap();
+    words.lines().map(str::to_owned).collect()
+}
+
+#[tokio::test]
+async fn every_command_that_is_printed_can_be_pasted_as_it_stands() {
+    let wise = wise().await;
+    let mut site = logged_out(&wise).await;
+    let config = site.path("a b.toml");
+    std::fs::rename(&site.config, &config).unwrap();
+    site.config = config;
+    let code = wise.authorise(PROFILE).unwrap();
+    let config = site.config.display().to_string();
+    let mut named = std::collections::BTreeSet::new();
+    for line in [
+        &[
+            "token",
+            "export",
+            "main",
+            "--out",
+            "my grants",
+            "--passphrase-file",
+            "none",
+        ][..],
+        &["login", "--code", &code, "--redirect-uri", REDIRECT],
+        &["token", "restore", "main"],
+        &["csr", "--organisation", "Acme Ltd"],
+        &["csr", "--renew", "--key", "my next.key"],
+        &["csr", "--renew"],
+        &["csr", "--renew"],
+        &["cert", "show"],
+        &["sign"],
+        &["cert", "show"],
+        &["cert", "install", "client.next.pem"],
+        &["cert", "show"],
+        &["cert", "rollback"],
+        &["doctor", "--offline"],
+        &["migrate", "confirm", "told"],
+        &["migrate", "status", "--offline"],
+    ] {
+        if line == ["sign"] {
+            let csr = std::fs::read_to_string(site.path("client.next.csr")).unwrap();
+            let leaf = wise.sign_csr("next", &csr).unwrap();
+            std::fs::write(site.path("client.next.pem"), leaf).unwrap();
+            continue;
+        }
+        let output = site.cli(line).await;
+        let text = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+        for command in text.split('`').skip(1).step_by(2) {
+            let Some(rest) = command.strip_prefix("wise-auth-proxy ") else {
+                continue;
+            };
+            let words = pasted(&site, command);
+            let at = words.iter().position(|word| word == "--config");
+            let at = at.unwrap_or_else(|| panic!("{line:?}: {command}"));
+            // The other half of the guide has a configuration of its own.
+            if words[at + 1] != "production.toml" && words[at + 1] != "sandbox.toml" {
+                assert_eq!(words[at + 1], config, "{line:?}: {command}");
+            }
+            if let Some(key) = words.iter().position(|word| word == "--key") {
+                assert_eq!(words[key + 1], "my next.key");
+            }
+            named.insert(rest.split(" --").next().unwrap().to_owned());
+        }
+    }
+    let client = site.path("client.next.pem").display().to_string();
+    let install = format!("cert install {client}");
+    for wanted in [
+        "doctor",
+        "token show",
+        "csr",
+        "cert install FILE",
+        &install,
+        "cert rollback",
+        "reload",
+        "migrate status",
+    ] {
+        assert!(named.contains(wanted), "{wanted}: {named:#?}");
+    }
+}
+
+#[tokio::test]
+async fn a_checked_configuration_is_told_to_programs_whether_it_can_be_used_or_not() {
+    let wise = wise().await;
+    let site = logged_out(&wise).await;
+    let check = async |more: &[&str], code: i32| -> serde_json::Value {
+        let typed = [&["config", "check", "--json"], more].concat();
+        let output = site.cli(&typed).await;
+        assert_eq!(output.status.code(), Some(code), "{}", said(&site, &output));
+        serde_json::from_slice(&output.stdout).unwrap()
+    };
+    let good = check(&["--secrets"], 0).await;
+    assert_eq!(good["usable"], true);
+    assert_eq!(good["findings"], serde_json::json!([]));
+    assert_eq!(good["path"], site.config.display().to_string());
+    assert_eq!(good["lane"], "oauth-mtls");
+    assert_eq!(good["grants"], serde_json::json!(["main"]));
+    assert_eq!(good["secrets_fetched"], true);
+
+    let bad = check(&["--set", "tokens.exchange_timeout=never"], 64).await;
+    assert_eq!(bad["usable"], false);
+    assert_eq!(bad["findings"][0]["key"], "tokens.exchange_timeout");
+    assert_eq!(bad["findings"][0]["from"], "--set tokens.exchange_timeout");
+
+    std::fs::remove_file(site.path("client_secret")).unwrap();
+    assert_eq!(check(&[], 0).await["usable"], true);
+    let lost = check(&["--secrets"], 64).await;
+    assert_eq!(lost["usable"], false);
+    assert_eq!(lost["findings"][0]["key"], "oauth.client_secret");
 }

@@ -367,6 +367,18 @@ async fn wait_tells_a_door_from_the_admin_address_and_a_mistake_from_both() {
         "{}",
         said(&wrong)
     );
+    let free = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = free.local_addr().unwrap().to_string();
+    drop(free);
+    let nobody = ["wait", "--address", &address, "--timeout", "0s"];
+    let nobody = house.cli(&nobody).await;
+    assert_eq!(nobody.status.code(), Some(69));
+    let words = said(&nobody).replace(&address, "ADDRESS");
+    insta::assert_snapshot!(words, @"
+    error: not ready
+    cause: nothing listens at ADDRESS
+    hint: start the proxy with `wise-auth-proxy run`, or name the address that `wise-auth-proxy config show` lists as admin.address
+    ");
     for typed in ["8081", "http://127.0.0.1:8081/status", "https://", ""] {
         let refused = house.cli(&["wait", "--address", typed]).await;
         assert_eq!(

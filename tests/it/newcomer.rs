@@ -251,7 +251,9 @@ impl Newcomer {
             .collect();
         let here = here.trim_end_matches('/');
         let host = |text: &str| text.rsplit('/').next().unwrap().to_owned();
+        let number = |text: &str| host(text).replace("localhost", "127.0.0.1");
         self.named.push((host(here), host(there)));
+        self.named.push((number(here), number(there)));
     }
 }
 
@@ -328,9 +330,12 @@ fn a_newcomer_gets_through_the_guide_by_what_the_messages_say() {
                 newcomer.at_the_hub(after(&text, "open "), after(&text, "paste "));
                 newcomer.runs(&command.replace("FILE", "downloaded.pem"))
             }
-            ["wise-auth-proxy", "login", ..] => {
-                let said = newcomer.logs_in(&command);
-                newcomer.runs("wise-auth-proxy doctor");
+            ["wise-auth-proxy", "login", ..] => newcomer.logs_in(&command),
+            ["wise-auth-proxy", "doctor", ..] => {
+                let said = newcomer.runs(&command);
+                let marked = said.lines().map(str::trim_start);
+                let wrong: Vec<_> = marked.filter(|line| line.starts_with(['✗', '!'])).collect();
+                assert!(said.contains('✓') && wrong.is_empty(), "{said}");
                 said
             }
             ["wise-auth-proxy", "run", ..] => {
@@ -358,6 +363,7 @@ fn a_newcomer_gets_through_the_guide_by_what_the_messages_say() {
         "csr",
         "cert install",
         "login",
+        "doctor",
         "run",
         "curl",
         "switch oauth-mtls",

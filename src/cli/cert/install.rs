@@ -10,7 +10,7 @@ use super::super::csr::no_mtls;
 use super::super::failure::{Exit, Failure};
 use super::super::report;
 use super::opening::{Passphrases, Unopened};
-use super::{client_id, date, tell, tell_when, warn};
+use super::{client_id, date, outcome, tell, tell_when, warn};
 use crate::clock::{Clock as _, System};
 use crate::config::Mtls;
 use crate::tls::{Candidate, Pair, TlsError, inspect, is_pkcs12};
@@ -77,7 +77,12 @@ pub(super) fn run(global: &Global, args: &InstallArgs) -> Result<(), Failure> {
         report::say(&kept_until(global, kept));
     }
     tell_when(global, config.as_ref());
-    Ok(())
+    if !args.json {
+        return Ok(());
+    }
+    let (identity, kept) = (&installed.identity, &installed.kept);
+    let outcome = outcome(global, identity, &place, &findings, kept.as_ref());
+    report::json(&outcome)
 }
 
 /// Where the key came from.

@@ -7,6 +7,7 @@ mod show;
 
 use std::time::SystemTime;
 
+use serde_json::{Value, json};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
@@ -15,7 +16,7 @@ use super::failure::Failure;
 use super::report;
 use crate::clock::System;
 use crate::config::Config;
-use crate::tls::{Finding, Identity};
+use crate::tls::{Finding, Identity, Pair};
 
 pub(crate) fn run(global: &Global, command: &CertCommand) -> Result<(), Failure> {
     match command {
@@ -45,6 +46,30 @@ fn tell(identity: &Identity, place: &std::path::Path) {
         date(leaf.not_after),
         identity.days_left(&System),
     ));
+}
+
+/// What became of it, for programs. `kept`: the pair before.
+fn outcome(
+    global: &Global,
+    identity: &Identity,
+    place: &Pair,
+    findings: &[Finding],
+    kept: Option<&Pair>,
+) -> Value {
+    let leaf = identity.certificate();
+    let findings: Vec<_> = findings.iter().map(ToString::to_string).collect();
+    json!({
+        "certificate": place.certificate,
+        "key": place.key,
+        "common_name": leaf.common_name,
+        "serial": leaf.serial,
+        "not_after": date(leaf.not_after),
+        "days_left": identity.days_left(&System),
+        "fingerprint_sha256": leaf.fingerprint,
+        "findings": findings,
+        "previous": kept.map(|kept| json!({ "certificate": kept.certificate, "key": kept.key })),
+        "next": { "command": global.typed("reload") },
+    })
 }
 
 /// When a running proxy takes it.

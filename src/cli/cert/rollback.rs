@@ -6,7 +6,7 @@ use super::super::csr::no_mtls;
 use super::super::failure::Failure;
 use super::super::report;
 use super::opening::Passphrases;
-use super::{client_id, tell, tell_when, warn};
+use super::{client_id, outcome, tell, tell_when, warn};
 use crate::clock::System;
 use crate::tls::{Candidate, Pair, complete};
 
@@ -21,7 +21,14 @@ pub(super) fn run(global: &Global, args: &RollbackArgs) -> Result<(), Failure> {
         let again = global.spell("cert rollback");
         report::say(&format!("{again} again goes to the other pair"));
         tell_when(global, Some(&config));
-        return Ok(());
+        if !args.json {
+            return Ok(());
+        }
+        let findings = identity.check(&System, client_id(&config));
+        // The pair before is whichever the exchange left there.
+        let kept = Some(place.previous()).filter(|it| it.certificate.exists());
+        let outcome = outcome(global, &identity, &place, &findings, kept.as_ref());
+        return report::json(&outcome);
     }
     let candidate = passphrases.open(|it| Candidate::previous_of(&place, it))?;
     let findings = candidate
@@ -43,5 +50,9 @@ pub(super) fn run(global: &Global, args: &RollbackArgs) -> Result<(), Failure> {
         ));
     }
     tell_when(global, Some(&config));
-    Ok(())
+    if !args.json {
+        return Ok(());
+    }
+    let (identity, kept) = (&installed.identity, installed.kept.as_ref());
+    report::json(&outcome(global, identity, &place, &findings, kept))
 }

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::super::args::Global;
 use super::super::csr::no_mtls;
 use super::super::failure::{Exit, Failure};
-use super::super::report;
+use super::super::{report, spelling};
 use super::{client_id, date};
 use crate::clock::System;
 use crate::config::Config;
@@ -161,7 +161,10 @@ impl Neighbour {
             "previous" if days < 0 => return format!("{} ended {}", file, date(leaf.not_after)),
             "previous" => format!("{} goes back to it", global.spell("cert rollback")),
             _ => {
-                let install = global.spell(&format!("cert install {file}"));
+                let install = global.spell(&format!(
+                    "cert install {}",
+                    spelling::path(&self.pair.certificate)
+                ));
                 format!("{install} puts it to use")
             }
         };

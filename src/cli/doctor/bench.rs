@@ -8,6 +8,7 @@ use std::time::Duration;
 use http::HeaderValue;
 use http::uri::PathAndQuery;
 
+use super::super::spelling;
 use super::check::Finding;
 use crate::config::{Config, Environment, Lane, Loaded, Origin};
 use crate::secret::Secret;
@@ -94,13 +95,8 @@ impl Bench {
 
     /// A command of ours as a person would type it here.
     pub(super) fn command(&self, arguments: &str) -> String {
-        match &self.named {
-            None => format!("`wise-auth-proxy {arguments}`"),
-            Some(path) => {
-                let path = quoted(&path.display().to_string());
-                format!("`wise-auth-proxy {arguments} --config {path}`")
-            }
-        }
+        let command = spelling::command(self.named.as_deref(), arguments);
+        format!("`{command}`")
     }
 
     pub(super) fn client_id(&self) -> Option<&str> {
@@ -247,29 +243,4 @@ impl GetError {
 fn unusable(error: &EndpointError) -> Finding {
     let otherwise = "correct what upstream.via_credentials names: it holds `user:password`";
     Finding::advised(&error.to_string(), otherwise)
-}
-
-/// As a shell takes it for one word.
-fn quoted(word: &str) -> String {
-    let plain = |letter: char| letter.is_alphanumeric() || "/._-+:=@".contains(letter);
-    if !word.is_empty() && word.chars().all(plain) {
-        word.to_owned()
-    } else {
-        format!("'{}'", word.replace('\'', r"'\''"))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_path_in_a_hint_can_be_pasted() {
-        assert_eq!(
-            quoted("/etc/wise-auth-proxy/config.toml"),
-            "/etc/wise-auth-proxy/config.toml"
-        );
-        assert_eq!(quoted("my config.toml"), "'my config.toml'");
-        assert_eq!(quoted("it's"), r"'it'\''s'");
-    }
 }

@@ -3,7 +3,6 @@
 //!
 //! Each file is a group of checks; [`rounds`] knows which hangs on which. Nothing is changed: records
 //! are read without taking their lock, and Wise hears GETs and one exchange of client credentials.
-//! Other commands make the same checks through [`examine`].
 
 mod bench;
 mod certificate;
@@ -27,9 +26,8 @@ use std::path::PathBuf;
 use serde_json::Value;
 
 use self::bench::Bench;
-pub(crate) use self::check::{Checked, State};
-pub(crate) use self::rounds::Options;
-use self::rounds::Rounds;
+use self::check::{Checked, State};
+use self::rounds::{Options, Rounds};
 use super::args::{DoctorArgs, Global};
 use super::failure::{Exit, Failure};
 use super::report::{self, Progress};
@@ -38,11 +36,11 @@ use crate::config::{Lane, Loaded, Sources};
 
 /// What the rounds brought.
 #[derive(Debug)]
-pub(crate) struct Diagnosis {
+struct Diagnosis {
     /// In the order in which they are shown.
-    pub(crate) checks: Vec<Checked>,
+    checks: Vec<Checked>,
     /// The lane in use, once it is known.
-    pub(crate) lane: Option<Lane>,
+    lane: Option<Lane>,
     loaded: Option<Loaded>,
     running: Option<Value>,
     /// Names and ids of people and profiles.
@@ -98,7 +96,7 @@ pub(crate) fn run(global: &Global, args: &DoctorArgs) -> Result<(), Failure> {
 }
 
 /// Makes every check that the configuration has a use for.
-pub(crate) async fn examine(
+async fn examine(
     sources: Sources,
     named: Option<PathBuf>,
     options: Options,

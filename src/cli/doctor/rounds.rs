@@ -140,17 +140,9 @@ impl Rounds {
         work: impl Future<Output = (Finding, Option<T>)>,
     ) -> (Finding, Option<T>) {
         let limit = self.options.limit;
-        let progress = &mut self.progress;
-        let mut work = std::pin::pin!(tokio::time::timeout(limit, work));
-        let mut ticks = tokio::time::interval(Progress::STEP);
-        let outcome = loop {
-            tokio::select! {
-                biased;
-                outcome = &mut work => break outcome,
-                _ = ticks.tick() => progress.step(doing),
-            }
-        };
-        progress.clear();
+        let doing = format!("checking {doing}");
+        let work = tokio::time::timeout(limit, work);
+        let outcome = self.progress.along(&doing, work).await;
         outcome.unwrap_or_else(|_elapsed| {
             let limit = humantime::format_duration(limit);
             let finding = Finding::failed(

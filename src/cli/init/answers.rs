@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::super::failure::{Exit, Failure};
 use super::super::migrate::{Guide, Start};
+use super::super::spelling;
 use crate::config::{Config, Environment, FileChoice, Lane, SecretSource, Sources, load};
 
 /// Where Wise is.
@@ -156,7 +157,7 @@ pub(super) fn simulated(dir: &Path, base: &Path) -> Result<Simulated, Failure> {
         flags: Vec::new(),
     };
     let failed = |text: String| {
-        let dir = dir.display();
+        let dir = spelling::path(dir);
         Failure::new(Exit::Failed, anyhow::Error::msg(text)).hint(format!(
             "start a simulator first, in another terminal: `wise-auth-proxy simulator --dir {dir}`"
         ))

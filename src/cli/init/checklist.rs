@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::super::args::Global;
-use super::super::migrate::{Begun, Guide, Start, outline, typed};
+use super::super::migrate::{Begun, Guide, Start, outline};
 use super::answers::Place;
 use crate::config::{Config, Lane};
 
@@ -29,7 +29,7 @@ pub(super) fn written(
             Place::Production => "production",
             Place::Simulator(_) => "a simulator",
         },
-        typed(global, "migrate status"),
+        global.typed("migrate status"),
     );
     let named = global.config_file().map(std::borrow::ToOwned::to_owned);
     for (number, item) in outline(config, guide, begun, named).into_iter().enumerate() {
@@ -52,8 +52,8 @@ pub(super) fn written(
         "`{}`:\nevery new request goes as it went before, at once and without a restart. Tell Wise \
          what you saw;\n`{}` and the proxy's log say what there is to say. Once Wise enforces \
          mutual TLS, that way is closed.\n",
-        typed(global, &format!("switch {back} --reason 'what you saw'")),
-        typed(global, "status"),
+        global.typed(&format!("switch {back} --reason 'what you saw'")),
+        global.typed("status"),
     );
     text.push_str(match guide {
         Guide::Sandbox => {

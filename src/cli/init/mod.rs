@@ -192,7 +192,7 @@ impl Plan {
         for (path, now, to_be) in &self.texts {
             match now {
                 Some(now) if now == to_be => continue,
-                Some(now) => sheets.push(Sheet::new(backup(path), now, true)),
+                Some(now) => sheets.push(Sheet::copy(backup(path), path, now)),
                 None => {}
             }
             sheets.push(Sheet::new(path.clone(), to_be, true));
@@ -229,9 +229,9 @@ impl Plan {
             ));
         }
         report::say(&format!(
-            "every step from here: {}; `{}` says at any time how far you are",
+            "every step from here: {}; {} says at any time how far you are",
             self.checklist.display(),
-            migrate::typed(global, "migrate status"),
+            global.spell("migrate status"),
         ));
         let next = migrate::what_next(global)?;
         if let Some((text, _)) = &next {

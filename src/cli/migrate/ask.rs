@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::super::failure::Failure;
+use super::super::report::Progress;
 use super::super::run::control_runtime;
 use super::evidence::{Certificate, Client, Evidence, Handshake};
 use crate::config::{Config, Lane};
@@ -79,7 +80,10 @@ fn answer(config: &Config, lane: Lane) -> Result<Option<(Heard, bool)>, Failure>
     };
     let patience: Duration = config.tokens.exchange_timeout;
     let heard = control_runtime()?.block_on(async {
-        match tokio::time::timeout(patience, probe.ask()).await {
+        let asking = tokio::time::timeout(patience, probe.ask());
+        let mut progress = Progress::new();
+        let answer = progress.along("asking Wise for a token of its own", asking);
+        match answer.await {
             Ok(answer) => Heard::Answer(answer),
             Err(_) => Heard::Nothing(format!(
                 "no answer within {}",

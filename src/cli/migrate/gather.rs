@@ -30,7 +30,7 @@ const TURNS: usize = 1_000;
 /// Everything that can be known about the configuration that the command line means.
 pub(super) fn gather(global: &Global, args: &MigrateStatusArgs) -> Result<Evidence, Failure> {
     let now = System.wall();
-    let named = global.config_file().map(files::short);
+    let named = global.config_file().map(PathBuf::from);
     let loaded = match global.try_load()? {
         Ok(loaded) => loaded,
         Err(error) if is_missing(&error) => {

@@ -31,7 +31,6 @@ pub(crate) use evidence::{Confirmation, Guide, Start};
 pub(super) use outline::outline;
 pub(super) use record::{Begun, begun, begun_in, to_json};
 pub(crate) use step::Step;
-pub(super) use words::quoted;
 
 pub(crate) fn run(global: &Global, command: &MigrateCommand) -> Result<(), Failure> {
     match command {
@@ -48,12 +47,6 @@ fn status(global: &Global, args: &MigrateStatusArgs) -> Result<(), Failure> {
     } else {
         report::data(&picture::drawn(&evidence, &steps))
     }
-}
-
-/// A command of ours, as it is typed for the configuration that the command line means.
-pub(super) fn typed(global: &Global, rest: &str) -> String {
-    let config = global.config_file().map(files::short);
-    next::command(config.as_deref(), rest)
 }
 
 /// What comes next, from files and the running proxy alone: the sentence, and its command.
@@ -92,6 +85,6 @@ fn confirm(global: &Global, args: &MigrateConfirmArgs) -> Result<(), Failure> {
     }
     let what = if args.undo { "taken back" } else { "confirmed" };
     report::say(&format!("{what}: {} ({})", step.title(), step.name()));
-    report::say("next: `wise-auth-proxy migrate status`");
+    report::say(&format!("next: {}", global.spell("migrate status")));
     Ok(())
 }

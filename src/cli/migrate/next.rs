@@ -3,9 +3,10 @@
 use std::path::Path;
 use std::time::SystemTime;
 
+use super::super::spelling::{self, word};
 use super::evidence::{Certificate, Evidence, Guide, Rehearsal, Request, Start, Typed};
 use super::step::Step;
-use super::words::{quoted, rfc3339};
+use super::words::rfc3339;
 use crate::config::Lane;
 
 /// What to do next.
@@ -42,28 +43,17 @@ impl Next {
 impl Typed {
     /// A command of ours for this configuration.
     fn command(&self, rest: &str) -> String {
-        command(self.config.as_deref(), rest)
+        spelling::command(self.config.as_deref(), rest)
     }
 
     fn csr(&self) -> String {
         let organisation = self.organisation.as_deref().unwrap_or("Your company");
-        let mut words = format!("csr --organisation {}", quoted(organisation));
+        let mut words = format!("csr --organisation {}", word(organisation));
         if let Some(country) = &self.country {
             words.push_str(" --country ");
-            words.push_str(&quoted(country));
+            words.push_str(&word(country));
         }
         self.command(&words)
-    }
-}
-
-/// A command of ours; `config`: where it does not find the configuration by itself.
-pub(super) fn command(config: Option<&Path>, rest: &str) -> String {
-    match config {
-        None => format!("wise-auth-proxy {rest}"),
-        Some(path) => {
-            let path = quoted(&path.display().to_string());
-            format!("wise-auth-proxy {rest} --config {path}")
-        }
     }
 }
 
@@ -95,7 +85,7 @@ pub(super) fn apply(evidence: &Evidence) -> Next {
 pub(super) fn fill(typed: &Typed, what: &str, file: Option<&Path>) -> Next {
     match file {
         Some(file) => {
-            let file = quoted(&file.display().to_string());
+            let file = spelling::path(file);
             Next::run(
                 format!("(umask 077; cat > {file})"),
                 &format!(
@@ -133,7 +123,7 @@ pub(super) fn csr(typed: &Typed) -> Next {
 }
 
 pub(super) fn csr_anew(typed: &Typed, key: &Path) -> Next {
-    let old = quoted(&key.display().to_string());
+    let old = spelling::path(key);
     Next::run(
         format!("mv {old} {old}.old && {}", typed.csr()),
         "makes both anew; the old key is kept aside",
@@ -163,7 +153,7 @@ pub(super) fn login(typed: &Typed, grant: Option<&str>) -> Next {
     let mut words = "login".to_owned();
     if let Some(grant) = grant {
         words.push_str(" --grant ");
-        words.push_str(grant);
+        words.push_str(&word(grant));
     }
     if typed.paste {
         words.push_str(" --paste");
@@ -199,7 +189,7 @@ fn curl(typed: &Typed) -> String {
     match typed.door.as_deref().unwrap_or("127.0.0.1:8080") {
         socket if socket.starts_with('/') => format!(
             "curl -sS --unix-socket {} http://localhost/v2/profiles",
-            quoted(socket)
+            word(socket)
         ),
         address => format!("curl -sS http://{address}/v2/profiles"),
     }
@@ -238,7 +228,7 @@ pub(super) fn handshake(evidence: &Evidence) -> Next {
 
 pub(super) fn switch(typed: &Typed, lane: Lane, reason: &str) -> Next {
     Next::run(
-        typed.command(&format!("switch {lane} --reason {}", quoted(reason))),
+        typed.command(&format!("switch {lane} --reason {}", word(reason))),
         "every new request takes that lane, at once",
     )
 }
@@ -298,7 +288,7 @@ pub(super) fn delete(evidence: &Evidence) -> Next {
     }
     match &personal.file {
         Some(file) => Next::run(
-            format!("rm {}", quoted(&file.display().to_string())),
+            format!("rm {}", spelling::path(file)),
             "removes the file that it is in",
         ),
         None => Next::then(

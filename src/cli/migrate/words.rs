@@ -1,4 +1,4 @@
-//! Times and command lines as a person reads and types them.
+//! Times as a person reads them.
 
 use std::time::{Duration, SystemTime};
 
@@ -39,15 +39,6 @@ pub(super) fn span(duration: Duration) -> String {
     format!("{count} {unit}{plural}")
 }
 
-/// A word as a shell takes it.
-pub(crate) fn quoted(word: &str) -> String {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_./:=@%+,~".contains(&byte);
-    if !word.is_empty() && word.bytes().all(plain) {
-        return word.to_owned();
-    }
-    format!("'{}'", word.replace('\'', r"'\''"))
-}
-
 #[cfg(test)]
 mod tests {
     use std::time::UNIX_EPOCH;
@@ -71,18 +62,5 @@ mod tests {
     fn a_moment_is_written_as_it_is_read() {
         let at = UNIX_EPOCH + Duration::from_secs(1_795_000_000);
         assert_eq!(moment(&rfc3339(at)), Some(at));
-    }
-
-    #[test]
-    fn a_word_is_quoted_where_a_shell_would_take_it_apart() {
-        for (word, typed) in [
-            ("secrets/client.csr", "secrets/client.csr"),
-            ("Acme Ltd", "'Acme Ltd'"),
-            ("Smith's", r"'Smith'\''s'"),
-            ("", "''"),
-            ("$HOME", "'$HOME'"),
-        ] {
-            assert_eq!(quoted(word), typed);
-        }
     }
 }

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::super::admin_client::AdminClient;
 use super::super::args::{ExportArgs, Global};
 use super::super::failure::{Exit, Failure};
-use super::super::{passphrase, report};
+use super::super::{passphrase, report, spelling};
 use super::{LOCK_WAIT, failed};
 use crate::config::Config;
 use crate::credentials::{FileStore, Locked, Record, pack};
@@ -22,7 +22,7 @@ use crate::server::open_store;
 pub(super) fn run(global: &Global, args: &ExportArgs) -> Result<(), Failure> {
     let config = global.load()?.config;
     let store = open_store(&config)?;
-    let names = names(&config, &store, args)?;
+    let names = names(global, &config, &store, args)?;
     if args.out.exists() {
         return Err(unwritten(args, io::ErrorKind::AlreadyExists.into()));
     }
@@ -36,8 +36,10 @@ pub(super) fn run(global: &Global, args: &ExportArgs) -> Result<(), Failure> {
             .map_err(|error| failed(&error))?;
         let record = locked.load().map_err(|error| failed(&error))?;
         let record = record.ok_or_else(|| {
-            Failure::new(Exit::Failed, anyhow!("grant {name} has no tokens"))
-                .hint("`wise-auth-proxy login` brings some; --all takes the grants that have any")
+            Failure::new(Exit::Failed, anyhow!("grant {name} has no tokens")).hint(format!(
+                "{} brings some; --all takes the grants that have any",
+                global.spell(&format!("login --grant {}", spelling::word(name)))
+            ))
         })?;
         held.push((locked, record));
     }
@@ -46,19 +48,26 @@ pub(super) fn run(global: &Global, args: &ExportArgs) -> Result<(), Failure> {
     durable::create_new(&args.out, &file).map_err(|error| unwritten(args, error))?;
     let running = is_running(&config);
     if args.forget {
-        forget(&held, args)?;
+        forget(global, &held, args)?;
     }
     tell(args, &records, running)
 }
 
 /// The grants to export, sorted.
-fn names(config: &Config, store: &FileStore, args: &ExportArgs) -> Result<Vec<String>, Failure> {
+fn names(
+    global: &Global,
+    config: &Config,
+    store: &FileStore,
+    args: &ExportArgs,
+) -> Result<Vec<String>, Failure> {
     if args.all {
         let names = store.list().map_err(|error| failed(&error))?;
         if names.is_empty() {
             return Err(
-                Failure::new(Exit::Failed, anyhow!("the store holds no grants"))
-                    .hint("`wise-auth-proxy login` brings the tokens of one"),
+                Failure::new(Exit::Failed, anyhow!("the store holds no grants")).hint(format!(
+                    "{} brings the tokens of one",
+                    global.spell("login")
+                )),
             );
         }
         return Ok(names);
@@ -81,7 +90,7 @@ fn unwritten(args: &ExportArgs, error: io::Error) -> Failure {
         .hint("nothing was changed; choose another place with --out")
 }
 
-fn forget(held: &[(Locked, Record)], args: &ExportArgs) -> Result<(), Failure> {
+fn forget(global: &Global, held: &[(Locked, Record)], args: &ExportArgs) -> Result<(), Failure> {
     for (locked, record) in held {
         locked.remove().map_err(|error| {
             let text = format!(
@@ -90,8 +99,8 @@ fn forget(held: &[(Locked, Record)], args: &ExportArgs) -> Result<(), Failure> {
                 args.out.display()
             );
             Failure::new(Exit::Failed, anyhow::Error::new(error).context(text)).hint(format!(
-                "run `wise-auth-proxy token forget {}` before the file is imported elsewhere",
-                record.grant
+                "run {} before the file is imported elsewhere",
+                global.spell(&format!("token forget {}", spelling::word(&record.grant)))
             ))
         })?;
     }
@@ -108,6 +117,7 @@ fn is_running(config: &Config) -> bool {
 fn tell(args: &ExportArgs, records: &[Record], running: bool) -> Result<(), Failure> {
     let names: Vec<_> = records.iter().map(|record| &*record.grant).collect();
     let (names, file) = (names.join(", "), args.out.display());
+    let import = format!("`token import {}`", spelling::path(&args.out));
     let mut warnings = Vec::new();
     if !args.forget {
         let holder = if running {
@@ -125,9 +135,9 @@ fn tell(args: &ExportArgs, records: &[Record], running: bool) -> Result<(), Fail
     }
     report::say(&format!("{file} holds grant {names}"));
     report::say(&if args.forget {
-        format!("this host has forgotten grant {names}; `token import {file}` goes on there")
+        format!("this host has forgotten grant {names}; {import} goes on there")
     } else {
-        format!("`token import {file}` takes it in there; then delete the file")
+        format!("{import} takes it in there; then delete the file")
     });
     if !args.json {
         return Ok(());

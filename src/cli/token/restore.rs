@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::super::args::{Global, RestoreArgs};
 use super::super::failure::{Exit, Failure};
-use super::super::report;
+use super::super::{report, spelling};
 use super::{LOCK_WAIT, failed, none_living};
 use crate::credentials::Restored;
 use crate::server::open_store;
@@ -22,7 +22,7 @@ pub(super) fn run(global: &Global, args: &RestoreArgs) -> Result<(), Failure> {
         .and_then(|locked| locked.restore())
         .map_err(|error| failed(&error))?;
     let refuse =
-        |text: String, hint: &str| Err(Failure::new(Exit::Failed, anyhow!(text)).hint(hint));
+        |text: String, hint: String| Err(Failure::new(Exit::Failed, anyhow!(text)).hint(hint));
     let (generation, set_aside) = match restored {
         Restored::Done {
             generation,
@@ -31,13 +31,19 @@ pub(super) fn run(global: &Global, args: &RestoreArgs) -> Result<(), Failure> {
         Restored::NotNeeded { generation } => {
             return refuse(
                 format!("the record of grant {grant} can be opened, generation {generation}"),
-                "nothing was changed; `token show` says how the grant is",
+                format!(
+                    "nothing was changed; {} says how the grant is",
+                    global.spell("token show")
+                ),
             );
         }
         Restored::NothingBefore => {
             return refuse(
                 format!("there is no record before of grant {grant}"),
-                "nothing was changed; run `wise-auth-proxy login`",
+                format!(
+                    "nothing was changed; run {}",
+                    global.spell(&format!("login --grant {}", spelling::word(grant)))
+                ),
             );
         }
     };
