@@ -892,7 +892,6 @@ async fn every_command_that_is_printed_can_be_pasted_as_it_stands() {
     let install = format!("cert install {client}");
     for wanted in [
         "doctor",
-        "token show",
         "csr",
         "cert install FILE",
         &install,

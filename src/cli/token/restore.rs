@@ -31,10 +31,7 @@ pub(super) fn run(global: &Global, args: &RestoreArgs) -> Result<(), Failure> {
         Restored::NotNeeded { generation } => {
             return refuse(
                 format!("the record of grant {grant} can be opened, generation {generation}"),
-                format!(
-                    "nothing was changed; {} says how the grant is",
-                    global.spell("token show")
-                ),
+                "nothing was changed; `token show` says how the grant is".to_owned(),
             );
         }
         Restored::NothingBefore => {
