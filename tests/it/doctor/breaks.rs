@@ -261,3 +261,21 @@ async fn a_check_that_takes_too_long_fails_in_its_time() {
     ]);
     seen.says("oauth.client.mtls", "no outcome within 2s", "--timeout 60s");
 }
+
+#[tokio::test]
+async fn a_secret_of_the_operator_s_own_ways_fails_by_itself() {
+    let wise = house::wise().await;
+    let site = plan(&wise).prepare().await;
+    site.secret("there", "https://alerts.example/room");
+    for key in ["admin.key", "notify.webhook", "notify.authorization"] {
+        let missing = format!("{key}={{ file = \"missing\" }}");
+        let mut arguments = vec!["--set", &missing];
+        if key == "notify.authorization" {
+            arguments.extend(["--set", "notify.webhook={ file = \"there\" }"]);
+        }
+        let seen = doctor(&site, &arguments).await;
+        let id = format!("secret.{key}");
+        seen.only(&[(&id, "failed")]);
+        seen.says(&id, "missing: No such file", "");
+    }
+}

@@ -249,3 +249,54 @@ async fn in_production_both_names_of_the_mutual_tls_host_are_tried() {
     seen.says("tls.mtls-other", "the name in use does not", hint);
     seen.says("tls.mtls", "answered 403 to CONNECT", "upstream.via");
 }
+
+/// The token endpoint on a host of its own, each step of the way to it broken by itself.
+#[tokio::test]
+async fn a_token_endpoint_elsewhere_fails_at_the_step_that_is_broken() {
+    let (wise, names) = (house::wise().await, Names::new(&[]));
+    let mut options = house::wise_options();
+    options.client_id = "somebody-else".into();
+    let other = Simulator::start(options).await.unwrap();
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let closed = socket.local_addr().unwrap().port();
+    let site = plan(&wise)
+        .variable("LD_PRELOAD", names.library.to_str().unwrap())
+        .variable("NAMES", names.file().to_str().unwrap())
+        .prepare()
+        .await;
+    let there = other.plain_address().port();
+    for (host, id, text, hint) in [
+        (
+            "wise.test:8443".to_owned(),
+            "dns.token",
+            "wise.test could not be resolved",
+            "`getent hosts wise.test`",
+        ),
+        (
+            format!("localhost:{closed}"),
+            "tcp.token",
+            "refused the connection",
+            "`nc -vz localhost ",
+        ),
+        (
+            format!("localhost:{there}"),
+            "tls.token",
+            "no trusted authority vouches",
+            "extra_ca",
+        ),
+    ] {
+        let set = format!("wise.token_url=https://{host}/oauth/token");
+        let seen = doctor(&site, &["--set", &set]).await;
+        seen.only(&[(id, "failed")]);
+        seen.says(id, text, hint);
+        assert!(seen.left_out(id).contains(&"oauth.client.token"));
+    }
+
+    let both = [wise.ca_pem(), other.ca_pem()].concat();
+    std::fs::write(site.path("ca.pem"), both).unwrap();
+    let set = format!("wise.token_url=https://localhost:{there}/oauth/token");
+    let seen = doctor(&site, &["--set", &set]).await;
+    seen.only(&[("oauth.client.token", "failed")]);
+    seen.says("oauth.client.token", "localhost", "oauth.client_id");
+}
