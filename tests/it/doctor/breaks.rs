@@ -276,6 +276,6 @@ async fn a_secret_of_the_operator_s_own_ways_fails_by_itself() {
         let seen = doctor(&site, &arguments).await;
         let id = format!("secret.{key}");
         seen.only(&[(&id, "failed")]);
-        seen.says(&id, "missing: No such file", "");
+        seen.says(&id, "missing", "`install -m 0600 ");
     }
 }
