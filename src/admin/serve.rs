@@ -52,6 +52,7 @@ pub(crate) fn bind_socket(path: &Path) -> Result<Bound, AdminError> {
     let address = DoorAddress::Unix {
         path: path.to_owned(),
         mode: 0o600,
+        owner: None,
     };
     let failed = |source| AdminError::Socket {
         path: path.to_owned(),
@@ -70,7 +71,7 @@ pub(crate) async fn serve(incoming: Incoming, routes: Router, stop: Cancellation
     let tasks = TaskTracker::new();
     while let Some((stream, peer)) = stop.run_until_cancelled(incoming.next()).await {
         let routes = match peer {
-            Peer::Unix { uid } => routes.clone().layer(axum::Extension(Uid(uid))),
+            Peer::Unix { uid, .. } => routes.clone().layer(axum::Extension(Uid(uid))),
             Peer::Tcp(_) => routes.clone(),
         };
         tasks.spawn(connection(stream, routes, stop.clone()));

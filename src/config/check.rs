@@ -37,6 +37,9 @@ pub(super) fn check(file: &File, base: &Path) -> Result<Config, Vec<Finding>> {
     }
     let grants = check.grants(&file.grant);
     let doors = check.doors(&file.door, &file.grant);
+    let callers = check.callers(&file.caller);
+    let policies = check.policies(&file.policy);
+    check.names(&doors, &callers, &policies, BUILT_IN);
     let hosts = environment.and_then(|environment| check.hosts(environment, &file.wise));
     let trust = check.trust(&file.wise);
     let switch = check.switch(file);
@@ -51,6 +54,8 @@ pub(super) fn check(file: &File, base: &Path) -> Result<Config, Vec<Finding>> {
     let tokens = check.tokens(&file.tokens);
     let runtime = check.runtime(&file.runtime);
     let admin = check.admin(&file.admin, &store, &doors);
+    let ca = check.ca(&file.ca, &store);
+    let audit = check.audit(&file.audit);
     let log = check.log(&file.log);
     let notify = check.notify(&file.notify);
     let hardening = check.hardening(file);
@@ -61,6 +66,8 @@ pub(super) fn check(file: &File, base: &Path) -> Result<Config, Vec<Finding>> {
             hosts,
             trust,
             doors,
+            callers,
+            policies,
             switch,
             oauth,
             grants,
@@ -71,6 +78,8 @@ pub(super) fn check(file: &File, base: &Path) -> Result<Config, Vec<Finding>> {
             tokens,
             runtime,
             admin,
+            ca,
+            audit,
             log,
             notify,
             hardening,
@@ -256,6 +265,7 @@ impl Check<'_> {
             file.notify.authorization.as_ref(),
         ];
         let keys = file.door.iter().filter_map(|door| door.key.as_ref());
+        let keys = keys.chain(file.caller.iter().filter_map(|caller| caller.key.as_ref()));
         let mut sources = sources.into_iter().flatten().chain(keys);
         if hardening.files == Measure::Required
             && sources.any(|Named(source)| matches!(source, SecretSource::Exec(_)))
@@ -331,6 +341,9 @@ impl Check<'_> {
         })
     }
 }
+
+/// Policies that need no table.
+const BUILT_IN: &[&str] = &["read-only", "no-funding", "quotes-only"];
 
 const MINUTE: Duration = Duration::from_mins(1);
 const WEEK: Duration = Duration::from_hours(7 * 24);

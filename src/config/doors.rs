@@ -1,12 +1,12 @@
 //! Rules of doors, of the grants they name, and of the operator's own entrance.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::check::Check;
 use super::file;
-use super::leaf::Parsed;
+use super::leaf::{List, Parsed};
 use super::values::{Listen, Mode};
-use super::{Admin, Door, DoorAddress, Grant, Store};
+use super::{Admin, Door, DoorAddress, DoorTls, Grant, Store};
 
 /// Longest path of a unix socket (Linux, `sun_path` without its zero byte).
 const SOCKET_PATH: usize = 107;
@@ -81,9 +81,12 @@ impl Check<'_> {
                 );
                 continue;
             };
-            let exposed = door.expose.is_some_and(|Parsed(expose)| expose);
+            let exposed = is_set(door.expose);
             let secret = self.source(door.key.as_ref());
-            if exposed && secret.is_none() {
+            let tls = self.door_tls(&key("tls"), door.tls.as_ref());
+            let asks =
+                door.callers.is_some() || tls.as_ref().is_some_and(|tls| tls.client_ca.is_some());
+            if exposed && secret.is_none() && !asks {
                 self.refuse(
                     &key("key"),
                     "is missing: a door beyond loopback needs a key that its callers show. \
@@ -92,8 +95,13 @@ impl Check<'_> {
             }
             let address = match listen {
                 Listen::Tcp(address) => {
-                    if door.mode.is_some() {
-                        self.refuse(&key("mode"), "is for unix sockets; leave it out");
+                    for (name, given) in [
+                        ("mode", door.mode.is_some()),
+                        ("owner", door.owner.is_some()),
+                    ] {
+                        if given {
+                            self.refuse(&key(name), "is for unix sockets; leave it out");
+                        }
                     }
                     if !exposed && !address.ip().is_loopback() {
                         self.refuse(
@@ -111,7 +119,8 @@ impl Check<'_> {
                     let path = self.base.join(path);
                     self.socket(&key("address"), &path);
                     let Mode(mode) = door.mode.map_or(Mode(0o600), |Parsed(mode)| mode);
-                    DoorAddress::Unix { path, mode }
+                    let owner = door.owner.clone().map(|Parsed(owner)| owner);
+                    DoorAddress::Unix { path, mode, owner }
                 }
             };
             let same = |other: &Door| match (&other.address, &address) {
@@ -133,10 +142,37 @@ impl Check<'_> {
                     .collect(),
                 grant,
                 key: secret,
-                read_only: door.read_only.is_some_and(|Parsed(read_only)| read_only),
+                read_only: is_set(door.read_only),
+                callers: (door.callers.as_ref())
+                    .map(|List(names)| names.iter().map(|name| name.0.clone()).collect()),
+                policy: door.policy.clone().map(|Parsed(name)| name.0),
+                lane: door.lane.map(|Parsed(lane)| lane),
+                tls,
+                connect: is_set(door.connect),
+                stand_in: is_set(door.stand_in),
+                proxy_protocol: is_set(door.proxy_protocol),
             });
         }
         doors
+    }
+
+    fn door_tls(&mut self, key: &str, typed: Option<&file::DoorTls>) -> Option<DoorTls> {
+        let typed = typed?;
+        for (name, missing) in [
+            ("certificate", typed.certificate.is_none()),
+            ("key", typed.key.is_none()),
+        ] {
+            if missing {
+                self.refuse(&format!("{key}.{name}"), "say its PEM file");
+            }
+        }
+        let path =
+            |path: &Option<Parsed<PathBuf>>| path.as_ref().map(|Parsed(path)| self.base.join(path));
+        Some(DoorTls {
+            certificate: path(&typed.certificate)?,
+            key: path(&typed.key)?,
+            client_ca: path(&typed.client_ca),
+        })
     }
 
     fn socket(&mut self, key: &str, path: &Path) {
@@ -180,4 +216,8 @@ impl Check<'_> {
             key: self.source(typed.key.as_ref()),
         }
     }
+}
+
+fn is_set(flag: Option<Parsed<bool>>) -> bool {
+    flag.is_some_and(|Parsed(flag)| flag)
 }

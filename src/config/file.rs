@@ -13,10 +13,12 @@ use serde::Deserialize;
 
 use super::leaf::{List, Parsed};
 use super::secrets::Named;
-use super::values::{AddressOrOff, GrantName, HostName, Level, Listen, Mode, Page, Redirect, Size};
+use super::values::{
+    AddressOrOff, FileOrOff, GrantName, HostName, Level, Listen, Mode, Name, Page, Redirect, Size,
+};
 use super::{
-    AccessLog, Environment, EventKind, HttpVersion, Lane, LogFormat, Measure, Origin, ProfileId,
-    Roots, TokenUrl,
+    AccessLog, Environment, EventKind, HttpVersion, KeyHash, Lane, LogFormat, Measure, Origin,
+    ProfileId, Roots, TokenUrl,
 };
 
 /// Configuration of wise-auth-proxy.
@@ -27,6 +29,12 @@ pub(super) struct File {
     pub(super) environment: Option<Parsed<Environment>>,
     /// Where applications come in.
     pub(super) door: Vec<Door>,
+    /// Applications that a door can tell apart.
+    #[serde(default)]
+    pub(super) caller: Vec<Caller>,
+    /// What callers and doors may do.
+    #[serde(default)]
+    pub(super) policy: Vec<Policy>,
     /// The lane of the first start, and the lanes that may be used.
     pub(super) switch: Switch,
     /// The OAuth client that Wise gave you.
@@ -50,6 +58,11 @@ pub(super) struct File {
     pub(super) runtime: Runtime,
     /// Where the operator comes in.
     pub(super) admin: Admin,
+    /// The local certificate authority of doors that offer CONNECT.
+    #[serde(default)]
+    pub(super) ca: Ca,
+    /// The record of who called what.
+    pub(super) audit: Audit,
     /// What is written about all this.
     pub(super) log: Log,
     /// Who is told when something happens.
@@ -76,6 +89,100 @@ pub(super) struct Door {
     pub(super) expose: Option<Parsed<bool>>,
     /// Permissions of a unix socket; without it 0600.
     pub(super) mode: Option<Parsed<Mode>>,
+    /// Owner of a unix socket, as `user`, `user:group` or `:group`; without it the proxy's own.
+    pub(super) owner: Option<Parsed<String>>,
+    /// Names of the callers it lets in; without it whoever reaches the door.
+    pub(super) callers: Option<List<Name>>,
+    /// Name of the policy for whoever comes in here; a caller's own applies as well.
+    pub(super) policy: Option<Parsed<Name>>,
+    /// A lane for this door alone, whatever the switch says; without it the lane of the switch.
+    pub(super) lane: Option<Parsed<Lane>>,
+    /// Speaks TLS.
+    pub(super) tls: Option<DoorTls>,
+    /// Offers CONNECT to Wise's hosts, for applications that take `https_proxy`; needs `ca init`.
+    pub(super) connect: Option<Parsed<bool>>,
+    /// Answers `POST /oauth/token` itself, with a token that is good at this door only.
+    pub(super) stand_in: Option<Parsed<bool>>,
+    /// Each connection begins with a PROXY protocol header, version 1 or 2, that names the client.
+    pub(super) proxy_protocol: Option<Parsed<bool>>,
+}
+
+/// Certificate of a door that speaks TLS.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct DoorTls {
+    /// PEM file: the leaf, then any chain.
+    pub(super) certificate: Option<Parsed<PathBuf>>,
+    /// PEM file: its private key, 0600.
+    pub(super) key: Option<Parsed<PathBuf>>,
+    /// PEM file: authorities of client certificates; without it none is asked for.
+    pub(super) client_ca: Option<Parsed<PathBuf>>,
+}
+
+/// An application that a door can tell apart.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Caller {
+    /// Your name for it.
+    pub(super) name: Option<Parsed<Name>>,
+    /// Where a key is that it shows already, such as its old personal token.
+    pub(super) key: Option<Named>,
+    /// Hashes of the keys it shows, as `caller add` and `caller rotate` write them.
+    pub(super) hashes: Option<List<KeyHash>>,
+    /// Users it runs as, by name or number: known at unix doors.
+    pub(super) users: Option<List<String>>,
+    /// Groups it runs as, by name or number: known at unix doors.
+    pub(super) groups: Option<List<String>>,
+    /// Names in its client certificate: known at doors with `tls.client_ca`.
+    pub(super) certificates: Option<List<String>>,
+    /// Name of its policy; without it everything is allowed.
+    pub(super) policy: Option<Parsed<Name>>,
+}
+
+/// What callers and doors may do.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Policy {
+    /// Your name for it.
+    pub(super) name: Option<Parsed<Name>>,
+    /// Refuses nothing; logs and counts what it would have refused.
+    pub(super) observe: Option<Parsed<bool>>,
+    /// What passes: sets of Wise's operations, or a method and a path; without it everything.
+    pub(super) allow: Option<List<String>>,
+    /// What does not pass, even if allowed.
+    pub(super) deny: Option<List<String>>,
+    /// Profiles that may be acted for; without it all.
+    pub(super) profiles: Option<List<ProfileId>>,
+    /// Lanes that may be used; without it all.
+    pub(super) lanes: Option<List<Lane>>,
+    /// Requests a minute, for each caller.
+    pub(super) requests_per_minute: Option<Parsed<usize>>,
+    /// Requests at once, for each caller.
+    pub(super) concurrent_requests: Option<Parsed<usize>>,
+    /// Largest request body.
+    pub(super) max_body: Option<Parsed<Size>>,
+    /// Fundings in any hour, for each caller.
+    pub(super) fundings_per_hour: Option<Parsed<usize>>,
+}
+
+/// The local certificate authority of doors that offer CONNECT.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Ca {
+    /// PEM file of its certificate; without it `ca.pem` in the store.
+    pub(super) certificate: Option<Parsed<PathBuf>>,
+    /// PEM file of its private key, 0600; without it `ca.key` in the store.
+    pub(super) key: Option<Parsed<PathBuf>>,
+}
+
+/// The record of who called what.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Audit {
+    /// The path of a file, or `off`.
+    pub(super) file: Parsed<FileOrOff>,
+    /// Serves nothing that cannot be recorded.
+    pub(super) required: Parsed<bool>,
 }
 
 /// The lane of the first start, and the lanes that may be used.

@@ -5,11 +5,13 @@
 //! environment and, when asked, the places where secrets are ([`SecretSource::read`]). It must never
 //! repeat a value that it refuses: it may be a secret in the wrong place.
 
+mod callers;
 mod check;
 mod doors;
 mod error;
 mod explain;
 mod file;
+mod key_hash;
 mod leaf;
 mod limits;
 mod load;
@@ -32,6 +34,7 @@ pub use crate::event::Kind as EventKind;
 pub use crate::wise::{Lane, LaneSet, ParseLaneError, ParseProfileError, ProfileId};
 pub use error::{ConfigError, Problem, SetBy};
 pub use explain::{Setting, settings};
+pub use key_hash::{KeyHash, NotAKeyHash};
 pub(crate) use load::DEFAULTS;
 pub use load::{FileChoice, Loaded, Sources, load};
 pub use schema::schema;
@@ -49,6 +52,10 @@ pub struct Config {
     pub trust: Trust,
     /// Where applications come in. At least one.
     pub doors: Vec<Door>,
+    /// Applications that a door can tell apart. Names are unique.
+    pub callers: Vec<Caller>,
+    /// What callers and doors may do, besides the policies that are built in. Names are unique.
+    pub policies: Vec<Policy>,
     /// The lane at first start, and the lanes that may be used at all.
     pub switch: Switch,
     /// OAuth client credentials; there when any OAuth lane is usable.
@@ -69,6 +76,10 @@ pub struct Config {
     pub runtime: Runtime,
     /// Where the operator comes in.
     pub admin: Admin,
+    /// The local certificate authority; read when a door offers CONNECT.
+    pub ca: Ca,
+    /// The record of who called what.
+    pub audit: Audit,
     /// What is written about all this.
     pub log: Log,
     /// Who is told when something happens.
@@ -85,6 +96,7 @@ impl Config {
         let via = self.upstream.via.as_ref();
         let via = via.and_then(|via| via.credentials.as_ref());
         let doors = self.doors.iter().filter_map(|door| door.key.as_ref());
+        let callers = self.callers.iter().filter_map(|caller| caller.key.as_ref());
         let mtls = self.mtls.as_ref();
         let passphrase = mtls.and_then(|mtls| mtls.key_passphrase.as_ref());
         let of = |key| move |source| (key, source);
@@ -93,6 +105,7 @@ impl Config {
             .chain(passphrase.map(of("mtls.key_passphrase")))
             .chain(via.map(of("upstream.via_credentials")))
             .chain(doors.map(of("door.key")))
+            .chain(callers.map(of("caller.key")))
             .chain(self.admin.key.iter().map(of("admin.key")))
             .chain(self.notify.webhook.iter().map(of("notify.webhook")))
             .chain((self.notify.authorization.iter()).map(of("notify.authorization")))
@@ -108,7 +121,22 @@ impl Config {
                 ("mtls.key", mtls.key.as_path()),
             ]
         });
-        ca.chain(mtls)
+        let tls = self.doors.iter().filter_map(|door| door.tls.as_ref());
+        let tls = tls.flat_map(|tls| {
+            let client_ca = tls.client_ca.iter();
+            let client_ca = client_ca.map(|path| ("door.tls.client_ca", path.as_path()));
+            client_ca.chain([
+                ("door.tls.certificate", tls.certificate.as_path()),
+                ("door.tls.key", tls.key.as_path()),
+            ])
+        });
+        let authority = [
+            ("ca.certificate", self.ca.certificate.as_path()),
+            ("ca.key", self.ca.key.as_path()),
+        ];
+        let wanted = self.doors.iter().any(|door| door.connect);
+        let authority = authority.into_iter().filter(move |_| wanted);
+        ca.chain(mtls).chain(tls).chain(authority)
     }
 }
 
@@ -202,6 +230,31 @@ pub struct Door {
     pub key: Option<SecretSource>,
     /// Only `GET`, `HEAD` and `OPTIONS` pass.
     pub read_only: bool,
+    /// Callers it lets in, by name; `None`: whoever reaches it.
+    pub callers: Option<Vec<String>>,
+    /// Policy of whoever comes in here, by name; that of the caller applies as well.
+    pub policy: Option<String>,
+    /// A lane for this door alone; `None`: the lane of the switch.
+    pub lane: Option<Lane>,
+    /// Speaks TLS.
+    pub tls: Option<DoorTls>,
+    /// Offers CONNECT to Wise's hosts.
+    pub connect: bool,
+    /// Answers `POST /oauth/token` itself.
+    pub stand_in: bool,
+    /// Each connection begins with a PROXY protocol header.
+    pub proxy_protocol: bool,
+}
+
+/// Certificate of a door that speaks TLS.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct DoorTls {
+    /// PEM file: the leaf, then any chain.
+    pub certificate: PathBuf,
+    /// PEM file: the private key.
+    pub key: PathBuf,
+    /// PEM file of the authorities of client certificates; `None`: none is asked for.
+    pub client_ca: Option<PathBuf>,
 }
 
 impl Door {
@@ -213,6 +266,13 @@ impl Door {
             grant: None,
             key: None,
             read_only: false,
+            callers: None,
+            policy: None,
+            lane: None,
+            tls: None,
+            connect: false,
+            stand_in: false,
+            proxy_protocol: false,
         }
     }
 }
@@ -228,7 +288,72 @@ pub enum DoorAddress {
         path: PathBuf,
         /// Permissions of the socket, such as `0o660`.
         mode: u32,
+        /// `user`, `user:group` or `:group`; `None`: the proxy's own.
+        owner: Option<String>,
     },
+}
+
+/// An application that a door can tell apart: by a key it shows, or by what the kernel or its
+/// certificate says of it.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Caller {
+    /// Our name for it.
+    pub name: String,
+    /// A key that it shows already.
+    pub key: Option<SecretSource>,
+    /// Hashes of keys that it shows.
+    pub hashes: Vec<KeyHash>,
+    /// Users it runs as, by name or number.
+    pub users: Vec<String>,
+    /// Groups it runs as, by name or number.
+    pub groups: Vec<String>,
+    /// Names in its client certificate.
+    pub certificates: Vec<String>,
+    /// Its policy, by name; `None`: everything is allowed.
+    pub policy: Option<String>,
+}
+
+/// What callers and doors may do. The name is one of the configuration's own, or built in.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Policy {
+    /// Our name for it.
+    pub name: String,
+    /// Refuses nothing, and says what it would have refused.
+    pub observe: bool,
+    /// What passes, as rules; `None`: everything.
+    pub allow: Option<Vec<String>>,
+    /// What does not pass, even if allowed.
+    pub deny: Vec<String>,
+    /// Profiles that may be acted for; `None`: all.
+    pub profiles: Option<Vec<ProfileId>>,
+    /// Lanes that may be used; `None`: all.
+    pub lanes: Option<LaneSet>,
+    /// Requests a minute, for each caller.
+    pub requests_per_minute: Option<u32>,
+    /// Requests at once, for each caller.
+    pub concurrent_requests: Option<u32>,
+    /// Largest request body, in bytes.
+    pub max_body: Option<usize>,
+    /// Fundings in any hour, for each caller.
+    pub fundings_per_hour: Option<u32>,
+}
+
+/// The local certificate authority of doors that offer CONNECT.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Ca {
+    /// PEM file of its certificate.
+    pub certificate: PathBuf,
+    /// PEM file of its private key.
+    pub key: PathBuf,
+}
+
+/// The record of who called what.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Audit {
+    /// Where it is; `None`: nowhere.
+    pub file: Option<PathBuf>,
+    /// Nothing is served that cannot be recorded.
+    pub required: bool,
 }
 
 /// The lane at first start, and the lanes that may be used at all.

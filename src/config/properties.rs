@@ -94,7 +94,7 @@ fn stands(config: &Config) {
             DoorAddress::Tcp(address) => {
                 assert!(address.ip().is_loopback() || door.key.is_some(), "{door:?}");
             }
-            DoorAddress::Unix { path, mode } => {
+            DoorAddress::Unix { path, mode, .. } => {
                 assert!(path.is_absolute() && mode & 0o600 == 0o600 && *mode <= 0o777);
             }
         }

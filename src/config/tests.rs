@@ -501,6 +501,7 @@ fn every_value_that_the_defaults_suggest_can_be_used() {
     let mut text = uncommented();
     // A door is either TCP or unix; the file shows keys of both.
     text = text.replace("mode = \"0660\"\n", "");
+    text = text.replace("owner = \":payments\"\n", "");
     // Hosts are for a custom environment.
     text = text.replace("\"sandbox\"\n", "\"custom\"\n");
     assert_eq!(config(&text).grants.len(), 1);
@@ -666,7 +667,14 @@ fn no_key_is_dead() {
         .config
         .doors;
     let path = PathBuf::from("/etc/house/a.sock");
-    assert_eq!(unix[0].address, DoorAddress::Unix { path, mode: 0o660 });
+    assert_eq!(
+        unix[0].address,
+        DoorAddress::Unix {
+            path,
+            mode: 0o660,
+            owner: None
+        }
+    );
     let via = [
         ("upstream.via", "http://p:1"),
         ("upstream.via_credentials.env", "VIA"),

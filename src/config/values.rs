@@ -8,8 +8,8 @@ use std::time::Duration;
 use super::leaf::Leaf;
 use super::url;
 use super::{
-    AccessLog, Environment, EventKind, HttpVersion, Lane, LogFormat, Measure, Origin, ProfileId,
-    Roots, TokenUrl,
+    AccessLog, Environment, EventKind, HttpVersion, KeyHash, Lane, LogFormat, Measure, Origin,
+    ProfileId, Roots, TokenUrl,
 };
 
 /// Bytes, as a size such as `"8 MiB"`.
@@ -23,6 +23,14 @@ pub(super) struct Mode(pub(super) u32);
 /// A name of a grant.
 #[derive(Clone, Debug)]
 pub(super) struct GrantName(pub(super) String);
+
+/// A name of a caller or policy.
+#[derive(Clone, Debug)]
+pub(super) struct Name(pub(super) String);
+
+/// A file or `off`.
+#[derive(Clone, Debug)]
+pub(super) struct FileOrOff(pub(super) Option<PathBuf>);
 
 /// A host name without scheme and port, in lower case.
 #[derive(Clone, Debug)]
@@ -263,15 +271,48 @@ impl Leaf for ProfileId {
     }
 }
 
+const NAME: &str = "1 to 64 lower-case letters, digits, hyphens or underscores";
+
+fn is_name(text: &str) -> bool {
+    let fits = |byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_');
+    (1..=64).contains(&text.len()) && text.bytes().all(fits)
+}
+
 impl Leaf for GrantName {
-    const RIGHT: &'static str = "1 to 64 lower-case letters, digits, hyphens or underscores";
+    const RIGHT: &'static str = NAME;
 
     fn text(text: &str) -> Option<Self> {
-        let fits = (1..=64).contains(&text.len())
-            && text
-                .bytes()
-                .all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_'));
-        fits.then(|| Self(text.to_owned()))
+        is_name(text).then(|| Self(text.to_owned()))
+    }
+}
+
+impl Leaf for Name {
+    const RIGHT: &'static str = NAME;
+
+    fn text(text: &str) -> Option<Self> {
+        is_name(text).then(|| Self(text.to_owned()))
+    }
+}
+
+impl Leaf for KeyHash {
+    const RIGHT: &'static str = "\"sha256:\" and 64 hexadecimal digits, perhaps with an end such as \
+                                 \"sha256:… until 2027-01-31T00:00:00Z\"; `caller add` writes it";
+
+    fn text(text: &str) -> Option<Self> {
+        text.parse().ok()
+    }
+}
+
+impl Leaf for FileOrOff {
+    const RIGHT: &'static str = "the path of a file, or \"off\"";
+
+    fn text(text: &str) -> Option<Self> {
+        match text {
+            "off" => Some(Self(None)),
+            // Words that mean something else than a file of that name.
+            "on" | "true" | "false" | "none" | "stdout" | "stderr" => None,
+            path => PathBuf::text(path).map(|path| Self(Some(path))),
+        }
     }
 }
 

@@ -35,9 +35,10 @@ pub(crate) enum Stream {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Peer {
     Tcp(SocketAddr),
-    /// A process of this machine, by its user as the kernel tells it.
+    /// A process of this machine, by its user and group as the kernel tells them (`SO_PEERCRED`).
     Unix {
         uid: u32,
+        gid: u32,
     },
 }
 
@@ -292,8 +293,11 @@ impl Rest {
 }
 
 fn of_unix(stream: impl AsFd) -> io::Result<Peer> {
-    let uid = sockopt::socket_peercred(stream)?.uid.as_raw();
-    Ok(Peer::Unix { uid })
+    let credentials = sockopt::socket_peercred(stream)?;
+    Ok(Peer::Unix {
+        uid: credentials.uid.as_raw(),
+        gid: credentials.gid.as_raw(),
+    })
 }
 
 /// Errors that concern the one connection which broke while it waited (accept(2), "Error handling").

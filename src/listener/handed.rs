@@ -50,7 +50,7 @@ impl Bound {
     pub(crate) fn fits(&self, door: &DoorAddress) -> Result<bool, ListenerError> {
         match (&self.address, door) {
             (LocalAddress::Tcp(here), DoorAddress::Tcp(wanted)) => Ok(here == wanted),
-            (LocalAddress::Unix(here), DoorAddress::Unix { path, mode }) => {
+            (LocalAddress::Unix(here), DoorAddress::Unix { path, mode, .. }) => {
                 let fits = is_same(here, path);
                 if fits {
                     no_looser(here, *mode)?;

@@ -65,7 +65,7 @@ impl fmt::Display for LocalAddress {
 pub(crate) fn bind(address: &DoorAddress) -> Result<Bound, ListenerError> {
     match address {
         DoorAddress::Tcp(address) => bind_tcp(*address),
-        DoorAddress::Unix { path, mode } => bind_unix(path, *mode),
+        DoorAddress::Unix { path, mode, .. } => bind_unix(path, *mode),
     }
 }
 

@@ -63,6 +63,7 @@ fn socket_at(path: &Path) -> DoorAddress {
     DoorAddress::Unix {
         path: path.to_owned(),
         mode: 0o660,
+        owner: None,
     }
 }
 
@@ -256,8 +257,15 @@ async fn a_unix_door_has_its_mode_tells_the_user_and_is_gone_after_a_stop() {
 
     let mut client = UnixStream::connect(&path).unwrap();
     let arrival = door.workers[0].recv().await.unwrap();
-    let me = std::fs::metadata(directory.path()).unwrap().uid();
-    assert_eq!(arrival.peer, Peer::Unix { uid: me });
+    let own = std::fs::metadata(directory.path()).unwrap();
+    let (me, group) = (own.uid(), own.gid());
+    assert_eq!(
+        arrival.peer,
+        Peer::Unix {
+            uid: me,
+            gid: group
+        }
+    );
     let Stream::Unix(mut stream) = arrival.stream else {
         panic!("a unix door hands over unix streams")
     };

@@ -7,6 +7,7 @@ use http::{HeaderMap, HeaderValue, Method, request};
 
 use crate::config::{Door as DoorConfig, Hosts};
 use crate::proxy::fault::Fault;
+use crate::proxy::peer::Peer;
 use crate::proxy::target::{Rules, Target};
 use crate::secret::Secret;
 
@@ -37,7 +38,7 @@ impl Door {
     }
 
     /// Lets a request in and hands out its target.
-    pub(crate) fn admit(&self, head: &request::Parts) -> Result<Target, Fault> {
+    pub(crate) fn admit(&self, head: &request::Parts, _: &Peer) -> Result<Target, Fault> {
         let target = self.rules.admit(head)?;
         if let Some(key) = &self.key
             && !shows(&head.headers, key)
@@ -121,7 +122,10 @@ mod tests {
             ("authorization", "Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ=="),
             ("proxy-authorization", "basic QWxhZGRpbjpvcGVuIHNlc2FtZQ=="),
         ] {
-            assert!(door.admit(&ask("GET", Some(field))).is_ok(), "{field:?}");
+            assert!(
+                door.admit(&ask("GET", Some(field)), &Peer::local()).is_ok(),
+                "{field:?}"
+            );
         }
     }
 
@@ -133,7 +137,7 @@ mod tests {
             Some(("authorization", "Bearer wrong")),
             Some(("authorization", "open sesame")),
         ] {
-            let fault = door.admit(&ask("GET", field)).unwrap_err();
+            let fault = door.admit(&ask("GET", field), &Peer::local()).unwrap_err();
             assert_eq!(fault.status(), 407);
             assert!(fault.headers().contains_key("proxy-authenticate"));
         }
@@ -142,10 +146,12 @@ mod tests {
     #[test]
     fn a_read_only_door_refuses_what_could_move_money() {
         let door = door(None, true);
-        assert!(door.admit(&ask("GET", None)).is_ok());
+        assert!(door.admit(&ask("GET", None), &Peer::local()).is_ok());
         for method in ["POST", "PUT", "PATCH", "DELETE"] {
             assert_eq!(
-                door.admit(&ask(method, None)).unwrap_err().status(),
+                door.admit(&ask(method, None), &Peer::local())
+                    .unwrap_err()
+                    .status(),
                 403,
                 "{method}"
             );

@@ -13,6 +13,7 @@ mod fault;
 #[cfg(test)]
 mod model;
 mod patience;
+mod peer;
 mod policy;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod properties;
@@ -35,6 +36,7 @@ use hyper::body::{Body as _, Incoming};
 
 use crate::proxy::attempt::{Answer, Outgoing};
 use crate::proxy::body::Source;
+use crate::proxy::peer::Peer;
 use crate::proxy::record::Record;
 use crate::proxy::reply::Reply;
 use crate::proxy::worker::View;
@@ -55,6 +57,7 @@ pub(crate) use worker::{Shared, Worker};
 async fn answer(
     worker: &Rc<Worker>,
     door: usize,
+    peer: &Peer,
     request: Request<Incoming>,
 ) -> Response<Box<Reply>> {
     let mut record = Record::new(worker, &request);
@@ -64,7 +67,7 @@ async fn answer(
         let waits = policy::waits_for_continue(&head.headers, head.version);
         Source::new(incoming, waits, Rc::clone(&worker.budget), limit)
     });
-    match forward(worker, door, head, source.clone(), &mut record).await {
+    match forward(worker, door, peer, head, source.clone(), &mut record).await {
         Ok(answer) => reply::of_wise(worker, answer, record, source),
         Err(fault) => reply::of_fault(&fault, record, source),
     }
@@ -83,6 +86,7 @@ fn turn_away(worker: &Rc<Worker>, request: Request<Incoming>) -> Response<Box<Re
 async fn forward(
     worker: &Rc<Worker>,
     door: usize,
+    peer: &Peer,
     mut head: request::Parts,
     source: Option<Rc<Source>>,
     record: &mut Record,
@@ -90,7 +94,7 @@ async fn forward(
     // Door and target: who calls, is the host ours, may it.
     let view = worker.view();
     let door = &view.snapshot.doors[door];
-    let target = door.admit(&head)?;
+    let target = door.admit(&head, peer)?;
 
     // Credential and lane, token: from one snapshot, the newest once a token is there.
     let choose = |view: &View| {

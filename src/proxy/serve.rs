@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 use crate::config;
 use crate::listener::Arrival;
 use crate::proxy::patience::{Due, Paced, Patience};
+use crate::proxy::peer::Peer;
 use crate::proxy::refusal::Refusing;
 use crate::proxy::socket::Socket;
 use crate::proxy::worker::Worker;
@@ -41,6 +42,16 @@ pub(crate) struct Serving {
     pub(crate) last_call: CancellationToken,
 }
 
+/// Where a connection came in, and from whom: the same for all its requests.
+#[derive(Debug)]
+struct Guest {
+    /// Number of the door.
+    door: usize,
+    peer: Peer,
+    /// Every place was taken: it is here to be told so.
+    spare: bool,
+}
+
 /// Serves a connection until the application, an error, its slowness or `drain` ends it.
 ///
 /// At `drain` the request in flight is finished and the connection closed after it; one that has not
@@ -50,9 +61,14 @@ pub(crate) async fn serve(serving: Rc<Serving>, arrival: Arrival) {
     let Arrival {
         stream,
         door,
+        peer,
         ticket,
-        ..
     } = arrival;
+    let guest = Rc::new(Guest {
+        door,
+        peer: Peer { from: peer },
+        spare: ticket.is_spare(),
+    });
     let io = match stream.watched() {
         Ok(io) => io,
         Err(error) => {
@@ -62,8 +78,7 @@ pub(crate) async fn serve(serving: Rc<Serving>, arrival: Arrival) {
     };
     let downstream = &serving.worker.meter.downstream;
     downstream.up();
-    let spare = ticket.is_spare();
-    let patience = if spare {
+    let patience = if guest.spare {
         Patience::new(TURNED_AWAY, TURNED_AWAY)
     } else {
         let runtime = &serving.runtime;
@@ -83,9 +98,9 @@ pub(crate) async fn serve(serving: Rc<Serving>, arrival: Arrival) {
         patience.wake();
         // Boxed: what a resting connection does not need, it does not hold.
         resting = match http2 {
-            Some(false) => Box::pin(over_http1(&serving, socket, door, spare, &patience)).await,
+            Some(false) => Box::pin(over_http1(&serving, socket, &guest, &patience)).await,
             Some(true) => {
-                Box::pin(over_http2(&serving, socket, door, spare, &patience)).await;
+                Box::pin(over_http2(&serving, socket, &guest, &patience)).await;
                 None
             }
             None => None,
@@ -99,12 +114,11 @@ pub(crate) async fn serve(serving: Rc<Serving>, arrival: Arrival) {
 async fn over_http1(
     serving: &Serving,
     socket: Socket,
-    door: usize,
-    spare: bool,
+    guest: &Rc<Guest>,
     patience: &Rc<Patience>,
 ) -> Option<Socket> {
     let io = Refusing::new(socket, Arc::clone(&serving.worker.meter));
-    let service = service(&serving.worker, door, spare, patience);
+    let service = service(&serving.worker, guest, patience);
     let mut connection = http1::Builder::new()
         .timer(TokioTimer::new())
         // `Patience` does this.
@@ -170,14 +184,8 @@ async fn over_http1(
 }
 
 /// Serves requests over HTTP/2 until the connection ends.
-async fn over_http2(
-    serving: &Serving,
-    socket: Socket,
-    door: usize,
-    spare: bool,
-    patience: &Rc<Patience>,
-) {
-    let service = service(&serving.worker, door, spare, patience);
+async fn over_http2(serving: &Serving, socket: Socket, guest: &Rc<Guest>, patience: &Rc<Patience>) {
+    let service = service(&serving.worker, guest, patience);
     let (socket, outbox) = Gathering::new(socket);
     let largest_head = u32::try_from(serving.runtime.max_header_size).unwrap_or(u32::MAX);
     let mut connection = http2::Builder::new(Local)
@@ -231,19 +239,19 @@ fn ended(outcome: hyper::Result<()>) {
 /// Answers one connection's requests.
 fn service(
     worker: &Rc<Worker>,
-    door: usize,
-    spare: bool,
+    guest: &Rc<Guest>,
     patience: &Rc<Patience>,
 ) -> impl HttpService<Incoming, ResBody = Paced, Error = std::convert::Infallible> + use<> {
     let (worker, patience) = (Rc::clone(worker), Rc::clone(patience));
+    let guest = Rc::clone(guest);
     service_fn(move |request: Request<Incoming>| {
-        let worker = Rc::clone(&worker);
+        let (worker, guest) = (Rc::clone(&worker), Rc::clone(&guest));
         let turn = patience.begins(request.version());
         async move {
-            let answer: Response<_> = if spare {
+            let answer: Response<_> = if guest.spare {
                 super::turn_away(&worker, request)
             } else {
-                super::answer(&worker, door, request).await
+                super::answer(&worker, guest.door, &guest.peer, request).await
             };
             Ok(answer.map(|reply| Paced::new(reply, turn)))
         }

@@ -19,6 +19,7 @@ use crate::proxy::body::Upload;
 use crate::proxy::choice::{Credential, Directory};
 use crate::proxy::door::Door;
 use crate::proxy::fault::Kind;
+use crate::proxy::peer::Peer;
 use crate::proxy::policy;
 use crate::proxy::record::Record;
 use crate::proxy::snapshot::{Published, Snapshot};
@@ -39,6 +40,7 @@ pub struct Steps {
     came: Request<()>,
     target: Target,
     credential: Credential,
+    peer: Peer,
 }
 
 /// What is remembered about a request. Dropping it writes the access line.
@@ -79,7 +81,9 @@ impl Steps {
         let worker = Rc::new(Worker::new(shared, meter, access));
         let (head, ()) = came.clone().into_parts();
         let view = worker.view();
-        let target = view.snapshot.doors[0].admit(&head).expect("a target");
+        let target = view.snapshot.doors[0]
+            .admit(&head, &Peer::local())
+            .expect("a target");
         let directory = &view.snapshot.directory;
         let credential = directory
             .choose(
@@ -95,6 +99,7 @@ impl Steps {
             came,
             target,
             credential,
+            peer: Peer::local(),
         }
     }
 
@@ -110,7 +115,9 @@ impl Steps {
 
     /// Door and target. Returns whether the request may come in.
     pub fn admit(&self, head: &request::Parts) -> bool {
-        self.worker.view().snapshot.doors[0].admit(head).is_ok()
+        self.worker.view().snapshot.doors[0]
+            .admit(head, &self.peer)
+            .is_ok()
     }
 
     /// Kind of credential and grant. Returns whether there is one.

@@ -385,6 +385,7 @@ fn operators_socket(path: &Path, sockets: &mut Sockets) -> Result<Option<Bound>,
     let address = DoorAddress::Unix {
         path: path.to_owned(),
         mode: 0o600,
+        owner: None,
     };
     if let Some(handed) = sockets.take(&address)? {
         return Ok(Some(handed));

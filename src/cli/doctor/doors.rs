@@ -322,6 +322,7 @@ mod tests {
         let unix = DoorAddress::Unix {
             path: "/run/a.sock".into(),
             mode: 0o600,
+            owner: None,
         };
         assert!(fits(&unix, "unix:/run/a.sock"));
     }
@@ -336,6 +337,7 @@ mod tests {
             door.address = DoorAddress::Unix {
                 path: "/run/a.sock".into(),
                 mode,
+                owner: None,
             };
             assert_eq!(reachable_by(&door).1, wide, "{mode:o}");
         }

@@ -9,6 +9,7 @@ use http::{HeaderName, HeaderValue, Method, Uri, Version, request};
 use super::{all, fields, map, untrimmed};
 use crate::config::{self, Hosts, Origin};
 use crate::proxy::door::Door;
+use crate::proxy::peer::Peer;
 use crate::secret::Secret;
 
 static SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
@@ -24,7 +25,7 @@ pub fn request_target(input: &[u8]) {
     };
     let expected = head.target();
     let parts = head.parts();
-    let found = OPEN.admit(&parts);
+    let found = OPEN.admit(&parts, &Peer::local());
     match (&expected, &found) {
         (Some(expected), Ok(target)) => {
             let passed = target.path_and_query().as_str();
@@ -43,10 +44,10 @@ pub fn request_target(input: &[u8]) {
         (None, Ok(target)) => panic!("let in to {target:?}, which nothing names"),
     }
 
-    let keyed = KEYED.admit(&parts).is_ok();
+    let keyed = KEYED.admit(&parts, &Peer::local()).is_ok();
     assert_eq!(keyed, expected.is_some() && head.shows_key(), "the key");
     let reads = [Method::GET, Method::HEAD, Method::OPTIONS].contains(&head.method);
-    let reading = READING.admit(&parts).is_ok();
+    let reading = READING.admit(&parts, &Peer::local()).is_ok();
     assert_eq!(reading, expected.is_some() && reads, "a read-only door");
 }
 
