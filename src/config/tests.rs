@@ -554,6 +554,10 @@ const OTHER_VALUES: &[(&str, &str)] = &[
     ("admin.address", "off"),
     ("admin.key.file", "other"),
     ("admin.socket", "other.sock"),
+    ("audit.file", "audit.jsonl"),
+    ("ca.certificate", "authority.pem"),
+    ("ca.key", "authority.key"),
+    ("caller", "[{ name = \"a\", users = [\"1001\"] }]"),
     ("environment", "sandbox"),
     ("hardening.files", "off"),
     ("hardening.memory", "off"),
@@ -572,6 +576,7 @@ const OTHER_VALUES: &[(&str, &str)] = &[
     ("oauth.client_secret.file", "other"),
     ("oauth.redirect_uri", "https://app.example/cb"),
     ("personal.token.env", "OTHER"),
+    ("policy", "[{ name = \"a\", deny = [\"funding\"] }]"),
     ("runtime.drain_timeout", "1s"),
     ("runtime.header_timeout", "1s"),
     ("runtime.idle_timeout", "1s"),
@@ -696,7 +701,12 @@ fn no_key_is_dead() {
         Some(SecretSource::Env("KEY".to_owned()))
     );
 
+    let audit = [("audit.file", "a"), ("audit.required", "true")];
+    let audit = load(&with_flags(FULL, &audit)).unwrap().config.audit;
+    assert!(audit.required && audit.file.is_some());
+
     let told = [
+        "audit.required",
         "notify.authorization",
         "door[].expose",
         "door[].key",
