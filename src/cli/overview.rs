@@ -20,6 +20,11 @@ pub(crate) fn status(status: &Value) -> String {
     }
     rows.push(row("environment", word(&status["environment"])));
     rows.push(row("doors", &list(&status["doors"]).join(", ")));
+    let callers = status["callers"].as_array().into_iter().flatten();
+    for (number, caller) in callers.enumerate() {
+        let title = if number == 0 { "callers" } else { "" };
+        rows.push(row(title, &known_caller(caller)));
+    }
     if status["certificate"].is_object() {
         let certificate = &status["certificate"];
         let days = &certificate["days_left"];
@@ -68,6 +73,15 @@ pub(crate) fn status(status: &Value) -> String {
         }
     }
     text
+}
+
+fn known_caller(caller: &Value) -> String {
+    let by = list(&caller["known_by"]).join(", ");
+    let seen = match caller["last_seen"].as_str() {
+        Some(at) => format!("last seen {at}"),
+        None => "not seen since the start".to_owned(),
+    };
+    format!("{} by {by}, {seen}", word(&caller["name"]))
 }
 
 /// The last minutes by lane; lanes that nobody can use or has used are left out.
