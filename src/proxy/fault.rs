@@ -8,6 +8,7 @@ use bytes::Bytes;
 use http::header::{CONNECTION, CONTENT_TYPE, PROXY_AUTHENTICATE, RETRY_AFTER};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
+use crate::guard::Stranger;
 use crate::tls::HandshakeFailure;
 use crate::upstream::{AcquireError, DialError};
 use crate::wise::ProfileId;
@@ -26,8 +27,8 @@ pub(crate) enum Fault {
     ForeignTarget(String),
     #[error("the request comes from a web page of another origin")]
     ForeignOrigin,
-    #[error("the caller did not show the key of this door")]
-    CallerUnknown,
+    #[error("{0}")]
+    CallerUnknown(Stranger),
     #[error("{0}")]
     NotAllowed(&'static str),
     #[error("no grant acts for profile {0}")]
@@ -112,6 +113,12 @@ impl Kind {
     }
 }
 
+/// What a caller may show (RFC 6750 §3, RFC 7617 §2.1).
+const CHALLENGES: [&str; 2] = [
+    "Bearer realm=\"wise-auth-proxy\"",
+    "Basic realm=\"wise-auth-proxy\", charset=\"UTF-8\"",
+];
+
 const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
 
 impl Fault {
@@ -119,7 +126,7 @@ impl Fault {
         match self {
             Self::BadRequest(_) => Kind::BadRequest,
             Self::WrongHost(_) | Self::ForeignTarget(_) | Self::ForeignOrigin => Kind::WrongHost,
-            Self::CallerUnknown => Kind::CallerUnknown,
+            Self::CallerUnknown(_) => Kind::CallerUnknown,
             Self::NotAllowed(_) => Kind::NotAllowed,
             Self::NoGrantForProfile(_) | Self::NoGrant => Kind::NoGrant,
             Self::ReauthorisationRequired { .. } => Kind::ReauthorisationRequired,
@@ -152,7 +159,7 @@ impl Fault {
             Self::ForeignTarget(_) | Self::ForeignOrigin | Self::NotAllowed(_) => {
                 StatusCode::FORBIDDEN
             }
-            Self::CallerUnknown => StatusCode::PROXY_AUTHENTICATION_REQUIRED,
+            Self::CallerUnknown(_) => StatusCode::PROXY_AUTHENTICATION_REQUIRED,
             Self::NoGrantForProfile(_)
             | Self::NoGrant
             | Self::ReauthorisationRequired { .. }
@@ -174,7 +181,7 @@ impl Fault {
             | Self::WrongHost(_)
             | Self::ForeignTarget(_)
             | Self::ForeignOrigin
-            | Self::CallerUnknown
+            | Self::CallerUnknown(_)
             | Self::NotAllowed(_)
             | Self::RequestTimeout => Blame::Application,
             Self::NoGrantForProfile(_)
@@ -200,7 +207,7 @@ impl Fault {
             | Self::WrongHost(_)
             | Self::ForeignTarget(_)
             | Self::ForeignOrigin
-            | Self::CallerUnknown
+            | Self::CallerUnknown(_)
             | Self::NotAllowed(_)
             | Self::NoGrantForProfile(_)
             | Self::NoGrant
@@ -226,9 +233,7 @@ impl Fault {
             Self::ForeignOrigin => {
                 "web pages may not use this proxy; call it from a program".into()
             }
-            Self::CallerUnknown => {
-                "send the door's key as `Authorization: Bearer` or in `Proxy-Authorization`".into()
-            }
+            Self::CallerUnknown(stranger) => stranger.hint(),
             Self::NotAllowed(_) => {
                 "send it through a door that allows it, or around this proxy".into()
             }
@@ -285,7 +290,7 @@ impl Fault {
             Self::WrongHost(_)
             | Self::ForeignTarget(_)
             | Self::ForeignOrigin
-            | Self::CallerUnknown
+            | Self::CallerUnknown(_)
             | Self::NotAllowed(_) => "http_request_denied",
             Self::NoGrantForProfile(_) | Self::NoGrant | Self::ReauthorisationRequired { .. } => {
                 "proxy_configuration_error"
@@ -330,7 +335,7 @@ impl Fault {
 
     /// Fields of the answer.
     pub(crate) fn headers(&self) -> HeaderMap {
-        let mut headers = HeaderMap::with_capacity(5);
+        let mut headers = HeaderMap::with_capacity(6);
         headers.insert(
             CONTENT_TYPE,
             HeaderValue::from_static("application/problem+json"),
@@ -349,9 +354,10 @@ impl Fault {
             headers.insert(RETRY_AFTER, HeaderValue::from(after.as_secs()));
         }
         match self {
-            Self::CallerUnknown => {
-                let realm = HeaderValue::from_static("Bearer realm=\"wise-auth-proxy\"");
-                headers.insert(PROXY_AUTHENTICATE, realm);
+            Self::CallerUnknown(_) => {
+                for challenge in CHALLENGES {
+                    headers.append(PROXY_AUTHENTICATE, HeaderValue::from_static(challenge));
+                }
             }
             Self::BadRequest(_) | Self::Crowded | Self::ShuttingDown | Self::RequestTimeout => {
                 headers.insert(CONNECTION, HeaderValue::from_static("close"));

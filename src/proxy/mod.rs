@@ -23,6 +23,7 @@ mod reply;
 mod serve;
 mod snapshot;
 mod socket;
+mod stand_in;
 #[cfg(feature = "benchmarks")]
 pub(crate) mod steps;
 mod target;
@@ -67,6 +68,13 @@ async fn answer(
         let waits = policy::waits_for_continue(&head.headers, head.version);
         Source::new(incoming, waits, Rc::clone(&worker.budget), limit)
     });
+    if worker.view().snapshot.doors[door].stands_in_for(&head) {
+        let answer = stand_in::answer(worker, door, peer, &head, source.as_ref(), &mut record);
+        return match answer.await {
+            Ok(answer) => reply::of_here(answer, record, source),
+            Err(fault) => reply::of_fault(&fault, record, source),
+        };
+    }
     match forward(worker, door, peer, head, source.clone(), &mut record).await {
         Ok(answer) => reply::of_wise(worker, answer, record, source),
         Err(fault) => reply::of_fault(&fault, record, source),
@@ -94,7 +102,11 @@ async fn forward(
     // Door and target: who calls, is the host ours, may it.
     let view = worker.view();
     let door = &view.snapshot.doors[door];
-    let target = door.admit(&head, peer)?;
+    let callers = &view.snapshot.callers;
+    let (target, caller) = door.admit(&head, peer, callers, record.at())?;
+    if let Some(caller) = caller {
+        record.came_from(caller, &view);
+    }
 
     // Credential and lane, token: from one snapshot, the newest once a token is there.
     let choose = |view: &View| {

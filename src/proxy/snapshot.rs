@@ -9,6 +9,7 @@ use std::sync::Arc;
 use http::HeaderValue;
 
 use crate::config;
+use crate::guard::Callers;
 use crate::proxy::choice::Directory;
 use crate::proxy::door::Door;
 use crate::sync::{ArcSwap, Cache, watch};
@@ -30,6 +31,8 @@ pub(crate) struct Snapshot {
     pub(crate) directory: Arc<Directory>,
     /// By door, in the order of the configuration.
     pub(crate) doors: Arc<[Door]>,
+    /// Those that the doors know.
+    pub(crate) callers: Arc<Callers>,
     pub(crate) upstream: Arc<config::Upstream>,
     /// No new request is served.
     pub(crate) draining: bool,

@@ -6,7 +6,7 @@
 use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use futures_util::FutureExt as _;
 use http::uri::Scheme;
@@ -14,6 +14,7 @@ use http::{HeaderMap, HeaderValue, Request, StatusCode, request};
 
 use crate::clock::System;
 use crate::config::{Config, LogFormat};
+use crate::guard::Callers;
 use crate::proxy::attempt::{self, Outgoing};
 use crate::proxy::body::Upload;
 use crate::proxy::choice::{Credential, Directory};
@@ -41,6 +42,7 @@ pub struct Steps {
     target: Target,
     credential: Credential,
     peer: Peer,
+    now: SystemTime,
 }
 
 /// What is remembered about a request. Dropping it writes the access line.
@@ -81,8 +83,10 @@ impl Steps {
         let worker = Rc::new(Worker::new(shared, meter, access));
         let (head, ()) = came.clone().into_parts();
         let view = worker.view();
-        let target = view.snapshot.doors[0]
-            .admit(&head, &Peer::local())
+        let now = worker.shared.clock.wall();
+        let callers = &view.snapshot.callers;
+        let (target, _) = view.snapshot.doors[0]
+            .admit(&head, &Peer::local(), callers, now)
             .expect("a target");
         let directory = &view.snapshot.directory;
         let credential = directory
@@ -100,6 +104,7 @@ impl Steps {
             target,
             credential,
             peer: Peer::local(),
+            now,
         }
     }
 
@@ -115,9 +120,9 @@ impl Steps {
 
     /// Door and target. Returns whether the request may come in.
     pub fn admit(&self, head: &request::Parts) -> bool {
-        self.worker.view().snapshot.doors[0]
-            .admit(head, &self.peer)
-            .is_ok()
+        let view = self.worker.view();
+        let (doors, callers) = (&view.snapshot.doors, &view.snapshot.callers);
+        doors[0].admit(head, &self.peer, callers, self.now).is_ok()
     }
 
     /// Kind of credential and grant. Returns whether there is one.
@@ -229,7 +234,8 @@ fn snapshot(config: &Config) -> Snapshot {
         reason: Absence::NotFetched,
         renewing: false,
     });
-    let door = |door| Door::new(door, &config.hosts, None, None);
+    let callers = Callers::read(&config.callers).expect("callers");
+    let door = |door| Door::new(door, &config.hosts, &callers, None);
     Snapshot {
         lane: Lane::OAuthMtls,
         ways,
@@ -237,6 +243,7 @@ fn snapshot(config: &Config) -> Snapshot {
         tokens,
         directory: Arc::new(Directory::new(&config.grants)),
         doors: config.doors.iter().map(door).collect(),
+        callers: Arc::new(callers),
         upstream: Arc::new(config.upstream.clone()),
         draining: false,
     }

@@ -84,6 +84,7 @@ fn first() -> Snapshot {
         tokens: vec![live(1, false), live(1, false), not_fetched],
         directory: Arc::new(Directory::new(&grants)),
         doors: Arc::new([]),
+        callers: Arc::default(),
         upstream: Arc::new(upstream()),
         draining: false,
     };
