@@ -7,6 +7,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use crate::admin::control::{Control, ReloadNote};
+use crate::audit::{Audit, Standing};
 use crate::switch::Entry;
 use crate::telemetry::events::Event;
 use crate::telemetry::traffic::Report;
@@ -36,6 +37,8 @@ pub(crate) struct Status {
     pub(super) doors: Vec<String>,
     pub(super) last_reload: Option<ReloadNote>,
     pub(super) confinement: Confined,
+    /// The record of who called what; `None`: there is none.
+    pub(super) audit: Option<Standing>,
     /// RFC 3339.
     pub(super) started: String,
     pub(super) uptime_seconds: u64,
@@ -109,6 +112,7 @@ impl Control {
                 in_force: self.confinement.in_force().to_vec(),
                 left_out: self.confinement.left_out(),
             },
+            audit: self.audit.as_ref().map(Audit::standing),
             events: self.events.recent(),
             started: rfc3339(self.started),
             uptime_seconds: now
