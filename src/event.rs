@@ -13,6 +13,8 @@ pub enum Kind {
     Stopping,
     /// Another lane is in use.
     LaneSwitched,
+    /// What the store held of a grant was deleted.
+    GrantForgotten,
     /// Configuration, certificates or secrets were read anew.
     Reloaded,
     /// They were not: something is wrong with them.
@@ -51,10 +53,11 @@ pub enum Severity {
 
 impl Kind {
     /// All that happen by themselves.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Started,
         Self::Stopping,
         Self::LaneSwitched,
+        Self::GrantForgotten,
         Self::Reloaded,
         Self::ReloadFailed,
         Self::TokenRenewed,
@@ -78,6 +81,7 @@ impl Kind {
             Self::Started => "started",
             Self::Stopping => "stopping",
             Self::LaneSwitched => "lane_switched",
+            Self::GrantForgotten => "grant_forgotten",
             Self::Reloaded => "reloaded",
             Self::ReloadFailed => "reload_failed",
             Self::TokenRenewed => "token_renewed",
@@ -98,6 +102,7 @@ impl Kind {
             Self::Started => "the doors are open",
             Self::Stopping => "a stop was asked for",
             Self::LaneSwitched => "another lane is in use",
+            Self::GrantForgotten => "`token forget` has deleted what the store held of a grant",
             Self::Reloaded => "configuration, certificates or secrets were read anew",
             Self::ReloadFailed => {
                 "they were not, because something is wrong with them; those before stay in use"
@@ -129,9 +134,10 @@ impl Kind {
             | Self::TokensSaved
             | Self::CertificateReplaced
             | Self::Test => Severity::Info,
-            Self::LaneSwitched | Self::RenewalFailed | Self::CertificateExpiring => {
-                Severity::Warning
-            }
+            Self::LaneSwitched
+            | Self::GrantForgotten
+            | Self::RenewalFailed
+            | Self::CertificateExpiring => Severity::Warning,
             Self::ReloadFailed | Self::GrantDead | Self::TokensUnsaved => Severity::Error,
         }
     }

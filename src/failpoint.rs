@@ -77,12 +77,16 @@ pub(crate) enum Point {
     PairKept,
     /// A rotated key is in place, its certificate is not.
     PairHalf,
+    /// Before lines are written to the record of who called what.
+    AuditWrite,
+    /// Before the record is synced.
+    AuditSync,
 }
 
 impl Point {
     /// All of them, in order.
     #[cfg(feature = "failpoints")]
-    pub(crate) const ALL: [Self; 25] = [
+    pub(crate) const ALL: [Self; 27] = [
         Self::DurableWrite,
         Self::DurableSync,
         Self::DurableRename,
@@ -108,6 +112,8 @@ impl Point {
         Self::PairKeptHalf,
         Self::PairKept,
         Self::PairHalf,
+        Self::AuditWrite,
+        Self::AuditSync,
     ];
 
     /// The name in the file.
@@ -139,6 +145,8 @@ impl Point {
             Self::PairKeptHalf => "pair-kept-half",
             Self::PairKept => "pair-kept",
             Self::PairHalf => "pair-half",
+            Self::AuditWrite => "audit-write",
+            Self::AuditSync => "audit-sync",
         }
     }
 }

@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use crate::admin::key::Guesses;
 use crate::admin::lanes::LaneLedger;
 use crate::admin::page::Gallery;
+use crate::audit::Audit;
 use crate::clock::Clock;
 use crate::config::Environment;
 use crate::confinement::Confinement;
@@ -59,6 +60,8 @@ pub(crate) struct Control {
     pub(crate) notes: Arc<Mutex<Notes>>,
     pub(crate) events: Events,
     pub(crate) notifier: Arc<Notifier>,
+    /// The record of who called what.
+    pub(crate) audit: Option<Audit>,
     pub(crate) reloads: mpsc::Sender<ReloadAsk>,
     /// Called with each new lane: the token endpoint follows the lane's host.
     pub(crate) on_switch: Box<dyn Fn(Lane) + Send + Sync>,
@@ -194,8 +197,12 @@ impl Control {
         Ok(Turned { entry, warning })
     }
 
-    /// Reads configuration, certificates and secrets anew: all of it or nothing.
+    /// Reads configuration, certificates and secrets anew: all of it or nothing. The record goes on
+    /// in a new file where the old one was moved away.
     pub(crate) async fn reload(&self) -> Result<Reloaded, Refused> {
+        if let Some(audit) = &self.audit {
+            audit.reopen();
+        }
         let (reply, outcome) = oneshot::channel();
         self.reloads
             .send(reply)
@@ -238,6 +245,8 @@ impl Control {
             .map_err(|error| Refused::Forget(error.to_string()))?;
         if removed {
             tracing::warn!(grant, "grant forgotten");
+            let told = "what the store held of it was deleted";
+            self.events.note(Kind::GrantForgotten, Some(grant), told);
         } else {
             self.keeper(grant)?;
         }

@@ -9,6 +9,7 @@
 use std::time::Duration;
 
 use crate::admin::control::Control;
+use crate::audit::Audit;
 use crate::telemetry::pulse::Pulse;
 use crate::tls::Severity;
 
@@ -72,6 +73,12 @@ impl Control {
                 .iter()
                 .filter(|finding| finding.severity() == Severity::Error);
             reasons.extend(grave.map(|finding| format!("client certificate: {finding}")));
+        }
+        let audit = self.audit.as_ref().map(Audit::standing);
+        // One that is not required keeps nobody from being served.
+        let failing = audit.filter(|audit| audit.required);
+        if let Some(error) = failing.and_then(|audit| audit.error) {
+            reasons.push(error);
         }
         reasons
     }

@@ -8,6 +8,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use crate::admin::control::{Control, ReloadNote};
+use crate::audit::{Audit, Standing};
 use crate::guard::Callers;
 use crate::switch::Entry;
 use crate::telemetry::events::Event;
@@ -40,6 +41,8 @@ pub(crate) struct Status {
     pub(super) callers: Vec<KnownCaller>,
     pub(super) last_reload: Option<ReloadNote>,
     pub(super) confinement: Confined,
+    /// The record of who called what; `None`: there is none.
+    pub(super) audit: Option<Standing>,
     /// RFC 3339.
     pub(super) started: String,
     pub(super) uptime_seconds: u64,
@@ -134,6 +137,7 @@ impl Control {
                 in_force: self.confinement.in_force().to_vec(),
                 left_out: self.confinement.left_out(),
             },
+            audit: self.audit.as_ref().map(Audit::standing),
             events: self.events.recent(),
             started: rfc3339(self.started),
             uptime_seconds: now

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 
+use super::audit::AuditArgs;
 use super::failure::Failure;
 use super::migrate::{Guide, Start, Step};
 use super::spelling;
@@ -24,6 +25,7 @@ Exit codes:
    1  failed
    2  the command line is wrong
   64  the configuration is wrong
+  65  the record of who called what is not as it was written (`audit verify`)
   69  the proxy does not run, or does not answer
   77  not permitted
 
@@ -304,6 +306,19 @@ Examples:
   wise-auth-proxy shutdown
   wise-auth-proxy shutdown --wait")]
     Shutdown(ShutdownArgs),
+
+    /// Verify or read the record of who called what
+    ///
+    /// The record is the file of `audit.file`. Each line has the hash of the one before; docs/audit.md
+    /// has the format. A hash that is noted elsewhere, as `status` shows it, proves even against
+    /// whoever may write the file and the store.
+    #[command(after_help = "\
+Examples:
+  wise-auth-proxy audit verify
+  wise-auth-proxy audit verify /var/log/wise-auth-proxy/audit.log*
+  wise-auth-proxy audit verify --expect 3f5a… --json | jq .intact
+  wise-auth-proxy audit show --since 1h --refused")]
+    Audit(AuditArgs),
 
     /// Try out whether notifications arrive
     #[command(after_help = "\

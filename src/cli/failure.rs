@@ -12,6 +12,8 @@ pub(crate) enum Exit {
     Usage = 2,
     /// The configuration is wrong.
     Config = 64,
+    /// The record of who called what is not as it was written.
+    Broken = 65,
     /// The proxy does not run or does not answer.
     Unavailable = 69,
     /// Not permitted.

@@ -6,6 +6,7 @@
 
 mod admin_client;
 mod args;
+mod audit;
 mod callback;
 mod caller;
 mod cert;
@@ -86,6 +87,7 @@ fn run(args: Args) -> Result<(), Failure> {
         Command::Reload(args) => reload::run(&global, &args),
         Command::Wait(args) => wait::run(&global, &args),
         Command::Shutdown(args) => shutdown::run(&global, &args),
+        Command::Audit(args) => audit::run(&global, &args.command),
         Command::Notify(args) => notify::run(&global, &args.command),
         Command::Completions { shell } => manual::completions(shell),
         Command::Man { out } => manual::man(out.as_deref()),

@@ -57,6 +57,9 @@ pub(crate) fn status(status: &Value) -> String {
             rows.push(row("", &format!("left out: {left_out}")));
         }
     }
+    if status["audit"].is_object() {
+        rows.extend(record(&status["audit"]));
+    }
     rows.push(row(
         "proxy",
         &format!(
@@ -82,6 +85,23 @@ fn known_caller(caller: &Value) -> String {
         None => "not seen since the start".to_owned(),
     };
     format!("{} by {by}, {seen}", word(&caller["name"]))
+}
+
+/// The record: how far it has come, to be noted elsewhere, and what is wrong with it.
+fn record(audit: &Value) -> Vec<Vec<String>> {
+    let hash = audit["hash"].as_str().unwrap_or("none yet");
+    let sequence = audit["sequence"].as_u64().unwrap_or(0);
+    let mut rows = vec![row("record", &format!("line {sequence}, hash {hash}"))];
+    if let Some(error) = audit["error"].as_str() {
+        rows.push(row("", &format!("NOT WRITTEN: {error}")));
+    }
+    if let Some(lost @ 1..) = audit["lost"].as_u64() {
+        rows.push(row(
+            "",
+            &format!("{lost} records were lost since the start"),
+        ));
+    }
+    rows
 }
 
 /// The last minutes by lane; lanes that nobody can use or has used are left out.

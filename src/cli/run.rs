@@ -184,9 +184,10 @@ impl From<StartError> for Failure {
             StartError::Outfit(_) | StartError::Switch(_) | StartError::OutOfReach(_) => {
                 (Exit::Config, None)
             }
-            StartError::Store(_) | StartError::Door(_) | StartError::Io { .. } => {
-                (Exit::Failed, None)
-            }
+            StartError::Store(_)
+            | StartError::Door(_)
+            | StartError::Audit(_)
+            | StartError::Io { .. } => (Exit::Failed, None),
         };
         let failure = Self::new(exit, error);
         match hint {

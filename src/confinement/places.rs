@@ -24,6 +24,10 @@ const LISTEN: BitFlags<AccessFs> = make_bitflags!(AccessFs::{ReadDir | MakeSock 
 
 const APPEND: BitFlags<AccessFs> = make_bitflags!(AccessFs::{WriteFile | MakeReg});
 
+/// A record is read at its end, mended, and begun anew where it was moved away.
+const RECORD: BitFlags<AccessFs> =
+    make_bitflags!(AccessFs::{ReadFile | ReadDir | WriteFile | Truncate | MakeReg});
+
 /// Name resolution and the roots of TLS. Whole directories: what lies there is replaced by
 /// renaming, and a rule on a file would stay with the one that was replaced.
 const SYSTEM: [&str; 16] = [
@@ -96,6 +100,9 @@ pub(super) fn needed(loaded: &Loaded, variables: &[(OsString, OsString)]) -> Vec
             Ok(found) if !found.is_file() => places.push(place(path, APPEND)),
             Ok(_) | Err(_) => places.extend(around(path).map(|around| place(around, APPEND))),
         }
+    }
+    if let Some(path) = &config.audit.file {
+        places.extend(around(path).map(|around| place(around, RECORD)));
     }
     #[cfg(feature = "failpoints")]
     if let Some(script) = variable(variables, "FAILPOINTS") {

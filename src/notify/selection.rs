@@ -50,6 +50,7 @@ impl Selection {
             Kind::Started
             | Kind::Stopping
             | Kind::LaneSwitched
+            | Kind::GrantForgotten
             | Kind::Reloaded
             | Kind::ReloadFailed
             | Kind::TokenRenewed

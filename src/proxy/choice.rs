@@ -35,6 +35,8 @@ impl Credential {
 #[derive(Clone, Debug)]
 pub(crate) struct Directory {
     names: Vec<String>,
+    /// By grant, where it is known.
+    profiles: Vec<Option<ProfileId>>,
     by_profile: HashMap<ProfileId, usize>,
     default: Option<usize>,
     /// The only grant, whose profile is not known yet: it stands for any.
@@ -47,6 +49,7 @@ impl Directory {
         let by_profile: HashMap<_, _> = grants.iter().enumerate().filter_map(known).collect();
         Self {
             names: grants.iter().map(|grant| grant.name.clone()).collect(),
+            profiles: grants.iter().map(|grant| grant.profile.clone()).collect(),
             default: grants.iter().position(|grant| grant.default),
             any: (grants.len() == 1 && by_profile.is_empty()).then_some(0),
             by_profile,
@@ -63,6 +66,9 @@ impl Directory {
         }
         let mut learned = self.clone();
         learned.by_profile.retain(|_, of| *of != index);
+        if let Some(known) = learned.profiles.get_mut(index) {
+            *known = Some(profile.clone());
+        }
         learned.by_profile.insert(profile, index);
         learned.any = None;
         Some(learned)
@@ -74,6 +80,14 @@ impl Directory {
             Credential::Personal => None,
             Credential::User(index) => self.names.get(index).map(String::as_str),
             Credential::Client => Some("client"),
+        }
+    }
+
+    /// The profile that the credential acts for, where it acts for one that is known.
+    pub(crate) fn profile(&self, credential: Credential) -> Option<&str> {
+        match credential {
+            Credential::Personal | Credential::Client => None,
+            Credential::User(index) => self.profiles.get(index)?.as_ref().map(ProfileId::as_str),
         }
     }
 

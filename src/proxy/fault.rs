@@ -55,6 +55,8 @@ pub(crate) enum Fault {
     Crowded,
     #[error("the proxy is shutting down")]
     ShuttingDown,
+    #[error("requests must be recorded, and the record cannot be written")]
+    AuditUnavailable,
 }
 
 /// Whose move it is.
@@ -86,6 +88,7 @@ pub(crate) enum Kind {
     RequestTimeout,
     Overloaded,
     ShuttingDown,
+    AuditUnavailable,
 }
 
 impl Kind {
@@ -106,6 +109,7 @@ impl Kind {
         "request-timeout",
         "overloaded",
         "shutting-down",
+        "audit-unavailable",
     ];
 
     pub(crate) const fn name(self) -> &'static str {
@@ -149,6 +153,7 @@ impl Fault {
             Self::RequestTimeout => Kind::RequestTimeout,
             Self::Overloaded | Self::Crowded => Kind::Overloaded,
             Self::ShuttingDown => Kind::ShuttingDown,
+            Self::AuditUnavailable => Kind::AuditUnavailable,
         }
     }
 
@@ -166,7 +171,8 @@ impl Fault {
             | Self::TokenUnavailable { .. }
             | Self::Overloaded
             | Self::Crowded
-            | Self::ShuttingDown => StatusCode::SERVICE_UNAVAILABLE,
+            | Self::ShuttingDown
+            | Self::AuditUnavailable => StatusCode::SERVICE_UNAVAILABLE,
             Self::Dial(_) | Self::ClientCertificateRejected(_) | Self::UpstreamBroken => {
                 StatusCode::BAD_GATEWAY
             }
@@ -190,7 +196,8 @@ impl Fault {
             | Self::ClientCertificateRejected(_)
             | Self::Overloaded
             | Self::Crowded
-            | Self::ShuttingDown => Blame::Proxy,
+            | Self::ShuttingDown
+            | Self::AuditUnavailable => Blame::Proxy,
             Self::TokenUnavailable { .. }
             | Self::Dial(_)
             | Self::UpstreamBroken
@@ -202,7 +209,9 @@ impl Fault {
     pub(crate) fn retry(&self) -> Option<Duration> {
         match self {
             Self::TokenUnavailable { .. } => Some(Duration::from_secs(5)),
-            Self::Overloaded | Self::Crowded | Self::ShuttingDown => Some(Duration::from_secs(1)),
+            Self::Overloaded | Self::Crowded | Self::ShuttingDown | Self::AuditUnavailable => {
+                Some(Duration::from_secs(1))
+            }
             Self::BadRequest(_)
             | Self::WrongHost(_)
             | Self::ForeignTarget(_)
@@ -280,6 +289,10 @@ impl Fault {
             Self::Overloaded => "slow down, or raise upstream.max_connections".into(),
             Self::Crowded => "keep fewer connections open, or raise runtime.max_connections".into(),
             Self::ShuttingDown => "try again; another instance may serve".into(),
+            Self::AuditUnavailable => {
+                "free space for audit.file, or mend it: `wise-auth-proxy status` says what is wrong"
+                    .into()
+            }
         }
     }
 
@@ -295,7 +308,9 @@ impl Fault {
             Self::NoGrantForProfile(_) | Self::NoGrant | Self::ReauthorisationRequired { .. } => {
                 "proxy_configuration_error"
             }
-            Self::TokenUnavailable { .. } | Self::ShuttingDown => "proxy_internal_error",
+            Self::TokenUnavailable { .. } | Self::ShuttingDown | Self::AuditUnavailable => {
+                "proxy_internal_error"
+            }
             Self::Dial(error) => match error {
                 DialError::Dns { .. } => "dns_error",
                 DialError::Refused { .. } => "connection_refused",
@@ -330,6 +345,7 @@ impl Fault {
             Kind::RequestTimeout => "The request's body did not arrive",
             Kind::Overloaded => "Too much at once",
             Kind::ShuttingDown => "Shutting down",
+            Kind::AuditUnavailable => "The request cannot be recorded",
         }
     }
 
@@ -374,7 +390,8 @@ impl Fault {
             | Self::ClientCertificateRejected(_)
             | Self::UpstreamBroken
             | Self::UpstreamTimeout
-            | Self::Overloaded => {}
+            | Self::Overloaded
+            | Self::AuditUnavailable => {}
         }
         headers
     }

@@ -61,7 +61,7 @@ async fn answer(
     peer: &Peer,
     request: Request<Incoming>,
 ) -> Response<Box<Reply>> {
-    let mut record = Record::new(worker, &request);
+    let mut record = Record::new(worker, door, peer, &request);
     let (head, incoming) = request.into_parts();
     let source = (!incoming.is_end_stream()).then(|| {
         let limit = worker.view().snapshot.upstream.replay_limit;
@@ -82,8 +82,13 @@ async fn answer(
 }
 
 /// Tells whoever came when every place was taken; nothing of the request leaves.
-fn turn_away(worker: &Rc<Worker>, request: Request<Incoming>) -> Response<Box<Reply>> {
-    let record = Record::new(worker, &request);
+fn turn_away(
+    worker: &Rc<Worker>,
+    door: usize,
+    peer: &Peer,
+    request: Request<Incoming>,
+) -> Response<Box<Reply>> {
+    let record = Record::new(worker, door, peer, &request);
     let incoming = request.into_body();
     let source = (!incoming.is_end_stream())
         .then(|| Source::new(incoming, false, Rc::clone(&worker.budget), 0));
@@ -99,6 +104,11 @@ async fn forward(
     source: Option<Rc<Source>>,
     record: &mut Record,
 ) -> Result<Answer, Fault> {
+    // What must be recorded can be, or nothing is done.
+    if !worker.audit.may_serve() {
+        return Err(Fault::AuditUnavailable);
+    }
+
     // Door and target: who calls, is the host ours, may it.
     let view = worker.view();
     let door = &view.snapshot.doors[door];

@@ -7,19 +7,25 @@ use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
 use tokio::time::Instant;
 
+use crate::audit;
 use crate::guard::CallerId;
+use crate::listener;
 use crate::proxy::choice::Credential;
 use crate::proxy::fault::{Blame, Fault, Kind};
+use crate::proxy::peer::Peer;
 use crate::proxy::worker::{View, Worker};
 use crate::telemetry::access::Line;
 use crate::telemetry::meter::Refusal;
 use crate::wise::headers::{X_2FA_APPROVAL_RESULT, X_TRACE_ID};
 use crate::wise::{CredentialKind, Lane};
 
-/// One request. Dropping it writes the access line, wherever the request ended.
+/// One request. Dropping it writes the access line and the record, wherever the request ended.
 #[derive(Debug)]
 pub(crate) struct Record {
     worker: Rc<Worker>,
+    /// Number of the door.
+    door: usize,
+    peer: listener::Peer,
     at: SystemTime,
     began: Instant,
     method: Method,
@@ -42,9 +48,16 @@ pub(crate) struct Record {
 }
 
 impl Record {
-    pub(crate) fn new<B>(worker: &Rc<Worker>, request: &Request<B>) -> Self {
+    pub(crate) fn new<B>(
+        worker: &Rc<Worker>,
+        door: usize,
+        peer: &Peer,
+        request: &Request<B>,
+    ) -> Self {
         worker.meter.in_flight.up();
         Self {
+            door,
+            peer: peer.from,
             at: worker.shared.clock.wall(),
             began: Instant::now(),
             method: request.method().clone(),
@@ -145,6 +158,7 @@ impl Drop for Record {
         let directory = self.view.as_ref().map(|view| &view.snapshot.directory);
         let grant = self.credential.zip(directory);
         let caller = self.caller.as_ref();
+        let caller = caller.map(|(view, caller)| view.snapshot.callers.name(*caller));
         // Wise's trace id is 32 hexadecimal digits; anything else does not belong into a log.
         let trace_id = self.trace_id.as_ref().and_then(|id| id.to_str().ok());
         let is_id = |id: &&str| {
@@ -153,20 +167,48 @@ impl Drop for Record {
                     .bytes()
                     .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
         };
+        let trace_id = trace_id.filter(is_id);
+        let path = self.path.as_ref().map_or("/", PathAndQuery::path);
+        let credential = self.credential.map(Credential::kind);
+        let name = grant.and_then(|(credential, directory)| directory.name(credential));
+        if worker.audit.is_on() {
+            let query = self.path.as_ref().and_then(PathAndQuery::query);
+            let profile = grant.and_then(|(credential, directory)| directory.profile(credential));
+            worker.audit.record(&audit::Entry {
+                at: self.at,
+                door: self.door,
+                peer: self.peer,
+                caller,
+                method: self.method.as_str(),
+                path,
+                query,
+                status: self.status.as_u16(),
+                lane: self.lane,
+                credential,
+                grant: name,
+                profile,
+                generation: self.generation,
+                total,
+                trace_id,
+                fault: self.fault,
+                replayed: self.replayed,
+                complete: self.complete,
+            });
+        }
         worker.access.add(&Line {
             at: self.at,
             method: self.method.as_str(),
-            path: self.path.as_ref().map_or("/", PathAndQuery::path),
+            path,
             status: self.status.as_u16(),
-            caller: caller.map(|(view, caller)| view.snapshot.callers.name(*caller)),
+            caller,
             lane: self.lane,
-            credential: self.credential.map(Credential::kind),
-            grant: grant.and_then(|(credential, directory)| directory.name(credential)),
+            credential,
+            grant: name,
             generation: self.generation,
             upstream: (!self.upstream.is_zero()).then_some(self.upstream),
             added: self.answered.unwrap_or(total).saturating_sub(self.upstream),
             total,
-            trace_id: trace_id.filter(is_id),
+            trace_id,
             fault: self.fault,
             replayed: self.replayed,
             complete: self.complete,

@@ -252,7 +252,7 @@ fn service(
         let turn = patience.begins(request.version());
         async move {
             let answer: Response<_> = if guest.spare {
-                super::turn_away(&worker, request)
+                super::turn_away(&worker, guest.door, &guest.peer, request)
             } else {
                 super::answer(&worker, guest.door, &guest.peer, request).await
             };

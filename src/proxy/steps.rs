@@ -12,6 +12,7 @@ use futures_util::FutureExt as _;
 use http::uri::Scheme;
 use http::{HeaderMap, HeaderValue, Request, StatusCode, request};
 
+use crate::audit::Clerk;
 use crate::clock::System;
 use crate::config::{Config, LogFormat};
 use crate::guard::Callers;
@@ -80,7 +81,7 @@ impl Steps {
         let meter = Arc::new(Meter::new(config.grants.len(), Kind::NAMES.len()));
         let sink = Sink::file(Path::new("/dev/null")).expect("a sink");
         let access = AccessLog::new(Some(sink), format, Arc::clone(&meter));
-        let worker = Rc::new(Worker::new(shared, meter, access));
+        let worker = Rc::new(Worker::new(shared, meter, access, Clerk::off()));
         let (head, ()) = came.clone().into_parts();
         let view = worker.view();
         let now = worker.shared.clock.wall();
@@ -115,7 +116,7 @@ impl Steps {
 
     /// Begins to remember a request.
     pub fn note(&self) -> Noted {
-        Noted(Record::new(&self.worker, &self.came))
+        Noted(Record::new(&self.worker, 0, &self.peer, &self.came))
     }
 
     /// Door and target. Returns whether the request may come in.

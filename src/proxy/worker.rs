@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use http::HeaderValue;
 
+use crate::audit::Clerk;
 use crate::clock::Clock;
 use crate::config;
 use crate::proxy::body::{Budget, Upload};
@@ -35,6 +36,7 @@ pub(crate) struct Worker {
     pub(crate) shared: Shared,
     pub(crate) meter: Arc<Meter>,
     pub(crate) access: AccessLog,
+    pub(crate) audit: Clerk,
     pub(crate) stamps: Stamps,
     pub(crate) budget: Rc<Budget>,
     reader: RefCell<Reader>,
@@ -56,7 +58,7 @@ pub(crate) struct View {
 }
 
 impl Worker {
-    pub(crate) fn new(shared: Shared, meter: Arc<Meter>, access: AccessLog) -> Self {
+    pub(crate) fn new(shared: Shared, meter: Arc<Meter>, access: AccessLog, audit: Clerk) -> Self {
         let mut reader = shared.published.reader();
         let first = Arc::clone(reader.load());
         let budget = Rc::new(Budget::new(first.upstream.replay_budget));
@@ -65,6 +67,7 @@ impl Worker {
             budget,
             meter,
             access,
+            audit,
             stamps: Stamps::default(),
             reader: RefCell::new(reader),
             view: RefCell::new(Rc::new(view)),
@@ -90,7 +93,7 @@ impl Worker {
     }
 
     /// Housekeeping, every second or so and at each publication: old connections close, spares of
-    /// the live lane are dialled, access lines go out, and a new snapshot is noticed even without
+    /// the live lane are dialled, access lines and records go out, and a new snapshot is noticed even without
     /// traffic.
     pub(crate) fn tick(&self) {
         let view = self.view();
@@ -102,6 +105,7 @@ impl Worker {
             pool.sweep(live == Some(pool.endpoint().id));
         }
         self.access.flush();
+        self.audit.flush();
     }
 }
 

@@ -70,6 +70,9 @@ pub enum StartError {
     /// A door cannot open.
     #[error("{0}")]
     Door(String),
+    /// What happens must be recorded, and cannot be.
+    #[error("{0}")]
+    Audit(String),
     /// A thread, a runtime or the access log could not start.
     #[error("{what}: {source}")]
     Io {

@@ -396,7 +396,7 @@ fn client_id(config: &Config) -> Option<&str> {
 /// Sections that are read at the start only.
 fn needs_restart(first: &Config, new: &Config) -> Vec<String> {
     let addresses = |c: &Config| format!("{:?}", addresses(c).collect::<Vec<_>>());
-    let rows: [(&str, String, String); 10] = [
+    let rows: [(&str, String, String); 11] = [
         ("door", addresses(first), addresses(new)),
         (
             "upstream.replay_budget",
@@ -427,6 +427,11 @@ fn needs_restart(first: &Config, new: &Config) -> Vec<String> {
             "admin",
             format!("{:?}", (&first.admin.socket, first.admin.address)),
             format!("{:?}", (&new.admin.socket, new.admin.address)),
+        ),
+        (
+            "audit",
+            format!("{:?}", first.audit),
+            format!("{:?}", new.audit),
         ),
         ("log", format!("{:?}", first.log), format!("{:?}", new.log)),
         (

@@ -8,11 +8,13 @@ use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime};
 
 use futures_util::FutureExt as _;
+use tokio::sync::broadcast::{self, error::RecvError};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::admin::{self, Control, Gallery, Guesses, LaneLedger, Notes};
+use crate::audit::Audit;
 use crate::config::DoorAddress;
 use crate::listener::{self, Bound, Limit, WorkerPort};
 use crate::notify::Notifier;
@@ -25,10 +27,10 @@ use crate::server::sockets::Sockets;
 use crate::server::workers::{self, Accepting, Plan};
 use crate::supervisor::Supervisor;
 use crate::switch::UsageStore;
-use crate::telemetry::events::Kind;
+use crate::telemetry::events::{Event, Kind};
 use crate::telemetry::log::Sink;
 use crate::telemetry::meter::Meter;
-use crate::telemetry::metrics::{Metrics, Readings, TokenReading};
+use crate::telemetry::metrics::{AuditReading, Metrics, Readings, TokenReading};
 use crate::telemetry::pulse::Pulse;
 use crate::telemetry::traffic::Traffic;
 use crate::tokens::{Hooks, KeeperHandle, Outcome, Subject, TokenView, keeper};
@@ -41,6 +43,9 @@ const LONGEST_SAVE: Duration = Duration::from_secs(15);
 
 /// What the rest of a stop may need: the admin's last answers, the log.
 const LAST_WORDS: Duration = Duration::from_secs(5);
+
+/// Of that, what the record's disk may need.
+const CLOSING: Duration = Duration::from_secs(2);
 
 /// A crash forgets the lanes' use of so long.
 const REMEMBERED_EVERY: Duration = Duration::from_mins(1);
@@ -67,6 +72,8 @@ pub struct Running {
     drain_timeout: Duration,
     keepers_timeout: Duration,
     sinks: Vec<Sink>,
+    audit: Option<Audit>,
+    stop_scribe: CancellationToken,
 }
 
 impl Server {
@@ -94,9 +101,15 @@ impl Server {
             .collect();
         let admin_address = page.as_ref().and_then(|page| page.local_address().tcp());
 
+        let audit = self.audit().await?;
         let tasks = TaskTracker::new();
         // Before anything can happen: a grant that is dead at the start is told, too.
         let news = self.events.subscribe();
+        let stop_scribe = CancellationToken::new();
+        if let Some(audit) = audit.clone() {
+            let news = self.events.subscribe();
+            tasks.spawn(record(audit, news, stop_scribe.clone()));
+        }
         let keepers = self.keepers(&tasks);
         // The first request finds a token, and readiness tells the truth from the start.
         let awake = futures_util::future::join_all(keepers.iter().map(KeeperHandle::awake));
@@ -142,6 +155,7 @@ impl Server {
             notes,
             events: self.events.clone(),
             notifier: Arc::clone(&notifier),
+            audit: audit.clone(),
             reloads,
             on_switch: Box::new(reloader.follow()),
             turning,
@@ -155,7 +169,8 @@ impl Server {
 
         let stop_doors = CancellationToken::new();
         // A start that fails half-way takes the tasks that it has begun down again.
-        let unfinished = [&stop_doors, &stop_admin].map(|stop| stop.clone().drop_guard());
+        let unfinished =
+            [&stop_doors, &stop_admin, &stop_scribe].map(|stop| stop.clone().drop_guard());
         let drain = CancellationToken::new();
         let hurry = CancellationToken::new();
         tasks.spawn(remember(lanes, stop_doors.clone()));
@@ -172,7 +187,11 @@ impl Server {
             drain: &drain,
             hurry: &hurry,
         };
-        let mut workers = self.workers(&keepers, doors, &limit, &pulses, &ends)?;
+        let clerks = Clerks {
+            audit: audit.clone(),
+            doors: names.clone().into(),
+        };
+        let mut workers = self.workers(&keepers, doors, &limit, &pulses, &ends, &clerks)?;
         // On a machine that is too busy for it they come later.
         let all_begun = futures_util::future::join_all(pulses.iter().map(Pulse::begun));
         let _ = tokio::time::timeout(FIRST_LOOK, all_begun).await;
@@ -225,7 +244,22 @@ impl Server {
             drain_timeout: config.runtime.drain_timeout,
             keepers_timeout,
             sinks: self.access.iter().chain([&self.log]).cloned().collect(),
+            audit,
+            stop_scribe,
         })
+    }
+
+    /// The record of who called what, if there is to be one.
+    async fn audit(&self) -> Result<Option<Audit>, StartError> {
+        let (config, store) = (self.config.audit.clone(), self.config.store.path.clone());
+        let clock = Arc::clone(&self.clock);
+        let start = move || Audit::start(&config, &store, clock);
+        let started = tokio::task::spawn_blocking(start).await;
+        let started = started.map_err(|source| StartError::Io {
+            what: "the record",
+            source: source.into(),
+        })?;
+        started.map_err(|error| StartError::Audit(error.to_string()))
     }
 
     /// One keeper a grant and one for client credentials, each in a task of its own.
@@ -278,6 +312,7 @@ impl Server {
         limit: &Arc<Limit>,
         pulses: &Arc<[Pulse]>,
         ends: &Ends<'_>,
+        clerks: &Clerks,
     ) -> Result<Vec<Thread>, StartError> {
         let shared = Shared {
             published: self.published.clone(),
@@ -308,6 +343,7 @@ impl Server {
                 meter: Arc::clone(meter),
                 sink: self.access.clone(),
                 format: self.config.log.format,
+                clerk: Audit::clerk(clerks.audit.as_ref(), &clerks.doors),
                 runtime: self.config.runtime.clone(),
                 arrivals,
                 doors: std::mem::take(&mut doors),
@@ -340,6 +376,12 @@ impl Server {
     }
 }
 
+/// What makes the workers' clerks.
+struct Clerks {
+    audit: Option<Audit>,
+    doors: Arc<[String]>,
+}
+
 /// What ends the workers, one after the other.
 struct Ends<'a> {
     stop_doors: &'a CancellationToken,
@@ -369,6 +411,22 @@ fn page_socket(address: SocketAddr, sockets: &mut Sockets) -> Result<Bound, Star
         return Ok(handed);
     }
     Ok(admin::bind_tcp(address)?)
+}
+
+/// Records events until there are none to come.
+async fn record(audit: Audit, mut news: broadcast::Receiver<Arc<Event>>, stop: CancellationToken) {
+    loop {
+        let event = tokio::select! {
+            biased;
+            event = news.recv() => event,
+            () = stop.cancelled() => return,
+        };
+        match event {
+            Ok(event) => audit.note(&event),
+            Err(RecvError::Lagged(missed)) => audit.missed(missed),
+            Err(RecvError::Closed) => return,
+        }
+    }
 }
 
 /// Writes down what went over the lanes, while there is something to write.
@@ -437,6 +495,15 @@ fn readings(control: &Control, log: &Sink, limit: &Limit) -> Readings {
         limit_reached: limit.reached(),
         log_lines_dropped: log.dropped(),
         notifications: control.notifier.tallies().collect(),
+        audit: control
+            .audit
+            .as_ref()
+            .map(Audit::standing)
+            .map(|audit| AuditReading {
+                records: audit.records,
+                lost: audit.lost,
+                failing: audit.error.is_some(),
+            }),
     }
 }
 
@@ -546,7 +613,14 @@ impl Running {
         self.tasks.close();
         // A second of it is the runtime's, for what blocks.
         let left = LAST_WORDS.saturating_sub(Duration::from_secs(1));
+        let left = left.saturating_sub(CLOSING);
+        // Everything that could be told has been.
+        self.stop_scribe.cancel();
         let _ = tokio::time::timeout(left, self.tasks.wait()).await;
+        if let Some(audit) = self.audit.take() {
+            let closing = move || audit.close(CLOSING);
+            let _ = tokio::task::spawn_blocking(closing).await;
+        }
         tracing::info!("stopped");
         for sink in &self.sinks {
             sink.flush();
@@ -559,5 +633,6 @@ impl Drop for Running {
         self.stop_doors.cancel();
         self.drain.cancel();
         self.stop_admin.cancel();
+        self.stop_scribe.cancel();
     }
 }

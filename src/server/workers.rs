@@ -13,6 +13,7 @@ use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::audit::Clerk;
 use crate::config::{self, LogFormat};
 use crate::failpoint::{self, Part};
 use crate::listener::Arrival;
@@ -32,6 +33,7 @@ pub(crate) struct Plan {
     pub(crate) meter: Arc<Meter>,
     pub(crate) sink: Option<Sink>,
     pub(crate) format: LogFormat,
+    pub(crate) clerk: Clerk,
     pub(crate) runtime: config::Runtime,
     pub(crate) arrivals: UnboundedReceiver<Arrival>,
     /// The first worker's: connections are accepted where they may be served.
@@ -70,6 +72,7 @@ async fn work(plan: Plan) {
         meter,
         sink,
         format,
+        clerk,
         runtime,
         mut arrivals,
         doors,
@@ -90,7 +93,7 @@ async fn work(plan: Plan) {
         });
     }
     let access = AccessLog::new(sink, format, Arc::clone(&meter));
-    let worker = Rc::new(Worker::new(shared, meter, access));
+    let worker = Rc::new(Worker::new(shared, meter, access, clerk));
     let drain_timeout = runtime.drain_timeout;
     let last_call = CancellationToken::new();
     let serving = Rc::new(Serving {
@@ -134,5 +137,6 @@ async fn work(plan: Plan) {
         );
     }
     worker.access.flush();
+    worker.audit.flush();
     pulses[number].end();
 }

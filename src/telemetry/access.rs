@@ -224,13 +224,14 @@ fn rest(text: &mut Text<'_>, line: &Line<'_>) {
 
 /// The date and time of the second that lines are written in: made once a second.
 #[derive(Debug, Default)]
-struct Second {
+pub(crate) struct Second {
     since_epoch: u64,
     text: String,
 }
 
 impl Second {
-    fn timestamp(&mut self, out: &mut String, at: SystemTime) {
+    /// Appends the moment, with milliseconds, in RFC 3339.
+    pub(crate) fn timestamp(&mut self, out: &mut String, at: SystemTime) {
         let since = at
             .duration_since(SystemTime::UNIX_EPOCH)
             .unwrap_or_default();

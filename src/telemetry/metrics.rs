@@ -30,8 +30,18 @@ pub(crate) struct Readings {
     /// How often a connection had to wait because `runtime.max_connections` were open.
     pub(crate) limit_reached: u64,
     pub(crate) log_lines_dropped: u64,
+    /// The record of who called what, if there is one.
+    pub(crate) audit: Option<AuditReading>,
     /// By way: delivered, given up, dropped unsent.
     pub(crate) notifications: Vec<(&'static str, [u64; 3])>,
+}
+
+/// The record of who called what.
+#[derive(Debug, Default)]
+pub(crate) struct AuditReading {
+    pub(crate) records: u64,
+    pub(crate) lost: u64,
+    pub(crate) failing: bool,
 }
 
 /// One grant's token at the moment of a scrape.
@@ -76,6 +86,7 @@ pub(crate) fn described(faults: &'static [&'static str]) -> Vec<Described> {
             ..TokenReading::default()
         }],
         notifications: vec![("webhook", [0; 3])],
+        audit: Some(AuditReading::default()),
         ..Readings::default()
     };
     let page = Metrics::new(vec![Arc::new(meter)], faults, "", Box::new(reading));
@@ -458,6 +469,9 @@ impl Page {
                 vec![gauge(&[("version", self.version)], 1.0)],
             ),
         ];
+        if let Some(audit) = &readings.audit {
+            families.extend(recording(audit));
+        }
         if let Some(days) = readings.certificate_days {
             let help = "Days until the client certificate ends.";
             families.push(single(
@@ -473,6 +487,30 @@ impl Page {
         }
         families
     }
+}
+
+/// What there is to say of the record of who called what.
+fn recording(audit: &AuditReading) -> [MetricFamily; 3] {
+    [
+        single(
+            names::AUDIT_RECORDS,
+            "Records of who called what.",
+            MetricType::COUNTER,
+            float(audit.records),
+        ),
+        single(
+            names::AUDIT_LOST,
+            "Records that were lost: the record has a gap.",
+            MetricType::COUNTER,
+            float(audit.lost),
+        ),
+        single(
+            names::AUDIT_FAILING,
+            "Whether the record cannot be written just now.",
+            MetricType::GAUGE,
+            f64::from(u8::from(audit.failing)),
+        ),
+    ]
 }
 
 fn family(name: &str, help: &str, kind: MetricType, metrics: Vec<Metric>) -> MetricFamily {

@@ -95,6 +95,8 @@ impl<E: Exchange> Keeper<E> {
             return false;
         };
         let first = self.serial == 0;
+        let before = self.record.as_ref().map(|own| own.granted);
+        let is_login = before.is_none_or(|granted| found.granted > granted);
         let serial = found.generation.max(self.serial + 1);
         self.dead = None;
         self.install(access, life, serial, Some(found));
@@ -110,7 +112,11 @@ impl<E: Exchange> Keeper<E> {
             );
             self.note(
                 Kind::TokenRenewed,
-                format!("taken from the store: generation {}", self.serial),
+                if is_login {
+                    format!("of a new login: generation {}", self.serial)
+                } else {
+                    format!("taken from the store: generation {}", self.serial)
+                },
             );
         }
         self.publish();

@@ -279,6 +279,7 @@ async fn the_whole_story_shows_nothing(format: &str) {
         .set("log.level", "trace")
         .set("log.format", format)
         .set("log.access", "access.log")
+        .set("audit.file", "audit.log")
         .set("store.seal_key", "{ file = \"seal_key\" }")
         .set("admin.key", "{ file = \"admin_key\" }")
         .set("tokens.forced_interval", "0s")
@@ -324,6 +325,8 @@ async fn the_whole_story_shows_nothing(format: &str) {
             .await
     };
     heard.answer("an answer", &ask("/v1/me").await);
+    let odd = ask("/v1/me?access_token=planted-in-a-query&planted-without-a-name").await;
+    heard.answer("an answer to an odd query", &odd);
     parrot.next_call(
         401,
         &json!({"error": "invalid_token", "error_description": "Invalid token"}),
@@ -487,8 +490,8 @@ async fn the_whole_story_shows_nothing(format: &str) {
         }
     }
     assert!(
-        stored > 0 && site.path("access.log").exists(),
-        "the store and the access log were read"
+        stored > 0 && site.path("access.log").exists() && site.path("audit.log").exists(),
+        "the store, the access log and the record were read"
     );
 
     heard.assert_silent_about(&needles(&site));

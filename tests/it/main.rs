@@ -16,6 +16,7 @@
 )]
 
 mod architecture;
+mod audit;
 mod browsers;
 mod certificate_year;
 mod certificates;

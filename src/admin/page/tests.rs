@@ -68,6 +68,7 @@ fn report(lane: Lane) -> LaneReport {
 
 fn status() -> Status {
     Status {
+        audit: None,
         at: AT.into(),
         version: "0.1.0",
         environment: "sandbox".into(),

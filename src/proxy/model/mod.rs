@@ -9,9 +9,11 @@ use std::time::{Duration, SystemTime};
 
 use http::{HeaderValue, Request};
 
+use crate::audit::Clerk;
 use crate::clock::Manual;
 use crate::config::{self, Grant, HttpVersion, LogFormat, Origin};
 use crate::proxy::choice::{Credential, Directory};
+use crate::proxy::peer::Peer;
 use crate::proxy::record::Record;
 use crate::proxy::snapshot::{Published, Snapshot};
 use crate::proxy::token::{Pass, take};
@@ -102,7 +104,7 @@ fn worker(published: &Published, keepers: &[KeeperHandle]) -> Rc<Worker> {
     };
     let meter = Arc::new(Meter::new(2, 0));
     let access = AccessLog::new(None, LogFormat::Human, Arc::clone(&meter));
-    Rc::new(Worker::new(shared, meter, access))
+    Rc::new(Worker::new(shared, meter, access, Clerk::off()))
 }
 
 /// Both clocks at rest: no token ends.
@@ -124,7 +126,7 @@ fn tokens() -> config::Tokens {
 }
 
 async fn pass(worker: &Rc<Worker>, credential: Credential) -> Pass {
-    let mut record = Record::new(worker, &Request::new(()));
+    let mut record = Record::new(worker, 0, &Peer::local(), &Request::new(()));
     take(worker, |_| Ok(credential), true, &mut record)
         .await
         .unwrap()

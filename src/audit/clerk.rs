@@ -1,0 +1,173 @@
+//! What a worker notes of its requests: formatting is the only cost on their way.
+
+use std::cell::RefCell;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::TrySendError;
+use std::time::{Duration, SystemTime};
+
+use super::Audit;
+use super::desk::Message;
+use super::members::Members;
+use crate::listener::Peer;
+use crate::telemetry::access::Second;
+use crate::wise::{CredentialKind, Lane};
+
+/// A batch is handed on when it is this long.
+const BATCH: usize = 16 * 1024;
+
+/// So much is kept while the writer has no room.
+const KEPT: usize = 1024 * 1024;
+
+/// What is recorded of one request. No secret, no field and no body can be in it.
+#[derive(Debug)]
+pub(crate) struct Entry<'a> {
+    pub(crate) at: SystemTime,
+    /// Number of the door.
+    pub(crate) door: usize,
+    pub(crate) peer: Peer,
+    /// The caller's name, where the door could tell it.
+    pub(crate) caller: Option<&'a str>,
+    pub(crate) method: &'a str,
+    pub(crate) path: &'a str,
+    pub(crate) query: Option<&'a str>,
+    pub(crate) status: u16,
+    pub(crate) lane: Lane,
+    pub(crate) credential: Option<CredentialKind>,
+    pub(crate) grant: Option<&'a str>,
+    /// The profile that the grant acts for.
+    pub(crate) profile: Option<&'a str>,
+    pub(crate) generation: Option<u64>,
+    pub(crate) total: Duration,
+    /// Wise's `x-trace-id`.
+    pub(crate) trace_id: Option<&'a str>,
+    /// Type of our own problem document.
+    pub(crate) fault: Option<&'static str>,
+    /// Sent twice, after a 401.
+    pub(crate) replayed: bool,
+    /// The answer's body reached its end.
+    pub(crate) complete: bool,
+}
+
+/// The records of one worker.
+#[derive(Debug)]
+pub(crate) struct Clerk {
+    audit: Option<Audit>,
+    /// Where the doors listen, by number.
+    doors: Arc<[String]>,
+    batch: RefCell<Batch>,
+}
+
+#[derive(Debug, Default)]
+struct Batch {
+    text: String,
+    records: u64,
+    second: Second,
+}
+
+impl Clerk {
+    pub(crate) fn new(audit: Option<Audit>, doors: Arc<[String]>) -> Self {
+        Self {
+            audit,
+            doors,
+            batch: RefCell::default(),
+        }
+    }
+
+    /// One that notes nothing.
+    #[cfg(any(test, feature = "benchmarks"))]
+    pub(crate) fn off() -> Self {
+        Self::new(None, Arc::new([]))
+    }
+
+    /// Whether anything is recorded.
+    pub(crate) fn is_on(&self) -> bool {
+        self.audit.is_some()
+    }
+
+    /// Whether a request may be served: what must be recorded can be.
+    pub(crate) fn may_serve(&self) -> bool {
+        self.audit
+            .as_ref()
+            .is_none_or(|audit| !audit.required || !audit.shared.blocked.load(Ordering::Relaxed))
+    }
+
+    /// Adds the record of a request.
+    pub(crate) fn record(&self, entry: &Entry<'_>) {
+        if self.audit.is_none() {
+            return;
+        }
+        let mut batch = self.batch.borrow_mut();
+        let Batch {
+            text,
+            records,
+            second,
+        } = &mut *batch;
+        if text.capacity() == 0 {
+            text.reserve(BATCH + 2048);
+        }
+        write(text, second, self.doors.get(entry.door), entry);
+        text.push('\n');
+        *records += 1;
+        if text.len() >= BATCH {
+            drop(batch);
+            self.flush();
+        }
+    }
+
+    /// Hands on what was collected. Where there is no room it waits here, up to a megabyte.
+    pub(crate) fn flush(&self) {
+        let Some(audit) = &self.audit else { return };
+        let mut batch = self.batch.borrow_mut();
+        if batch.text.is_empty() {
+            return;
+        }
+        let (text, records) = (std::mem::take(&mut batch.text), batch.records);
+        let back = match audit.queue.try_send(Message::Records(text, records)) {
+            Ok(()) => None,
+            Err(TrySendError::Full(message) | TrySendError::Disconnected(message)) => Some(message),
+        };
+        batch.records = 0;
+        if let Some(Message::Records(text, records)) = back {
+            audit.shared.blocked.store(true, Ordering::Relaxed);
+            if text.len() >= KEPT {
+                audit.shared.lose(records);
+            } else {
+                batch.text = text;
+                batch.records = records;
+            }
+        }
+    }
+}
+
+fn write(out: &mut String, second: &mut Second, door: Option<&String>, entry: &Entry<'_>) {
+    let mut members = Members::of(out, second, entry.at, "request");
+    members.maybe("door", door.map(String::as_str));
+    match entry.peer {
+        Peer::Tcp(address) => members.address("peer", address),
+        Peer::Unix { uid, gid } => {
+            members.number("uid", u64::from(uid));
+            members.number("gid", u64::from(gid));
+        }
+    }
+    match entry.caller {
+        Some(caller) => members.text("caller", caller),
+        None => members.null("caller"),
+    }
+    members.text("method", entry.method);
+    members.target(entry.path, entry.query);
+    members.number("status", u64::from(entry.status));
+    members.text("lane", entry.lane.name());
+    members.maybe("credential", entry.credential.map(CredentialKind::name));
+    members.maybe("grant", entry.grant);
+    members.maybe("profile", entry.profile);
+    if let Some(generation) = entry.generation {
+        members.number("generation", generation);
+    }
+    members.maybe("trace_id", entry.trace_id);
+    members.maybe("problem", entry.fault);
+    let total = u64::try_from(entry.total.as_micros()).unwrap_or(u64::MAX);
+    members.number("total_us", total);
+    members.flag("replayed", entry.replayed);
+    members.flag("complete", entry.complete);
+}
