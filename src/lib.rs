@@ -23,6 +23,7 @@ mod listener;
 mod supervisor;
 mod telemetry;
 // floor 3
+mod guard;
 mod tokens;
 // floor 4
 mod tls;

@@ -56,6 +56,7 @@ impl Selection {
             | Kind::GrantDead
             | Kind::CertificateExpiring
             | Kind::CertificateReplaced
+            | Kind::FundingCapped
             | Kind::Test => wanted,
         }
     }
