@@ -16,7 +16,7 @@ mod tally;
 pub(crate) use caps::{Ask, Caps, Keeper, Verdict};
 pub(crate) use ledger::Ledger;
 pub(crate) use limit::Place;
-pub(crate) use path::profiles_named;
+pub(crate) use path::{Named, profiles_named};
 pub(crate) use policy::{ActsFor, Holder, Policies, Policy};
 pub(crate) use refusal::{Reason, Refusal};
 pub(crate) use rule::Asked;

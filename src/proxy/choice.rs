@@ -77,6 +77,12 @@ impl Directory {
         }
     }
 
+    /// The profile that a grant acts for, where it is known.
+    pub(crate) fn profile(&self, index: usize) -> Option<&ProfileId> {
+        let mut known = self.by_profile.iter();
+        known.find_map(|(profile, of)| (*of == index).then_some(profile))
+    }
+
     /// Position of the grant with this name.
     pub(crate) fn position(&self, name: &str) -> Option<usize> {
         self.names.iter().position(|known| known == name)

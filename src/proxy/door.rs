@@ -10,6 +10,7 @@ use crate::proxy::fault::Fault;
 use crate::proxy::peer::Peer;
 use crate::proxy::target::{Rules, Target};
 use crate::secret::Secret;
+use crate::wise::Lane;
 
 /// A listening address with its rules, ready to judge requests.
 #[derive(Debug)]
@@ -19,6 +20,8 @@ pub(crate) struct Door {
     read_only: bool,
     /// Grant of requests that name no profile, by index.
     pub(crate) grant: Option<usize>,
+    /// The lane of its requests; `None`: that of the switch.
+    pub(crate) lane: Option<Lane>,
 }
 
 impl Door {
@@ -34,6 +37,7 @@ impl Door {
             key,
             read_only: door.read_only,
             grant,
+            lane: door.lane,
         }
     }
 

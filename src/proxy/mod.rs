@@ -5,6 +5,7 @@
 //! never lets the application's own credential out.
 
 mod attempt;
+mod bearing;
 mod body;
 mod browser;
 mod choice;
@@ -35,6 +36,7 @@ use http::{Request, Response, StatusCode, request};
 use hyper::body::{Body as _, Incoming};
 
 use crate::proxy::attempt::{Answer, Outgoing};
+use crate::proxy::bearing::Bearing;
 use crate::proxy::body::Source;
 use crate::proxy::peer::Peer;
 use crate::proxy::record::Record;
@@ -60,7 +62,7 @@ async fn answer(
     peer: &Peer,
     request: Request<Incoming>,
 ) -> Response<Box<Reply>> {
-    let mut record = Record::new(worker, &request);
+    let mut record = Record::new(worker, Some(door), &request);
     let (head, incoming) = request.into_parts();
     let source = (!incoming.is_end_stream()).then(|| {
         let limit = worker.view().snapshot.upstream.replay_limit;
@@ -75,7 +77,7 @@ async fn answer(
 
 /// Tells whoever came when every place was taken; nothing of the request leaves.
 fn turn_away(worker: &Rc<Worker>, request: Request<Incoming>) -> Response<Box<Reply>> {
-    let record = Record::new(worker, &request);
+    let record = Record::new(worker, None, &request);
     let incoming = request.into_body();
     let source = (!incoming.is_end_stream())
         .then(|| Source::new(incoming, false, Rc::clone(&worker.budget), 0));
@@ -93,16 +95,29 @@ async fn forward(
 ) -> Result<Answer, Fault> {
     // Door and target: who calls, is the host ours, may it.
     let view = worker.view();
-    let door = &view.snapshot.doors[door];
-    let target = door.admit(&head, peer)?;
+    let rules = &view.snapshot.doors[door];
+    let target = rules.admit(&head, peer)?;
+
+    // Policies: what may who comes in here ask for, and how much of it.
+    let who = (door, None);
+    let bearing = Bearing::admit(worker, &view, who, &head, &target, source.as_ref(), record)?;
 
     // Credential and lane, token: from one snapshot, the newest once a token is there.
     let choose = |view: &View| {
-        let (lane, directory) = (view.snapshot.lane, &view.snapshot.directory);
-        directory.choose(lane, &head.method, &target, &head.headers, door.grant)
+        let (lane, directory) = (view.snapshot.lane_of(door), &view.snapshot.directory);
+        let credential =
+            directory.choose(lane, &head.method, &target, &head.headers, rules.grant)?;
+        bearing.send(worker, lane, credential, directory)?;
+        Ok((lane, credential))
     };
+    if bearing.is_counted_funding() {
+        // Written down before it leaves, and only if nothing else is against it.
+        choose(&view)?;
+        bearing.fund(worker).await?;
+    }
     let repeatable = source.as_ref().is_none_or(|source| source.is_whole());
     let mut pass = token::take(worker, choose, repeatable, record).await?;
+    bearing.note(record);
 
     // Fields: what may not leave stays behind.
     policy::request(&mut head, &worker.stamps);

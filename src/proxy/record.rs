@@ -7,6 +7,7 @@ use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
 use tokio::time::Instant;
 
+use crate::guard::{self, Place};
 use crate::proxy::choice::Credential;
 use crate::proxy::fault::{Blame, Fault};
 use crate::proxy::worker::{View, Worker};
@@ -36,17 +37,23 @@ pub(crate) struct Record {
     trace_id: Option<HeaderValue>,
     fault: Option<&'static str>,
     pub(crate) complete: bool,
+    /// What a policy that is only tried out had against it.
+    pub(crate) would_refuse: Option<guard::Refusal>,
+    /// Places taken under policies with a limit; free again when the last byte went.
+    pub(crate) places: Vec<Place>,
 }
 
 impl Record {
-    pub(crate) fn new<B>(worker: &Rc<Worker>, request: &Request<B>) -> Self {
+    pub(crate) fn new<B>(worker: &Rc<Worker>, door: Option<usize>, request: &Request<B>) -> Self {
         worker.meter.in_flight.up();
+        let view = worker.view();
+        let lane = door.map_or(view.snapshot.lane, |door| view.snapshot.lane_of(door));
         Self {
             at: worker.shared.clock.wall(),
             began: Instant::now(),
             method: request.method().clone(),
             path: request.uri().path_and_query().cloned(),
-            lane: worker.view().snapshot.lane,
+            lane,
             credential: None,
             view: None,
             generation: None,
@@ -58,6 +65,8 @@ impl Record {
             trace_id: None,
             fault: None,
             complete: false,
+            would_refuse: None,
+            places: Vec::new(),
             worker: Rc::clone(worker),
         }
     }
@@ -140,6 +149,8 @@ impl Drop for Record {
             fault: self.fault,
             replayed: self.replayed,
             complete: self.complete,
+            would_refuse: (self.would_refuse.as_ref())
+                .map(|refusal| (refusal.policy.as_str(), refusal.reason.name())),
         });
     }
 }

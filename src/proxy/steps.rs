@@ -14,6 +14,7 @@ use http::{HeaderMap, HeaderValue, Request, StatusCode, request};
 
 use crate::clock::System;
 use crate::config::{Config, LogFormat};
+use crate::guard::{Caps, Policies};
 use crate::proxy::attempt::{self, Outgoing};
 use crate::proxy::body::Upload;
 use crate::proxy::choice::{Credential, Directory};
@@ -74,6 +75,7 @@ impl Steps {
             clock: Arc::new(System),
             keepers: Arc::new([]),
             tokens: config.tokens.clone(),
+            caps: Caps::closed(),
         };
         let meter = Arc::new(Meter::new(config.grants.len(), Kind::NAMES.len()));
         let sink = Sink::file(Path::new("/dev/null")).expect("a sink");
@@ -110,7 +112,7 @@ impl Steps {
 
     /// Begins to remember a request.
     pub fn note(&self) -> Noted {
-        Noted(Record::new(&self.worker, &self.came))
+        Noted(Record::new(&self.worker, Some(0), &self.came))
     }
 
     /// Door and target. Returns whether the request may come in.
@@ -135,7 +137,7 @@ impl Steps {
     }
 
     fn pass(&self, noted: &mut Noted) -> Option<Pass> {
-        let chosen = |_: &_| Ok(self.credential);
+        let chosen = |_: &_| Ok((self.worker.view().snapshot.lane, self.credential));
         let taking = token::take(&self.worker, chosen, true, &mut noted.0);
         taking.now_or_never().and_then(Result::ok)
     }
@@ -237,6 +239,7 @@ fn snapshot(config: &Config) -> Snapshot {
         tokens,
         directory: Arc::new(Directory::new(&config.grants)),
         doors: config.doors.iter().map(door).collect(),
+        policies: Arc::new(Policies::new(config, None)),
         upstream: Arc::new(config.upstream.clone()),
         draining: false,
     }

@@ -167,6 +167,7 @@ impl Server {
             tokens,
             directory: Arc::new(directory),
             doors: Arc::clone(&outfit.doors),
+            policies: Arc::clone(&outfit.policies),
             upstream: Arc::new(config.upstream.clone()),
             draining: false,
         });

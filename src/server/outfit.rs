@@ -13,6 +13,7 @@ use http::uri::PathAndQuery;
 
 use crate::clock::Clock;
 use crate::config::{Config, Lane, Mtls, Origin, SecretError, SecretSource};
+use crate::guard::Policies;
 use crate::proxy::{Directory, Door};
 use crate::secret::{NotAHeaderValue, Secret};
 use crate::tls::{self, Finding, Identity, RootSet, Severity, Tickets, TlsError};
@@ -28,6 +29,7 @@ pub(crate) struct Outfit {
     pub(crate) ways: [Option<Arc<Endpoint>>; Lane::ALL.len()],
     pub(crate) personal: Option<HeaderValue>,
     pub(crate) doors: Arc<[Door]>,
+    pub(crate) policies: Arc<Policies>,
     pub(crate) identity: Option<Arc<Identity>>,
     client_secret: Option<Secret>,
     /// What changes the lane from the status page.
@@ -207,6 +209,9 @@ impl Outfit {
         });
         let doors: Arc<[Door]> = doors.collect::<Result<_, _>>()?;
         digest.text(&format!("{:?}{:?}", config.doors, config.switch.lanes));
+        let policies = Policies::new(config, before.map(|before| before.policies.as_ref()));
+        let policies = Arc::new(policies);
+        digest.text(&format!("{:?}", config.policies));
 
         let ways = Lane::ALL.map(|lane| {
             let made = match lane {
@@ -227,6 +232,7 @@ impl Outfit {
             ways,
             personal: personal.as_ref().map(bearer).transpose()?,
             doors,
+            policies,
             identity,
             client_secret,
             admin_key,
@@ -256,9 +262,13 @@ impl Outfit {
         let (Some(oauth), Some(secret)) = (&config.oauth, &self.client_secret) else {
             return Ok(None);
         };
+        let mtls = self.mtls.as_ref().unwrap_or(&self.plain);
+        let is_pinned = |to| config.doors.iter().any(|door| door.lane == Some(to));
         let of_lane = match lane {
+            // The switch needs no token; a door with a lane of its own may.
+            Lane::Personal if is_pinned(Lane::OAuthMtls) && !is_pinned(Lane::OAuth) => mtls,
             Lane::Personal | Lane::OAuth => &self.plain,
-            Lane::OAuthMtls => self.mtls.as_ref().unwrap_or(&self.plain),
+            Lane::OAuthMtls => mtls,
         };
         let (made, path) = match &config.hosts.token_url {
             Some(url) => {

@@ -218,6 +218,7 @@ impl Reloader {
             // The doors are fixed at the start; their rules are not.
             if same_doors {
                 snapshot.doors = Arc::clone(&outfit.doors);
+                snapshot.policies = Arc::clone(&outfit.policies);
             }
             snapshot.upstream = Arc::clone(&upstream);
         });
