@@ -20,6 +20,7 @@ mod migrate;
 mod notify;
 mod overview;
 mod passphrase;
+mod policy;
 mod reference;
 mod reload;
 mod report;
@@ -84,6 +85,7 @@ fn run(args: Args) -> Result<(), Failure> {
         Command::Reload(args) => reload::run(&global, &args),
         Command::Wait(args) => wait::run(&global, &args),
         Command::Shutdown(args) => shutdown::run(&global, &args),
+        Command::Policy(args) => policy::run(&global, &args.command),
         Command::Notify(args) => notify::run(&global, &args.command),
         Command::Completions { shell } => manual::completions(shell),
         Command::Man { out } => manual::man(out.as_deref()),

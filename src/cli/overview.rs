@@ -20,6 +20,10 @@ pub(crate) fn status(status: &Value) -> String {
     }
     rows.push(row("environment", word(&status["environment"])));
     rows.push(row("doors", &list(&status["doors"]).join(", ")));
+    for pinned in status["pinned"].as_array().into_iter().flatten() {
+        let (door, lane) = (word(&pinned["door"]), word(&pinned["lane"]));
+        rows.push(row("", &format!("{door} always takes lane {lane}")));
+    }
     if status["certificate"].is_object() {
         let certificate = &status["certificate"];
         let days = &certificate["days_left"];

@@ -13,11 +13,10 @@ mod refusal;
 mod rule;
 mod tally;
 
-pub(crate) use caps::{Ask, Caps, Keeper, Verdict};
+pub(crate) use caps::{Ask, Caps, Verdict};
 pub(crate) use ledger::Ledger;
 pub(crate) use limit::Place;
 pub(crate) use path::{Named, profiles_named};
 pub(crate) use policy::{ActsFor, Holder, Policies, Policy};
 pub(crate) use refusal::{Reason, Refusal};
 pub(crate) use rule::Asked;
-pub(crate) use tally::Count;

@@ -262,6 +262,23 @@ impl Policy {
         Some(rule.to_string())
     }
 
+    /// What else must hold, which only a running proxy knows; for explanations.
+    pub(crate) fn limits(&self, funds: bool) -> Vec<String> {
+        let limit = |limit: Option<u32>, words: &str| Some(format!("{words} {}", limit?));
+        let per_hour = self.fundings_per_hour.filter(|_| funds);
+        [
+            limit(
+                self.per_minute,
+                "the requests of a minute are not more than",
+            ),
+            limit(self.at_once, "the requests at once are not more than"),
+            limit(per_hour, "the fundings of any hour are not more than"),
+        ]
+        .into_iter()
+        .flatten()
+        .collect()
+    }
+
     /// Counts a refusal and tells the log, once a minute for each reason and operation.
     pub(crate) fn refused(&self, reason: &Reason, asked: Option<usize>, now: Duration) -> Refusal {
         let refusal = Refusal {
