@@ -12,6 +12,8 @@ mod policy;
 mod refusal;
 mod rule;
 mod tally;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use caps::{Ask, Caps, Verdict};
 pub(crate) use ledger::Ledger;

@@ -16,6 +16,7 @@ use crate::clock::System;
 use crate::config::{Config, LogFormat};
 use crate::guard::{Caps, Policies};
 use crate::proxy::attempt::{self, Outgoing};
+use crate::proxy::bearing::Bearing;
 use crate::proxy::body::Upload;
 use crate::proxy::choice::{Credential, Directory};
 use crate::proxy::door::Door;
@@ -120,6 +121,13 @@ impl Steps {
         self.worker.view().snapshot.doors[0]
             .admit(head, &self.peer)
             .is_ok()
+    }
+
+    /// What the policies of a door make of a request. Returns whether it may go on.
+    pub fn judge(&self, noted: &mut Noted, head: &request::Parts, door: usize) -> bool {
+        let (worker, view) = (&self.worker, self.worker.view());
+        let (who, record) = ((door, None), &mut noted.0);
+        Bearing::admit(worker, &view, who, head, &self.target, None, record).is_ok()
     }
 
     /// Kind of credential and grant. Returns whether there is one.
