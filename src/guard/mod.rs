@@ -9,6 +9,8 @@ mod ledger;
 mod limit;
 mod path;
 mod policy;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod properties;
 mod refusal;
 mod rule;
 mod tally;

@@ -431,7 +431,10 @@ async fn a_funding_that_was_sent_again_after_a_401_counts_once() {
     wise.revoke_access(PROFILE);
     let answer = house.request(fund(1)).await;
     assert!(answer.headers.get("proxy-status").is_none(), "{answer:?}");
-    let fundings = wise.recorded().into_iter().filter(|it| it.target.ends_with("/payments"));
+    let fundings = wise
+        .recorded()
+        .into_iter()
+        .filter(|it| it.target.ends_with("/payments"));
     assert_eq!(fundings.count(), 2, "it was sent again");
     let ledger = std::fs::read_to_string(house.site.path("state/fundings.log")).unwrap();
     assert_eq!(ledger.lines().count(), 1, "{ledger}");
