@@ -1,12 +1,14 @@
 //! The proxy at a glance, as JSON. Every field is named here; nothing else can get in.
 
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use serde::Serialize;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use crate::admin::control::{Control, ReloadNote};
+use crate::guard::Callers;
 use crate::switch::Entry;
 use crate::telemetry::events::Event;
 use crate::telemetry::traffic::Report;
@@ -36,6 +38,8 @@ pub(crate) struct Status {
     pub(super) doors: Vec<String>,
     /// Doors with a lane of their own, which the switch does not move.
     pub(super) pinned: Vec<Pinned>,
+    /// In the order of the configuration.
+    pub(super) callers: Vec<KnownCaller>,
     pub(super) last_reload: Option<ReloadNote>,
     pub(super) confinement: Confined,
     /// RFC 3339.
@@ -46,6 +50,26 @@ pub(crate) struct Status {
     pub(super) refresh_history: Vec<EndedTry>,
     /// What happened lately, oldest first.
     pub(super) events: Vec<Arc<Event>>,
+}
+
+/// An application that doors can tell apart. No key, and no hash of one.
+#[derive(Debug, Serialize)]
+pub(super) struct KnownCaller {
+    pub(super) name: String,
+    /// Of `key`, `certificate`, `user`, `group`.
+    pub(super) known_by: Vec<&'static str>,
+    pub(super) keys: Vec<KeyEnd>,
+    /// Answers given to it since the start.
+    pub(super) requests: u64,
+    /// RFC 3339; of its last answered request since the start.
+    pub(super) last_seen: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct KeyEnd {
+    /// RFC 3339; `None`: never.
+    pub(super) ends: Option<String>,
+    pub(super) ended: bool,
 }
 
 /// What the process has given up on its own machine, in words.
@@ -119,6 +143,7 @@ impl Control {
                 })
                 .collect(),
             doors: notes.doors.clone(),
+            callers: self.callers(&snapshot.callers, now),
             last_reload: notes.last_reload.clone(),
             confinement: Confined {
                 in_force: self.confinement.in_force().to_vec(),
@@ -132,6 +157,31 @@ impl Control {
                 .as_secs(),
             traffic: self.traffic.report(),
         }
+    }
+}
+
+impl Control {
+    fn callers(&self, callers: &Callers, now: SystemTime) -> Vec<KnownCaller> {
+        let traffic = self.metrics.callers();
+        let known = callers.iter().map(|(_, caller)| {
+            let traffic = traffic.iter().find(|it| it.name == caller.name);
+            let seen = traffic.and_then(|it| it.seen);
+            let seen = seen.map(|seen| SystemTime::UNIX_EPOCH + Duration::from_secs(seen));
+            KnownCaller {
+                name: caller.name.clone(),
+                known_by: caller.known_by(),
+                keys: caller
+                    .ends()
+                    .map(|until| KeyEnd {
+                        ends: until.map(rfc3339),
+                        ended: until.is_some_and(|until| until <= now),
+                    })
+                    .collect(),
+                requests: traffic.map_or(0, |it| it.requests.iter().sum()),
+                last_seen: seen.map(rfc3339),
+            }
+        });
+        known.collect()
     }
 }
 

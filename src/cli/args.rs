@@ -200,6 +200,18 @@ Examples:
   wise-auth-proxy cert rollback")]
     Cert(CertArgs),
 
+    /// Give applications keys of their own, and change or take them back
+    ///
+    /// Keys are made here, printed once and kept as hashes in the configuration file, whose comments
+    /// stay. A door with callers lets in nobody else.
+    #[command(after_help = "\
+Examples:
+  wise-auth-proxy caller add payroll --door 127.0.0.1:8080 > payroll.key
+  wise-auth-proxy caller add books --policy read-only --key-stdin < old_personal_token
+  wise-auth-proxy caller rotate payroll --overlap 7d > payroll.key
+  wise-auth-proxy caller list --json")]
+    Caller(CallerArgs),
+
     /// Run a fake Wise on this machine, until Ctrl-C
     ///
     /// Invented people, invented money, no network. Writes into a directory what a proxy beside it
@@ -926,6 +938,97 @@ pub(crate) struct PassphraseArgs {
     /// Environment variable that holds the passphrase
     #[arg(long, value_name = "NAME")]
     pub(crate) passphrase_env: Option<String>,
+}
+
+#[derive(clap::Args)]
+pub(crate) struct CallerArgs {
+    #[command(subcommand)]
+    pub(crate) command: CallerCommand,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum CallerCommand {
+    /// Make a key for a new caller: the key goes to standard output, its hash into the configuration
+    #[command(after_help = "\
+Examples:
+  wise-auth-proxy caller add payroll --door 127.0.0.1:8080 > payroll.key
+  wise-auth-proxy caller add books --policy read-only --key-stdin < old_personal_token")]
+    Add(AddCallerArgs),
+    /// Make a caller a new key; the one before goes on for a while
+    ///
+    /// Hashes of keys that ended more than 30 days ago are dropped. A key that `caller.key` names is
+    /// replaced by its hash, so that it can end.
+    #[command(after_help = "\
+Examples:
+  wise-auth-proxy caller rotate payroll > payroll.key
+  wise-auth-proxy caller rotate payroll --overlap 0s > payroll.key")]
+    Rotate(RotateCallerArgs),
+    /// Take a caller out of the configuration and out of every door
+    #[command(after_help = "\
+Examples:
+  wise-auth-proxy caller remove payroll")]
+    Remove {
+        /// Its name
+        name: String,
+        /// Print what was done as JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Say which callers there are, how they are known, where they come in and when their keys end
+    #[command(after_help = "\
+Examples:
+  wise-auth-proxy caller list
+  wise-auth-proxy caller list --json | jq -r '.[].name'")]
+    List {
+        /// Print them as JSON
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+#[derive(clap::Args)]
+pub(crate) struct AddCallerArgs {
+    /// Your name for it: lower-case letters, digits, hyphens or underscores
+    pub(crate) name: String,
+
+    /// What it may do: the name of a policy [default: everything]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) policy: Option<String>,
+
+    /// Address of a door that lets it in, as the configuration has it; may be given several times
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) door: Vec<String>,
+
+    /// Take the key from standard input, such as an old personal token, instead of making one
+    #[arg(long)]
+    pub(crate) key_stdin: bool,
+
+    /// Print what was done as JSON, with the key
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(clap::Args)]
+pub(crate) struct RotateCallerArgs {
+    /// Its name
+    pub(crate) name: String,
+
+    /// How long the keys before go on, such as 7d or 0s
+    #[arg(long, value_name = "TIME", default_value = "7d", value_parser = overlap)]
+    pub(crate) overlap: Duration,
+
+    /// Print what was done as JSON, with the key
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+fn overlap(typed: &str) -> Result<Duration, &'static str> {
+    const LONGEST: Duration = Duration::from_hours(366 * 24);
+    match humantime::parse_duration(typed) {
+        Ok(overlap) if overlap <= LONGEST => Ok(overlap),
+        Ok(_) => Err("at most a year"),
+        Err(_) => Err("write a number and its unit, such as 7d or 12h"),
+    }
 }
 
 #[derive(clap::Args)]

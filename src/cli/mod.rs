@@ -7,6 +7,7 @@
 mod admin_client;
 mod args;
 mod callback;
+mod caller;
 mod cert;
 mod config;
 mod csr;
@@ -74,6 +75,7 @@ fn run(args: Args) -> Result<(), Failure> {
         Command::Migrate(args) => migrate::run(&global, &args.command),
         Command::Run => run::run(&global),
         Command::Login(args) => login::run(&global, &args),
+        Command::Caller(args) => caller::run(&global, &args.command),
         Command::Csr(args) => csr::run(&global, &args),
         Command::Cert(args) => cert::run(&global, &args.command),
         Command::Simulator(args) => simulator::run(&args),

@@ -24,6 +24,11 @@ pub(crate) fn status(status: &Value) -> String {
         let (door, lane) = (word(&pinned["door"]), word(&pinned["lane"]));
         rows.push(row("", &format!("{door} always takes lane {lane}")));
     }
+    let callers = status["callers"].as_array().into_iter().flatten();
+    for (number, caller) in callers.enumerate() {
+        let title = if number == 0 { "callers" } else { "" };
+        rows.push(row(title, &known_caller(caller)));
+    }
     if status["certificate"].is_object() {
         let certificate = &status["certificate"];
         let days = &certificate["days_left"];
@@ -72,6 +77,15 @@ pub(crate) fn status(status: &Value) -> String {
         }
     }
     text
+}
+
+fn known_caller(caller: &Value) -> String {
+    let by = list(&caller["known_by"]).join(", ");
+    let seen = match caller["last_seen"].as_str() {
+        Some(at) => format!("last seen {at}"),
+        None => "not seen since the start".to_owned(),
+    };
+    format!("{} by {by}, {seen}", word(&caller["name"]))
 }
 
 /// The last minutes by lane; lanes that nobody can use or has used are left out.

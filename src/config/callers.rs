@@ -4,7 +4,7 @@ use super::check::Check;
 use super::file;
 use super::leaf::{List, Parsed};
 use super::values::{Name, Size};
-use super::{Audit, Ca, Caller, Door, Policy, Rule, Store};
+use super::{Audit, Ca, Caller, Door, DoorAddress, Policy, Rule, Store};
 
 impl Check<'_> {
     pub(super) fn callers(&mut self, typed: &[file::Caller]) -> Vec<Caller> {
@@ -44,6 +44,13 @@ impl Check<'_> {
                     &key("hashes"),
                     "is missing: nothing says how to know this caller. Run \
                      `wise-auth-proxy caller add`, or name its key, users, groups or certificates",
+                );
+            }
+            let mut others = callers.iter().flat_map(|other| &other.hashes);
+            if others.any(|other| known.hashes.iter().any(|hash| hash.digest == other.digest)) {
+                self.refuse(
+                    &key("hashes"),
+                    "another caller has one of these: they could not be told apart",
                 );
             }
             callers.push(known);
@@ -158,6 +165,20 @@ impl Check<'_> {
                     "each must be the name of a [[caller]]",
                 );
             }
+            let mut known =
+                names.filter_map(|name| callers.iter().find(|caller| caller.name == *name));
+            if let Some(lost) = known.find(|caller| !can_come(caller, door)) {
+                // The name is a checked one, no text that could be a secret.
+                let name = &lost.name;
+                self.refuse(
+                    &format!("door.{i}.callers"),
+                    format!(
+                        "`{name}` could never come in here: users and groups are known at unix \
+                         doors alone, certificates at doors with tls.client_ca; give it a key \
+                         (`wise-auth-proxy caller rotate {name}`)"
+                    ),
+                );
+            }
             if door.callers.as_ref().is_some_and(Vec::is_empty) {
                 self.refuse(
                     &format!("door.{i}.callers"),
@@ -189,6 +210,17 @@ impl Check<'_> {
             required,
         }
     }
+}
+
+/// Whether any of the caller's ways is one that the door looks at.
+fn can_come(caller: &Caller, door: &Door) -> bool {
+    let unix = matches!(door.address, DoorAddress::Unix { .. });
+    let certified = door.tls.as_ref().is_some_and(|tls| tls.client_ca.is_some());
+    let by_user = !(caller.users.is_empty() && caller.groups.is_empty());
+    caller.key.is_some()
+        || !caller.hashes.is_empty()
+        || unix && by_user
+        || certified && !caller.certificates.is_empty()
 }
 
 fn items<T: Clone>(list: Option<&List<T>>) -> Vec<T> {

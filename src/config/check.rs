@@ -282,8 +282,7 @@ impl Check<'_> {
             file.notify.webhook.as_ref(),
             file.notify.authorization.as_ref(),
         ];
-        let keys = file.door.iter().filter_map(|door| door.key.as_ref());
-        let keys = keys.chain(file.caller.iter().filter_map(|caller| caller.key.as_ref()));
+        let keys = file.caller.iter().filter_map(|caller| caller.key.as_ref());
         let mut sources = sources.into_iter().flatten().chain(keys);
         if hardening.files == Measure::Required
             && sources.any(|Named(source)| matches!(source, SecretSource::Exec(_)))

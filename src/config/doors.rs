@@ -82,15 +82,15 @@ impl Check<'_> {
                 continue;
             };
             let exposed = is_set(door.expose);
-            let secret = self.source(door.key.as_ref());
             let tls = self.door_tls(&key("tls"), door.tls.as_ref());
             let asks =
                 door.callers.is_some() || tls.as_ref().is_some_and(|tls| tls.client_ca.is_some());
-            if exposed && secret.is_none() && !asks {
+            if exposed && !asks {
                 self.refuse(
-                    &key("key"),
-                    "is missing: a door beyond loopback needs a key that its callers show. \
-                     Name one, such as { file = \"secrets/door_key\" }",
+                    &key("callers"),
+                    "is missing: a door beyond loopback must know who calls. Run \
+                     `wise-auth-proxy caller add`, and name the caller here, or ask for client \
+                     certificates with tls.client_ca",
                 );
             }
             let address = match listen {
@@ -141,8 +141,6 @@ impl Check<'_> {
                     .map(|host| host.0.clone())
                     .collect(),
                 grant,
-                key: secret,
-                read_only: is_set(door.read_only),
                 callers: (door.callers.as_ref())
                     .map(|List(names)| names.iter().map(|name| name.0.clone()).collect()),
                 policy: door.policy.clone().map(|Parsed(name)| name.0),

@@ -93,7 +93,11 @@ fn derived(config: &Config, path: &[String]) -> Option<Value> {
             DoorAddress::Unix { mode, .. } => Some(json!(format!("{mode:04o}"))),
             DoorAddress::Tcp(_) => None,
         },
-        ["door", _, "expose" | "read_only"] => Some(json!(false)),
+        [
+            "door",
+            _,
+            "expose" | "connect" | "stand_in" | "proxy_protocol",
+        ] => Some(json!(false)),
         _ => None,
     }
 }

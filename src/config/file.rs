@@ -81,11 +81,8 @@ pub(super) struct Door {
     pub(super) hosts: Option<List<HostName>>,
     /// Name of the grant for requests that name no profile; without it the default grant.
     pub(super) grant: Option<Parsed<GrantName>>,
-    /// Where the key is that callers must show; needed before a door may listen beyond loopback.
-    pub(super) key: Option<Named>,
-    /// Lets only `GET`, `HEAD` and `OPTIONS` pass.
-    pub(super) read_only: Option<Parsed<bool>>,
-    /// Must be true before the door may listen beyond loopback.
+    /// Must be true before the door may listen beyond loopback; it then needs `callers`, or
+    /// `tls.client_ca`.
     pub(super) expose: Option<Parsed<bool>>,
     /// Permissions of a unix socket; without it 0600.
     pub(super) mode: Option<Parsed<Mode>>,

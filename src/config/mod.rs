@@ -98,7 +98,6 @@ impl Config {
         let client = self.oauth.as_ref().map(|oauth| &oauth.client_secret);
         let via = self.upstream.via.as_ref();
         let via = via.and_then(|via| via.credentials.as_ref());
-        let doors = self.doors.iter().filter_map(|door| door.key.as_ref());
         let callers = self.callers.iter().filter_map(|caller| caller.key.as_ref());
         let mtls = self.mtls.as_ref();
         let passphrase = mtls.and_then(|mtls| mtls.key_passphrase.as_ref());
@@ -107,7 +106,6 @@ impl Config {
             .chain(client.map(of("oauth.client_secret")))
             .chain(passphrase.map(of("mtls.key_passphrase")))
             .chain(via.map(of("upstream.via_credentials")))
-            .chain(doors.map(of("door.key")))
             .chain(callers.map(of("caller.key")))
             .chain(self.admin.key.iter().map(of("admin.key")))
             .chain(self.notify.webhook.iter().map(of("notify.webhook")))
@@ -228,12 +226,8 @@ pub struct Door {
     pub hosts: Vec<String>,
     /// Grant of requests that name no profile, by name; else the default grant.
     pub grant: Option<String>,
-    /// Key that callers must show as `Authorization: Bearer` or `Basic` password, or in
-    /// `Proxy-Authorization`; there when the door is exposed beyond loopback.
-    pub key: Option<SecretSource>,
-    /// Only `GET`, `HEAD` and `OPTIONS` pass.
-    pub read_only: bool,
-    /// Callers it lets in, by name; `None`: whoever reaches it.
+    /// Callers it lets in, by name; `None`: whoever reaches it. A door beyond loopback has some, or
+    /// asks for client certificates.
     pub callers: Option<Vec<String>>,
     /// Policy of whoever comes in here, by name; that of the caller applies as well.
     pub policy: Option<String>,
@@ -267,8 +261,6 @@ impl Door {
             address: DoorAddress::Tcp(address),
             hosts: Vec::new(),
             grant: None,
-            key: None,
-            read_only: false,
             callers: None,
             policy: None,
             lane: None,

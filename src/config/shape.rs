@@ -27,7 +27,10 @@ pub(super) fn shape(tree: &Value, defaults: &Value) -> (Option<File>, Vec<Findin
         }
         let message = match misshapen.what {
             _ if secrets.contains(&key) => format!("must be {}", secrets::RIGHT),
-            Objection::Unknown(known) => unknown(key.last().map_or("", String::as_str), known),
+            Objection::Unknown(known) => match retired(&key) {
+                Some(instead) => instead.to_owned(),
+                None => unknown(key.last().map_or("", String::as_str), known),
+            },
             Objection::Wrong(right) => {
                 let right = schema::shape_of(&key).unwrap_or(right);
                 format!("must be {right}")
@@ -41,6 +44,21 @@ pub(super) fn shape(tree: &Value, defaults: &Value) -> (Option<File>, Vec<Findin
         if !progress {
             return (None, findings);
         }
+    }
+}
+
+/// What to write instead of a key that there was once.
+fn retired(key: &[String]) -> Option<&'static str> {
+    let key: Vec<_> = key.iter().map(String::as_str).collect();
+    match key.as_slice() {
+        ["door", _, "key"] => Some(
+            "is the key of a caller now: write [[caller]], name = \"application\" and this key \
+             there, and callers = [\"application\"] here",
+        ),
+        ["door", _, "read_only"] => {
+            Some("is a policy now: write policy = \"read-only\" instead of true, nothing of false")
+        }
+        _ => None,
     }
 }
 

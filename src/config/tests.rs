@@ -554,6 +554,10 @@ const OTHER_VALUES: &[(&str, &str)] = &[
     ("admin.address", "off"),
     ("admin.key.file", "other"),
     ("admin.socket", "other.sock"),
+    ("audit.file", "audit.jsonl"),
+    ("ca.certificate", "authority.pem"),
+    ("ca.key", "authority.key"),
+    ("caller", "[{ name = \"a\", users = [\"1001\"] }]"),
     ("environment", "sandbox"),
     ("hardening.files", "off"),
     ("hardening.memory", "off"),
@@ -572,6 +576,7 @@ const OTHER_VALUES: &[(&str, &str)] = &[
     ("oauth.client_secret.file", "other"),
     ("oauth.redirect_uri", "https://app.example/cb"),
     ("personal.token.env", "OTHER"),
+    ("policy", "[{ name = \"a\", deny = [\"funding\"] }]"),
     ("runtime.drain_timeout", "1s"),
     ("runtime.header_timeout", "1s"),
     ("runtime.idle_timeout", "1s"),
@@ -641,17 +646,20 @@ fn no_key_is_dead() {
         assert_ne!(changed, baseline, "{key} changes nothing");
     }
     // Keys that are told by their neighbours.
-    let exposed = "[{ address = \"0.0.0.0:8080\", expose = true, key = { env = \"KEY\" }, read_only = true }]";
-    let door = load(&with_flags(FULL, &[("door", exposed)]))
+    let exposed = "[{ address = \"0.0.0.0:8080\", expose = true, callers = [\"payroll\"], policy = \"read-only\" }]";
+    let caller = (
+        "caller",
+        "[{ name = \"payroll\", key = { env = \"KEY\" } }]",
+    );
+    let door = load(&with_flags(FULL, &[("door", exposed), caller]))
         .unwrap()
         .config
         .doors
         .remove(0);
-    assert_eq!(door.key, Some(SecretSource::Env("KEY".to_owned())));
-    assert!(door.read_only);
+    assert_eq!(door.callers, Some(vec!["payroll".to_owned()]));
     let keyless = "[{ address = \"0.0.0.0:8080\", expose = true }]";
     let refused = load(&with_flags(FULL, &[("door", keyless)])).unwrap_err();
-    assert!(refused.to_string().contains("door[0].key"), "{refused}");
+    assert!(refused.to_string().contains("door[0].callers"), "{refused}");
     let two = "[{ name = \"a\", profile = 1 }, { name = \"b\", profile = 2, default = true }]";
     let two = load(&with_flags(FULL, &[("grant", two)]))
         .unwrap()
@@ -696,12 +704,15 @@ fn no_key_is_dead() {
         Some(SecretSource::Env("KEY".to_owned()))
     );
 
+    let audit = [("audit.file", "a"), ("audit.required", "true")];
+    let audit = load(&with_flags(FULL, &audit)).unwrap().config.audit;
+    assert!(audit.required && audit.file.is_some());
+
     let told = [
+        "audit.required",
         "notify.authorization",
         "door[].expose",
-        "door[].key",
         "door[].mode",
-        "door[].read_only",
         "grant[].default",
         "upstream.via_credentials",
     ];

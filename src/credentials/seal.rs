@@ -80,6 +80,14 @@ fn cipher(prk: &Prk) -> Option<(LessSafeKey, Nonce)> {
     Some((LessSafeKey::new(key), Nonce::assume_unique_for_key(nonce)))
 }
 
+/// What serves another purpose than records.
+pub(super) fn derive(key: &SealKey, purpose: &[u8]) -> Option<Zeroizing<[u8; 32]>> {
+    let mut derived = Zeroizing::new([0; 32]);
+    let prk = key.extract(b"wise-auth-proxy derived");
+    expand(&prk, purpose, derived.as_mut_slice())?;
+    Some(derived)
+}
+
 fn expand(prk: &Prk, purpose: &[u8], out: &mut [u8]) -> Option<()> {
     prk.expand(&[purpose], Length(out.len()))
         .and_then(|okm| okm.fill(out))

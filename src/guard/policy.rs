@@ -155,7 +155,11 @@ impl Policies {
 }
 
 impl Policy {
-    pub(super) fn new(typed: &config::Policy, holders: &[String], before: Option<&Policies>) -> Self {
+    pub(super) fn new(
+        typed: &config::Policy,
+        holders: &[String],
+        before: Option<&Policies>,
+    ) -> Self {
         let same = before.and_then(|before| Some((before, before.named(&typed.name)?)));
         let state = |holder: &String| {
             let known = same.and_then(|(before, policy)| {

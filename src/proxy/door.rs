@@ -1,23 +1,25 @@
 //! Who may come in, and what they may do.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-use http::header::{AUTHORIZATION, PROXY_AUTHORIZATION};
-use http::{HeaderMap, HeaderValue, Method, request};
+use std::time::SystemTime;
 
-use crate::config::{Door as DoorConfig, Hosts};
+use http::{Method, request};
+
+use crate::config::{Door as DoorConfig, DoorAddress, Hosts};
+use crate::guard::{CallerId, Callers, GuardError, Mint, Roster};
 use crate::proxy::fault::Fault;
 use crate::proxy::peer::Peer;
 use crate::proxy::target::{Rules, Target};
-use crate::secret::Secret;
 use crate::wise::Lane;
+use crate::wise::hosts::TOKEN_PATH;
 
 /// A listening address with its rules, ready to judge requests.
 #[derive(Debug)]
 pub(crate) struct Door {
     rules: Rules,
-    key: Option<Secret>,
-    read_only: bool,
+    /// Whom it lets in; `None`: whoever reaches it.
+    roster: Option<Roster>,
+    /// Makes the tokens of a door that answers `POST /oauth/token` itself.
+    mint: Option<Mint>,
     /// Grant of requests that name no profile, by index.
     pub(crate) grant: Option<usize>,
     /// The lane of its requests; `None`: that of the switch.
@@ -25,59 +27,93 @@ pub(crate) struct Door {
 }
 
 impl Door {
-    /// `key` is what the door's `key` holds, already read; `grant` the position of its grant.
+    /// `grant`: the position of the door's grant.
     pub(crate) fn new(
         door: &DoorConfig,
         hosts: &Hosts,
-        key: Option<Secret>,
+        callers: &Callers,
         grant: Option<usize>,
     ) -> Self {
+        let accepted = door.callers.as_ref();
         Self {
             rules: Rules::new(door, hosts),
-            key,
-            read_only: door.read_only,
+            roster: accepted.map(|accepted| Roster::new(callers, accepted)),
+            mint: None,
             grant,
             lane: door.lane,
         }
     }
 
-    /// Lets a request in and hands out its target.
-    pub(crate) fn admit(&self, head: &request::Parts, _: &Peer) -> Result<Target, Fault> {
+    /// Has it answer `POST /oauth/token`, with tokens that are sealed under `secret`.
+    pub(crate) fn standing_in(
+        mut self,
+        secret: &[u8; 32],
+        address: &DoorAddress,
+    ) -> Result<Self, GuardError> {
+        let place = match address {
+            DoorAddress::Tcp(address) => address.to_string(),
+            DoorAddress::Unix { path, .. } => path.display().to_string(),
+        };
+        self.mint = Some(Mint::new(secret, &place)?);
+        Ok(self)
+    }
+
+    /// Lets a request in and hands out its target, and its caller if the door knows callers.
+    ///
+    /// `callers`: those of the snapshot that the door is in.
+    pub(crate) fn admit(
+        &self,
+        head: &request::Parts,
+        peer: &Peer,
+        callers: &Callers,
+        now: SystemTime,
+    ) -> Result<(Target, Option<CallerId>), Fault> {
         let target = self.rules.admit(head)?;
-        if let Some(key) = &self.key
-            && !shows(&head.headers, key)
-        {
-            return Err(Fault::CallerUnknown);
-        }
-        let reads = [Method::GET, Method::HEAD, Method::OPTIONS];
-        if self.read_only && !reads.contains(&head.method) {
-            return Err(Fault::NotAllowed("this door is read-only"));
-        }
-        Ok(target)
+        let caller = match &self.roster {
+            Some(roster) => {
+                let presence = peer.presence();
+                let mint = self.mint.as_ref();
+                let caller = roster.identify(&head.headers, presence, now, callers, mint);
+                Some(caller.map_err(Fault::CallerUnknown)?)
+            }
+            None => None,
+        };
+        Ok((target, caller))
+    }
+
+    /// Whether the door answers this request itself, if its framing, host and origin are right.
+    pub(super) fn stands_in_for(&self, head: &request::Parts) -> bool {
+        self.mint.is_some() && head.method == Method::POST && is_token_endpoint(head.uri.path())
+    }
+
+    /// What [`Self::admit`] asks before it asks who calls.
+    pub(super) fn is_well_directed(&self, head: &request::Parts) -> Result<(), Fault> {
+        self.rules.admit(head).map(drop)
+    }
+
+    pub(super) fn mint(&self) -> Option<&Mint> {
+        self.mint.as_ref()
+    }
+
+    pub(super) fn roster(&self) -> Option<&Roster> {
+        self.roster.as_ref()
     }
 }
 
-/// Whether the caller shows the key: as a bearer token or as the password of basic credentials.
-fn shows(headers: &HeaderMap, key: &Secret) -> bool {
-    let fields = [PROXY_AUTHORIZATION, AUTHORIZATION];
-    let mut shown = fields
-        .iter()
-        .flat_map(|name| headers.get_all(name))
-        .filter_map(shown_key);
-    shown.any(|shown| shown.matches(key))
-}
-
-fn shown_key(value: &HeaderValue) -> Option<Secret> {
-    let (scheme, rest) = value.to_str().ok()?.split_once(' ')?;
-    if scheme.eq_ignore_ascii_case("bearer") {
-        return Some(Secret::new(rest.trim()));
+/// `/oauth/token`, also below a calendar version, as in `/2026Q3/oauth/token`.
+fn is_token_endpoint(path: &str) -> bool {
+    let is_version = |version: &str| {
+        let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+        let parts = version.split_once('Q');
+        parts.is_some_and(|(year, quarter)| {
+            year.len() == 4 && digits(year) && quarter.len() == 1 && digits(quarter)
+        })
+    };
+    match path.strip_suffix(TOKEN_PATH) {
+        Some("") => true,
+        Some(version) => version.strip_prefix('/').is_some_and(is_version),
+        None => false,
     }
-    if !scheme.eq_ignore_ascii_case("basic") {
-        return None;
-    }
-    let pair = Secret::new(String::from_utf8(STANDARD.decode(rest.trim()).ok()?).ok()?);
-    let (_, password) = pair.expose().split_once(':')?;
-    Some(Secret::new(password))
 }
 
 #[cfg(test)]
@@ -85,9 +121,30 @@ mod tests {
     use std::net::SocketAddr;
 
     use super::*;
-    use crate::config::Origin;
+    use crate::config::{Caller, KeyHash, Origin};
+    use crate::guard;
 
-    fn door(key: Option<&str>, read_only: bool) -> Door {
+    fn callers() -> Callers {
+        let hash = |key: &str, until| KeyHash {
+            digest: guard::digest(key.as_bytes()),
+            until,
+        };
+        Callers::read(&[Caller {
+            name: "payroll".into(),
+            key: None,
+            hashes: vec![
+                hash("open sesame", None),
+                hash("old sesame", Some(SystemTime::UNIX_EPOCH)),
+            ],
+            users: Vec::new(),
+            groups: Vec::new(),
+            certificates: Vec::new(),
+            policy: None,
+        }])
+        .unwrap()
+    }
+
+    fn door(callers: Option<&[&str]>) -> Door {
         let origin = Origin {
             host: "api.wise.com".into(),
             port: 443,
@@ -101,10 +158,10 @@ mod tests {
             token_url: None,
         };
         let config = DoorConfig {
-            read_only,
+            callers: callers.map(|names| names.iter().map(|name| (*name).into()).collect()),
             ..DoorConfig::loopback(SocketAddr::from(([127, 0, 0, 1], 8080)))
         };
-        Door::new(&config, &hosts, key.map(Secret::new), None)
+        Door::new(&config, &hosts, &self::callers(), None)
     }
 
     fn ask(method: &str, field: Option<(&str, &str)>) -> request::Parts {
@@ -118,47 +175,73 @@ mod tests {
         request.body(()).unwrap().into_parts().0
     }
 
+    fn admit(door: &Door, head: &request::Parts) -> Result<Option<String>, Fault> {
+        let callers = callers();
+        let now = SystemTime::UNIX_EPOCH;
+        let admitted = door.admit(head, &Peer::local(), &callers, now);
+        admitted.map(|(_, caller)| caller.map(|id| callers.name(id).to_owned()))
+    }
+
     #[test]
-    fn a_door_with_a_key_opens_to_it_in_every_place_a_client_can_put_it() {
-        let door = door(Some("open sesame"), false);
+    fn a_door_with_callers_opens_to_a_key_in_every_place_a_client_can_put_it() {
+        let door = door(Some(&["payroll"]));
         for field in [
             ("authorization", "Bearer open sesame"),
             ("authorization", "Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ=="),
+            ("authorization", "Basic b3BlbiBzZXNhbWU6"),
             ("proxy-authorization", "basic QWxhZGRpbjpvcGVuIHNlc2FtZQ=="),
         ] {
-            assert!(
-                door.admit(&ask("GET", Some(field)), &Peer::local()).is_ok(),
-                "{field:?}"
-            );
+            let caller = admit(&door, &ask("GET", Some(field)));
+            assert_eq!(caller.unwrap().as_deref(), Some("payroll"), "{field:?}");
         }
     }
 
     #[test]
-    fn a_caller_without_the_key_is_unknown() {
-        let door = door(Some("open sesame"), false);
-        for field in [
-            None,
-            Some(("authorization", "Bearer wrong")),
-            Some(("authorization", "open sesame")),
+    fn a_caller_without_a_key_is_unknown_and_told_what_to_show() {
+        let door = door(Some(&["payroll"]));
+        for (field, detail) in [
+            (None, "is none that this door knows"),
+            (
+                Some(("authorization", "Bearer wrong")),
+                "key that the caller shows is none",
+            ),
+            (
+                Some(("authorization", "open sesame")),
+                "is none that this door knows",
+            ),
+            (Some(("authorization", "Bearer old sesame")), "has ended"),
         ] {
-            let fault = door.admit(&ask("GET", field), &Peer::local()).unwrap_err();
+            let fault = admit(&door, &ask("GET", field)).unwrap_err();
             assert_eq!(fault.status(), 407);
-            assert!(fault.headers().contains_key("proxy-authenticate"));
+            assert!(fault.to_string().contains(detail), "{fault}");
+            let headers = fault.headers();
+            let asked: Vec<_> = headers.get_all("proxy-authenticate").iter().collect();
+            let (bearer, basic) = (
+                "Bearer realm=\"wise-auth-proxy\"",
+                "Basic realm=\"wise-auth-proxy\", charset=\"UTF-8\"",
+            );
+            assert_eq!(asked, [bearer, basic]);
         }
     }
 
     #[test]
-    fn a_read_only_door_refuses_what_could_move_money() {
-        let door = door(None, true);
-        assert!(door.admit(&ask("GET", None), &Peer::local()).is_ok());
-        for method in ["POST", "PUT", "PATCH", "DELETE"] {
-            assert_eq!(
-                door.admit(&ask(method, None), &Peer::local())
-                    .unwrap_err()
-                    .status(),
-                403,
-                "{method}"
-            );
+    fn a_door_without_callers_asks_nobody() {
+        let door = door(None);
+        assert_eq!(admit(&door, &ask("GET", None)).unwrap(), None);
+    }
+
+    #[test]
+    fn the_token_endpoint_is_known_under_every_name_of_it() {
+        for path in ["/oauth/token", "/2026Q3/oauth/token"] {
+            assert!(is_token_endpoint(path), "{path}");
+        }
+        for path in [
+            "/v1/oauth/token",
+            "/oauth/token/",
+            "/x/2026Q3/oauth/token",
+            "/2026Q/oauth/token",
+        ] {
+            assert!(!is_token_endpoint(path), "{path}");
         }
     }
 }

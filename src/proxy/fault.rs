@@ -8,7 +8,7 @@ use bytes::Bytes;
 use http::header::{CONNECTION, CONTENT_TYPE, PROXY_AUTHENTICATE, RETRY_AFTER};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
-use crate::guard::{Reason, Refusal};
+use crate::guard::{Reason, Refusal, Stranger};
 use crate::tls::HandshakeFailure;
 use crate::upstream::{AcquireError, DialError};
 use crate::wise::ProfileId;
@@ -27,8 +27,8 @@ pub(crate) enum Fault {
     ForeignTarget(String),
     #[error("the request comes from a web page of another origin")]
     ForeignOrigin,
-    #[error("the caller did not show the key of this door")]
-    CallerUnknown,
+    #[error("{0}")]
+    CallerUnknown(Stranger),
     #[error("{0}")]
     NotAllowed(&'static str),
     #[error("{0}")]
@@ -125,6 +125,12 @@ impl Kind {
     }
 }
 
+/// What a caller may show (RFC 6750 §3, RFC 7617 §2.1).
+const CHALLENGES: [&str; 2] = [
+    "Bearer realm=\"wise-auth-proxy\"",
+    "Basic realm=\"wise-auth-proxy\", charset=\"UTF-8\"",
+];
+
 const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
 
 impl Fault {
@@ -132,7 +138,7 @@ impl Fault {
         match self {
             Self::BadRequest(_) => Kind::BadRequest,
             Self::WrongHost(_) | Self::ForeignTarget(_) | Self::ForeignOrigin => Kind::WrongHost,
-            Self::CallerUnknown => Kind::CallerUnknown,
+            Self::CallerUnknown(_) => Kind::CallerUnknown,
             Self::NotAllowed(_) => Kind::NotAllowed,
             Self::Refused(refusal) => kind_of(&refusal.reason),
             Self::NoGrantForProfile(_) | Self::NoGrant => Kind::NoGrant,
@@ -166,7 +172,7 @@ impl Fault {
             Self::ForeignTarget(_) | Self::ForeignOrigin | Self::NotAllowed(_) => {
                 StatusCode::FORBIDDEN
             }
-            Self::CallerUnknown => StatusCode::PROXY_AUTHENTICATION_REQUIRED,
+            Self::CallerUnknown(_) => StatusCode::PROXY_AUTHENTICATION_REQUIRED,
             Self::Refused(refusal) => status_of(&refusal.reason),
             Self::NoGrantForProfile(_)
             | Self::NoGrant
@@ -189,7 +195,7 @@ impl Fault {
             | Self::WrongHost(_)
             | Self::ForeignTarget(_)
             | Self::ForeignOrigin
-            | Self::CallerUnknown
+            | Self::CallerUnknown(_)
             | Self::NotAllowed(_)
             | Self::Refused(_)
             | Self::RequestTimeout => Blame::Application,
@@ -217,7 +223,7 @@ impl Fault {
             | Self::WrongHost(_)
             | Self::ForeignTarget(_)
             | Self::ForeignOrigin
-            | Self::CallerUnknown
+            | Self::CallerUnknown(_)
             | Self::NotAllowed(_)
             | Self::NoGrantForProfile(_)
             | Self::NoGrant
@@ -243,9 +249,7 @@ impl Fault {
             Self::ForeignOrigin => {
                 "web pages may not use this proxy; call it from a program".into()
             }
-            Self::CallerUnknown => {
-                "send the door's key as `Authorization: Bearer` or in `Proxy-Authorization`".into()
-            }
+            Self::CallerUnknown(stranger) => stranger.hint(),
             Self::NotAllowed(_) => {
                 "send it through a door that allows it, or around this proxy".into()
             }
@@ -303,7 +307,7 @@ impl Fault {
             Self::WrongHost(_)
             | Self::ForeignTarget(_)
             | Self::ForeignOrigin
-            | Self::CallerUnknown
+            | Self::CallerUnknown(_)
             | Self::NotAllowed(_)
             | Self::Refused(_) => "http_request_denied",
             Self::NoGrantForProfile(_) | Self::NoGrant | Self::ReauthorisationRequired { .. } => {
@@ -354,7 +358,7 @@ impl Fault {
 
     /// Fields of the answer.
     pub(crate) fn headers(&self) -> HeaderMap {
-        let mut headers = HeaderMap::with_capacity(5);
+        let mut headers = HeaderMap::with_capacity(6);
         headers.insert(
             CONTENT_TYPE,
             HeaderValue::from_static("application/problem+json"),
@@ -374,9 +378,10 @@ impl Fault {
             headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
         }
         match self {
-            Self::CallerUnknown => {
-                let realm = HeaderValue::from_static("Bearer realm=\"wise-auth-proxy\"");
-                headers.insert(PROXY_AUTHENTICATE, realm);
+            Self::CallerUnknown(_) => {
+                for challenge in CHALLENGES {
+                    headers.append(PROXY_AUTHENTICATE, HeaderValue::from_static(challenge));
+                }
             }
             Self::BadRequest(_) | Self::Crowded | Self::ShuttingDown | Self::RequestTimeout => {
                 headers.insert(CONNECTION, HeaderValue::from_static("close"));

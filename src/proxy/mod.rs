@@ -24,6 +24,7 @@ mod reply;
 mod serve;
 mod snapshot;
 mod socket;
+mod stand_in;
 #[cfg(feature = "benchmarks")]
 pub(crate) mod steps;
 mod target;
@@ -35,6 +36,7 @@ use std::rc::Rc;
 use http::{Request, Response, StatusCode, request};
 use hyper::body::{Body as _, Incoming};
 
+use crate::guard::CallerId;
 use crate::proxy::attempt::{Answer, Outgoing};
 use crate::proxy::bearing::Bearing;
 use crate::proxy::body::Source;
@@ -69,6 +71,13 @@ async fn answer(
         let waits = policy::waits_for_continue(&head.headers, head.version);
         Source::new(incoming, waits, Rc::clone(&worker.budget), limit)
     });
+    if worker.view().snapshot.doors[door].stands_in_for(&head) {
+        let answer = stand_in::answer(worker, door, peer, &head, source.as_ref(), &mut record);
+        return match answer.await {
+            Ok(answer) => reply::of_here(answer, record, source),
+            Err(fault) => reply::of_fault(&fault, record, source),
+        };
+    }
     match forward(worker, door, peer, head, source.clone(), &mut record).await {
         Ok(answer) => reply::of_wise(worker, answer, record, source),
         Err(fault) => reply::of_fault(&fault, record, source),
@@ -96,10 +105,14 @@ async fn forward(
     // Door and target: who calls, is the host ours, may it.
     let view = worker.view();
     let rules = &view.snapshot.doors[door];
-    let target = rules.admit(&head, peer)?;
+    let callers = &view.snapshot.callers;
+    let (target, caller) = rules.admit(&head, peer, callers, record.at())?;
+    if let Some(caller) = caller {
+        record.came_from(caller, &view);
+    }
 
     // Policies: what may who comes in here ask for, and how much of it.
-    let who = (door, None);
+    let who = (door, caller.map(CallerId::index));
     let bearing = Bearing::admit(worker, &view, who, &head, &target, source.as_ref(), record)?;
 
     // Credential and lane, token: from one snapshot, the newest once a token is there.

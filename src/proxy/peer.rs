@@ -1,5 +1,6 @@
 //! What is known of an application before it asks for anything.
 
+use crate::guard::Presence;
 use crate::listener;
 
 /// Who is at the other end of a connection, whatever its requests say.
@@ -7,6 +8,17 @@ use crate::listener;
 pub(crate) struct Peer {
     /// An address, or a process by its user and group.
     pub(crate) from: listener::Peer,
+    /// Names in its client certificate, which was verified: common name, DNS names, URIs.
+    pub(crate) certificate: Vec<String>,
+}
+
+impl Peer {
+    pub(crate) fn presence(&self) -> Presence<'_> {
+        Presence {
+            from: &self.from,
+            certificate: &self.certificate,
+        }
+    }
 }
 
 #[cfg(any(test, fuzzing, feature = "benchmarks"))]
@@ -16,6 +28,7 @@ impl Peer {
         let address = std::net::SocketAddr::from(([127, 0, 0, 1], 40000));
         Self {
             from: listener::Peer::Tcp(address),
+            certificate: Vec::new(),
         }
     }
 }

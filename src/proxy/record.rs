@@ -7,9 +7,9 @@ use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
 use tokio::time::Instant;
 
-use crate::guard::{self, Place};
+use crate::guard::{self, CallerId, Place};
 use crate::proxy::choice::Credential;
-use crate::proxy::fault::{Blame, Fault};
+use crate::proxy::fault::{Blame, Fault, Kind};
 use crate::proxy::worker::{View, Worker};
 use crate::telemetry::access::Line;
 use crate::telemetry::meter::Refusal;
@@ -27,6 +27,8 @@ pub(crate) struct Record {
     lane: Lane,
     credential: Option<Credential>,
     view: Option<Rc<View>>,
+    /// The caller, by the snapshot that knew it: a later one may number callers otherwise.
+    caller: Option<(Rc<View>, CallerId)>,
     pub(crate) generation: Option<u64>,
     pub(crate) replayed: bool,
     /// All waits for Wise together.
@@ -56,6 +58,7 @@ impl Record {
             lane,
             credential: None,
             view: None,
+            caller: None,
             generation: None,
             replayed: false,
             upstream: Duration::ZERO,
@@ -69,6 +72,16 @@ impl Record {
             places: Vec::new(),
             worker: Rc::clone(worker),
         }
+    }
+
+    /// When the request came.
+    pub(crate) fn at(&self) -> SystemTime {
+        self.at
+    }
+
+    /// A caller was let in.
+    pub(crate) fn came_from(&mut self, caller: CallerId, view: &Rc<View>) {
+        self.caller = Some((Rc::clone(view), caller));
     }
 
     /// Lane and credential were chosen.
@@ -104,8 +117,22 @@ impl Record {
         }
     }
 
+    /// The answer is the door's own and no problem document; `refused`: it is one in other words.
+    pub(crate) fn answered_here(&mut self, status: StatusCode, refused: Option<Kind>) {
+        if let Some(kind) = refused {
+            self.fault = Some(kind.name());
+            self.worker.meter.faults[kind as usize].add(1);
+        }
+        self.head(status);
+    }
+
     fn head(&mut self, status: StatusCode) {
         self.status = status;
+        if let Some((view, caller)) = &self.caller
+            && let Some(tally) = view.tallies.get(caller.index())
+        {
+            tally.answered(status, self.at);
+        }
         let total = self.began.elapsed();
         self.answered = Some(total);
         let meter = &self.worker.meter;
@@ -125,6 +152,7 @@ impl Drop for Record {
         let total = self.began.elapsed();
         let directory = self.view.as_ref().map(|view| &view.snapshot.directory);
         let grant = self.credential.zip(directory);
+        let caller = self.caller.as_ref();
         // Wise's trace id is 32 hexadecimal digits; anything else does not belong into a log.
         let trace_id = self.trace_id.as_ref().and_then(|id| id.to_str().ok());
         let is_id = |id: &&str| {
@@ -138,6 +166,7 @@ impl Drop for Record {
             method: self.method.as_str(),
             path: self.path.as_ref().map_or("/", PathAndQuery::path),
             status: self.status.as_u16(),
+            caller: caller.map(|(view, caller)| view.snapshot.callers.name(*caller)),
             lane: self.lane,
             credential: self.credential.map(Credential::kind),
             grant: grant.and_then(|(credential, directory)| directory.name(credential)),

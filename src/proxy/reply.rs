@@ -13,6 +13,7 @@ use crate::proxy::body::{BodyError, Download, Source, Upload};
 use crate::proxy::fault::Fault;
 use crate::proxy::policy;
 use crate::proxy::record::Record;
+use crate::proxy::stand_in::Said;
 use crate::proxy::worker::Worker;
 use crate::upstream::Lease;
 
@@ -33,7 +34,8 @@ enum Content {
         download: Download,
         lease: Option<Lease<Upload>>,
     },
-    Problem(Option<Bytes>),
+    /// A problem document, or what the door itself has to say.
+    Ours(Option<Bytes>),
 }
 
 /// Hands Wise's answer down, untouched but for hop-by-hop fields.
@@ -75,7 +77,7 @@ pub(crate) fn of_fault(
     record.failed(fault);
     let document = fault.document();
     let mut reply = Response::new(Box::new(Reply {
-        content: Content::Problem(Some(document)),
+        content: Content::Ours(Some(document)),
         record,
         whole: source.is_none(),
         source,
@@ -83,6 +85,24 @@ pub(crate) fn of_fault(
     *reply.status_mut() = fault.status();
     *reply.headers_mut() = fault.headers();
     reply
+}
+
+/// Hands down what the door itself has to say.
+pub(crate) fn of_here(
+    said: Said,
+    mut record: Record,
+    source: Option<Rc<Source>>,
+) -> Response<Box<Reply>> {
+    let Said { answer, refused } = said;
+    record.answered_here(answer.status(), refused);
+    answer.map(|body| {
+        Box::new(Reply {
+            content: Content::Ours(Some(body)),
+            record,
+            whole: source.is_none(),
+            source,
+        })
+    })
 }
 
 impl Reply {
@@ -126,7 +146,7 @@ impl Body for Reply {
                 }
                 frame
             }
-            Content::Problem(document) => document.take().map(|bytes| Ok(Frame::data(bytes))),
+            Content::Ours(document) => document.take().map(|bytes| Ok(Frame::data(bytes))),
         };
         if frame.is_none() {
             self.end();
@@ -137,14 +157,14 @@ impl Body for Reply {
     fn is_end_stream(&self) -> bool {
         match &self.content {
             Content::Wise { download, .. } => download.is_end_stream(),
-            Content::Problem(document) => document.is_none(),
+            Content::Ours(document) => document.is_none(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.content {
             Content::Wise { download, .. } => download.size_hint(),
-            Content::Problem(document) => {
+            Content::Ours(document) => {
                 SizeHint::with_exact(document.as_ref().map_or(0, Bytes::len) as u64)
             }
         }

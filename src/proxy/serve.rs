@@ -66,7 +66,10 @@ pub(crate) async fn serve(serving: Rc<Serving>, arrival: Arrival) {
     } = arrival;
     let guest = Rc::new(Guest {
         door,
-        peer: Peer { from: peer },
+        peer: Peer {
+            from: peer,
+            certificate: Vec::new(),
+        },
         spare: ticket.is_spare(),
     });
     let io = match stream.watched() {

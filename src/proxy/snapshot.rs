@@ -9,7 +9,7 @@ use std::sync::Arc;
 use http::HeaderValue;
 
 use crate::config;
-use crate::guard::Policies;
+use crate::guard::{Callers, Policies};
 use crate::proxy::choice::Directory;
 use crate::proxy::door::Door;
 use crate::sync::{ArcSwap, Cache, watch};
@@ -33,6 +33,8 @@ pub(crate) struct Snapshot {
     pub(crate) doors: Arc<[Door]>,
     /// What those who come in may do; published with the doors, whose policies they are.
     pub(crate) policies: Arc<Policies>,
+    /// Those that the doors know.
+    pub(crate) callers: Arc<Callers>,
     pub(crate) upstream: Arc<config::Upstream>,
     /// No new request is served.
     pub(crate) draining: bool,

@@ -6,7 +6,7 @@
 use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use futures_util::FutureExt as _;
 use http::uri::Scheme;
@@ -14,7 +14,7 @@ use http::{HeaderMap, HeaderValue, Request, StatusCode, request};
 
 use crate::clock::System;
 use crate::config::{Config, LogFormat};
-use crate::guard::{Caps, Policies};
+use crate::guard::{Callers, Caps, Policies};
 use crate::proxy::attempt::{self, Outgoing};
 use crate::proxy::bearing::Bearing;
 use crate::proxy::body::Upload;
@@ -43,6 +43,7 @@ pub struct Steps {
     target: Target,
     credential: Credential,
     peer: Peer,
+    now: SystemTime,
 }
 
 /// What is remembered about a request. Dropping it writes the access line.
@@ -84,8 +85,10 @@ impl Steps {
         let worker = Rc::new(Worker::new(shared, meter, access));
         let (head, ()) = came.clone().into_parts();
         let view = worker.view();
-        let target = view.snapshot.doors[0]
-            .admit(&head, &Peer::local())
+        let now = worker.shared.clock.wall();
+        let callers = &view.snapshot.callers;
+        let (target, _) = view.snapshot.doors[0]
+            .admit(&head, &Peer::local(), callers, now)
             .expect("a target");
         let directory = &view.snapshot.directory;
         let credential = directory
@@ -103,6 +106,7 @@ impl Steps {
             target,
             credential,
             peer: Peer::local(),
+            now,
         }
     }
 
@@ -118,9 +122,9 @@ impl Steps {
 
     /// Door and target. Returns whether the request may come in.
     pub fn admit(&self, head: &request::Parts) -> bool {
-        self.worker.view().snapshot.doors[0]
-            .admit(head, &self.peer)
-            .is_ok()
+        let view = self.worker.view();
+        let (doors, callers) = (&view.snapshot.doors, &view.snapshot.callers);
+        doors[0].admit(head, &self.peer, callers, self.now).is_ok()
     }
 
     /// What the policies of a door make of a request. Returns whether it may go on.
@@ -239,7 +243,8 @@ fn snapshot(config: &Config) -> Snapshot {
         reason: Absence::NotFetched,
         renewing: false,
     });
-    let door = |door| Door::new(door, &config.hosts, None, None);
+    let callers = Callers::read(&config.callers).expect("callers");
+    let door = |door| Door::new(door, &config.hosts, &callers, None);
     Snapshot {
         lane: Lane::OAuthMtls,
         ways,
@@ -248,6 +253,7 @@ fn snapshot(config: &Config) -> Snapshot {
         directory: Arc::new(Directory::new(&config.grants)),
         doors: config.doors.iter().map(door).collect(),
         policies: Arc::new(Policies::new(config, None)),
+        callers: Arc::new(callers),
         upstream: Arc::new(config.upstream.clone()),
         draining: false,
     }

@@ -15,7 +15,7 @@ use crate::proxy::policy::Stamps;
 use crate::proxy::snapshot::{Published, Reader, Snapshot};
 use crate::sync::watch;
 use crate::telemetry::access::AccessLog;
-use crate::telemetry::meter::Meter;
+use crate::telemetry::meter::{Meter, Tally};
 use crate::tokens::{KeeperHandle, TokenView};
 use crate::upstream::Pool;
 use crate::wise::Lane;
@@ -54,6 +54,8 @@ pub(crate) struct View {
     pub(crate) pools: [Option<Pool<Upload>>; Lane::ALL.len()],
     pub(crate) personal: Option<HeaderValue>,
     pub(crate) tokens: Vec<TokenView>,
+    /// What this worker counts of each caller, in their order.
+    pub(crate) tallies: Vec<Arc<Tally>>,
 }
 
 impl Worker {
@@ -133,7 +135,9 @@ impl View {
                 pool.retire();
             }
         }
+        let callers = snapshot.callers.iter();
         Self {
+            tallies: meter.of_callers(callers.map(|(_, caller)| caller.name.as_str())),
             personal: snapshot.personal.as_ref().map(own),
             tokens: snapshot
                 .tokens

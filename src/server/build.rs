@@ -15,6 +15,7 @@ use crate::listener::ListenerError;
 use crate::proxy::{Directory, Kind, Published, Snapshot};
 use crate::secret::Secret;
 use crate::server::outfit::{Outfit, OutfitError};
+use crate::server::token_seal::TokenSeal;
 use crate::supervisor::Handed;
 use crate::switch::{Entry, SwitchError, SwitchStore};
 use crate::telemetry::events::Events;
@@ -35,6 +36,7 @@ pub struct Server {
     pub(crate) store: Arc<FileStore>,
     pub(crate) switch: SwitchStore,
     pub(crate) outfit: Arc<Outfit>,
+    pub(crate) token_seal: Arc<TokenSeal>,
     pub(crate) published: Published,
     pub(crate) endpoint: Option<Arc<TokenEndpoint>>,
     pub(crate) meters: Vec<Arc<Meter>>,
@@ -130,7 +132,8 @@ impl Server {
         }
         let directory = Directory::new(&with_known_profiles(&config.grants, &store));
 
-        let outfit = Outfit::read(&config, &directory, None)?;
+        let token_seal = Arc::new(TokenSeal::of(&store));
+        let outfit = Outfit::read(&config, &directory, None, &token_seal)?;
         for finding in outfit.grave_findings(&config, clock.as_ref()) {
             // The personal lane must stay reachable when a certificate has run out overnight; of
             // that one the log hears soon enough.
@@ -168,6 +171,7 @@ impl Server {
             directory: Arc::new(directory),
             doors: Arc::clone(&outfit.doors),
             policies: Arc::clone(&outfit.policies),
+            callers: Arc::clone(&outfit.callers),
             upstream: Arc::new(config.upstream.clone()),
             draining: false,
         });
@@ -179,6 +183,7 @@ impl Server {
             store,
             switch,
             outfit: Arc::new(outfit),
+            token_seal,
             published,
             endpoint,
             meters,

@@ -11,6 +11,7 @@ use crate::credentials::FileStore;
 use crate::proxy::Directory;
 use crate::server::build::{StartError, lane_in_use, open_store, token_endpoint, way};
 use crate::server::outfit::Outfit;
+use crate::server::token_seal::TokenSeal;
 use crate::switch::SwitchStore;
 use crate::upstream::{self, Answer, Endpoint, OnceError, TokenEndpoint};
 
@@ -30,7 +31,12 @@ impl Errand {
     /// Reads and checks everything a proxy would. Blocks on files and programs.
     pub(crate) fn prepare(config: &Config) -> Result<Self, StartError> {
         let store = Arc::new(open_store(config)?);
-        let outfit = Outfit::read(config, &Directory::new(&config.grants), None)?;
+        let outfit = Outfit::read(
+            config,
+            &Directory::new(&config.grants),
+            None,
+            &TokenSeal::passing(),
+        )?;
         let last = SwitchStore::new(&config.store.path).load()?;
         let lane = lane_in_use(config, last.as_ref());
         Ok(Self {

@@ -12,6 +12,7 @@ mod probe;
 mod reload;
 mod run;
 mod sockets;
+mod token_seal;
 mod workers;
 
 pub use build::{Server, StartError};

@@ -13,9 +13,10 @@ use http::uri::PathAndQuery;
 
 use crate::clock::Clock;
 use crate::config::{Config, Lane, Mtls, Origin, SecretError, SecretSource};
-use crate::guard::Policies;
+use crate::guard::{Callers, GuardError, Policies};
 use crate::proxy::{Directory, Door};
 use crate::secret::{NotAHeaderValue, Secret};
+use crate::server::token_seal::TokenSeal;
 use crate::tls::{self, Finding, Identity, RootSet, Severity, Tickets, TlsError};
 use crate::upstream::{Aim, Endpoint, EndpointError};
 use crate::wise::hosts::TOKEN_PATH;
@@ -30,6 +31,7 @@ pub(crate) struct Outfit {
     pub(crate) personal: Option<HeaderValue>,
     pub(crate) doors: Arc<[Door]>,
     pub(crate) policies: Arc<Policies>,
+    pub(crate) callers: Arc<Callers>,
     pub(crate) identity: Option<Arc<Identity>>,
     client_secret: Option<Secret>,
     /// What changes the lane from the status page.
@@ -77,6 +79,9 @@ pub enum OutfitError {
     /// A door's grant is none of those that the proxy was started with.
     #[error("door.grant: the grant `{0}` is not in use yet; restart the proxy to use it")]
     DoorGrant(String),
+    /// A caller cannot be known as the configuration says.
+    #[error("{0}")]
+    Caller(String),
     /// The admin key could be guessed.
     #[error(
         "admin.key is too short: it stands between a web page and the lane; take at least \
@@ -87,6 +92,12 @@ pub enum OutfitError {
 
 /// At five wrong keys a minute nobody guesses as many characters as this.
 const SHORTEST_KEY: usize = 16;
+
+impl From<GuardError> for OutfitError {
+    fn from(error: GuardError) -> Self {
+        Self::Caller(error.to_string())
+    }
+}
 
 impl From<TlsError> for OutfitError {
     fn from(error: TlsError) -> Self {
@@ -103,11 +114,13 @@ impl From<EndpointError> for OutfitError {
 impl Outfit {
     /// Reads and checks. Blocks on files and programs.
     ///
-    /// `before`: endpoints are taken over where nothing they are made of has changed.
+    /// `before`: endpoints are taken over where nothing they are made of has changed. `seal`: makes
+    /// the tokens of doors that stand in for the token endpoint.
     pub(crate) fn read(
         config: &Config,
         directory: &Directory,
         before: Option<&Self>,
+        seal: &TokenSeal,
     ) -> Result<Self, OutfitError> {
         let mut digest = Ingredients::new();
         let secret = |key, source: &Option<SecretSource>| read_secret(key, source.as_ref());
@@ -196,16 +209,23 @@ impl Outfit {
             Some(_) | None => None,
         };
 
+        let callers = Callers::read(&config.callers)?;
+        // Hashes of keys and numbers of users, as they were read.
+        digest.text(&format!("{callers:?}"));
         let doors = config.doors.iter().map(|door| {
-            let key = read_secret("door.key", door.key.as_ref())?;
-            digest.secret(key.as_ref());
             let grant = door.grant.as_deref().map(|name| {
                 // Going on without would be going on as the default grant.
                 let position = directory.position(name);
                 position.ok_or_else(|| OutfitError::DoorGrant(name.to_owned()))
             });
             let grant = grant.transpose()?;
-            Ok::<_, OutfitError>(Door::new(door, &config.hosts, key, grant))
+            let made = Door::new(door, &config.hosts, &callers, grant);
+            Ok::<_, OutfitError>(if door.stand_in {
+                let secret = seal.secret()?;
+                made.standing_in(&secret, &door.address)?
+            } else {
+                made
+            })
         });
         let doors: Arc<[Door]> = doors.collect::<Result<_, _>>()?;
         digest.text(&format!("{:?}{:?}", config.doors, config.switch.lanes));
@@ -233,6 +253,7 @@ impl Outfit {
             personal: personal.as_ref().map(bearer).transpose()?,
             doors,
             policies,
+            callers: Arc::new(callers),
             identity,
             client_secret,
             admin_key,

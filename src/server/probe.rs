@@ -4,6 +4,7 @@ use crate::config::{Config, Lane};
 use crate::proxy::Directory;
 use crate::server::build::{StartError, token_endpoint};
 use crate::server::outfit::Outfit;
+use crate::server::token_seal::TokenSeal;
 use crate::tokens::{Exchange as _, ExchangeError, GrantRequest};
 use crate::upstream::TokenEndpoint;
 
@@ -24,7 +25,7 @@ impl Probe {
         if lane != Lane::OAuthMtls {
             config.mtls = None;
         }
-        let outfit = Outfit::read(&config, &Directory::new(&[]), None)?;
+        let outfit = Outfit::read(&config, &Directory::new(&[]), None, &TokenSeal::passing())?;
         let there = config.hosts.token_url.as_ref();
         let there = there.is_none_or(|url| url.origin == config.hosts.mtls);
         let is_mutual = there && lane == Lane::OAuthMtls && outfit.identity.is_some();

@@ -18,6 +18,7 @@ use crate::failpoint::{self, Part, Point};
 use crate::proxy::{Directory, Published};
 use crate::server::build::Server;
 use crate::server::outfit::{self, Digest, Outfit};
+use crate::server::token_seal::TokenSeal;
 use crate::telemetry::events::{Events, Kind};
 use crate::tokens::KeeperHandle;
 use crate::upstream::TokenEndpoint;
@@ -39,6 +40,7 @@ pub(crate) struct Reloader {
     current: Arc<Mutex<Current>>,
     path: Option<PathBuf>,
     confinement: Arc<Confinement>,
+    token_seal: Arc<TokenSeal>,
     /// The files as they were last read, so that a poll reads nothing but them, and a lasting
     /// fault is told once.
     seen: Digest,
@@ -73,6 +75,7 @@ impl Reloader {
             current: Arc::new(Mutex::new(current)),
             path: server.path.clone(),
             confinement: Arc::clone(&server.confinement),
+            token_seal: Arc::clone(&server.token_seal),
             seen: outfit::files(&server.config, server.path.as_deref()),
         }
     }
@@ -146,11 +149,13 @@ impl Reloader {
         );
         let (path, last) = (self.path.clone(), old_config.clone());
         let confinement = Arc::clone(&self.confinement);
+        let seal = Arc::clone(&self.token_seal);
         let read = move || {
             // Taken before the reading: a file that changes meanwhile is seen by the next poll.
             let seen = outfit::files(&last, path.as_deref());
             let config = load(&sources, path.as_deref(), &confinement);
-            let outcome = config.and_then(|config| read(config, &directory, &old, clock.as_ref()));
+            let outcome =
+                config.and_then(|config| read(config, &directory, &old, clock.as_ref(), &seal));
             (seen, outcome)
         };
         let outcome = match tokio::task::spawn_blocking(read).await {
@@ -219,6 +224,7 @@ impl Reloader {
             if same_doors {
                 snapshot.doors = Arc::clone(&outfit.doors);
                 snapshot.policies = Arc::clone(&outfit.policies);
+                snapshot.callers = Arc::clone(&outfit.callers);
             }
             snapshot.upstream = Arc::clone(&upstream);
         });
@@ -311,9 +317,10 @@ fn read(
     directory: &Directory,
     before: &Outfit,
     clock: &dyn Clock,
+    seal: &TokenSeal,
 ) -> Result<(Config, Outfit), String> {
-    let outfit =
-        Outfit::read(&config, directory, Some(before)).map_err(|error| error.to_string())?;
+    let outfit = Outfit::read(&config, directory, Some(before), seal);
+    let outfit = outfit.map_err(|error| error.to_string())?;
     // The one in use may have ended: then everything else can still be mended.
     if fingerprint(&outfit) != fingerprint(before)
         && let Some(grave) = outfit.grave_findings(&config, clock).first()
@@ -340,6 +347,8 @@ fn changed(old: &Config, new: &Config, before: &Outfit, outfit: &Outfit) -> Vec<
             "client certificate",
             fingerprint(before) != fingerprint(outfit),
         ),
+        ("door", differs(&|c| format!("{:?}", c.doors))),
+        ("caller", differs(&|c| format!("{:?}", c.callers))),
         ("wise", differs(&|c| format!("{:?}{:?}", c.hosts, c.trust))),
         ("upstream", differs(&|c| format!("{:?}", c.upstream))),
         (

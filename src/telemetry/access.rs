@@ -26,6 +26,8 @@ pub(crate) struct Line<'a> {
     /// The path as it came; ids are masked on the way out, see [`template`].
     pub(crate) path: &'a str,
     pub(crate) status: u16,
+    /// Name of the caller, at doors that know theirs.
+    pub(crate) caller: Option<&'a str>,
     pub(crate) lane: Lane,
     pub(crate) credential: Option<CredentialKind>,
     pub(crate) grant: Option<&'a str>,
@@ -196,6 +198,9 @@ fn json(out: &mut String, line: &Line<'_>) {
 
 fn rest(text: &mut Text<'_>, line: &Line<'_>) {
     let micros = |duration: Duration| u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
+    if let Some(caller) = line.caller {
+        text.text("caller", caller);
+    }
     text.text("lane", line.lane.name());
     if let Some(kind) = line.credential {
         text.text("credential", kind.name());

@@ -4,8 +4,10 @@
 //! elsewhere and adds the workers up. So a count is a plain load and store, never a locked
 //! instruction, and no cache line travels between workers.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
 
 use crate::wise::{CredentialKind, Lane};
 
@@ -99,6 +101,56 @@ pub(crate) enum Refusal {
 /// Labels of [`Refusal`], in its order.
 pub(crate) const REFUSALS: [&str; 4] = ["unauthorised", "sca", "forbidden", "throttled"];
 
+/// What one worker counts of one caller.
+#[derive(Debug, Default)]
+pub(crate) struct Tally {
+    requests: [Count; CLASSES.len()],
+    /// Unix seconds of its last request; 0: none yet.
+    seen: AtomicU64,
+}
+
+impl Tally {
+    /// An answer reached the caller, to a request of that time.
+    pub(crate) fn answered(&self, status: http::StatusCode, at: SystemTime) {
+        self.requests[class(status)].add(1);
+        let at = at.duration_since(SystemTime::UNIX_EPOCH);
+        let at = at.unwrap_or_default().as_secs();
+        self.seen.store(at, Ordering::Relaxed);
+    }
+}
+
+/// What all workers have counted of one caller.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub(crate) struct CallerTraffic {
+    pub(crate) name: String,
+    /// By status class.
+    pub(crate) requests: [u64; CLASSES.len()],
+    /// Unix seconds of its last request.
+    pub(crate) seen: Option<u64>,
+}
+
+/// The callers of all workers, each once, in order of their names.
+pub(crate) fn callers<'a>(meters: impl IntoIterator<Item = &'a Arc<Meter>>) -> Vec<CallerTraffic> {
+    let mut sums: BTreeMap<String, CallerTraffic> = BTreeMap::new();
+    for meter in meters {
+        let callers = meter.callers.lock().unwrap_or_else(PoisonError::into_inner);
+        for (name, tally) in callers.iter() {
+            let sum = sums.entry(name.clone()).or_default();
+            sum.name.clone_from(name);
+            for (total, count) in sum.requests.iter_mut().zip(&tally.requests) {
+                *total += count.read();
+            }
+            let seen = tally.seen.load(Ordering::Relaxed);
+            sum.seen = sum.seen.max((seen > 0).then_some(seen));
+        }
+    }
+    sums.into_values().collect()
+}
+
+fn class(status: http::StatusCode) -> usize {
+    usize::from(status.as_u16() / 100).clamp(1, CLASSES.len()) - 1
+}
+
 /// Everything one worker counts.
 #[derive(Debug, Default)]
 pub(crate) struct Meter {
@@ -125,6 +177,9 @@ pub(crate) struct Meter {
     pub(crate) unanswered: Box<[Level]>,
     /// Access lines that the writer had no room for.
     pub(crate) lines_dropped: Count,
+    /// Of the callers in the configuration. Locked by the worker when a snapshot is published, and
+    /// by a scrape; never on the way of a request.
+    callers: Mutex<Vec<(String, Arc<Tally>)>>,
 }
 
 impl Meter {
@@ -139,8 +194,23 @@ impl Meter {
 
     /// One answer of Wise's or ours reached the application.
     pub(crate) fn answered(&self, lane: Lane, kind: CredentialKind, status: http::StatusCode) {
-        let class = usize::from(status.as_u16() / 100).clamp(1, CLASSES.len()) - 1;
-        self.requests[lane.index()][kind.index()][class].add(1);
+        self.requests[lane.index()][kind.index()][class(status)].add(1);
+    }
+
+    /// Tallies of these callers, in their order. Those of callers that stay go on; those of callers
+    /// that are gone are dropped, so that there are never more than the configuration names.
+    pub(crate) fn of_callers<'a>(&self, names: impl Iterator<Item = &'a str>) -> Vec<Arc<Tally>> {
+        let mut callers = self.callers.lock().unwrap_or_else(PoisonError::into_inner);
+        let next: Vec<_> = names
+            .map(|name| {
+                let known = callers.iter().find(|(known, _)| known == name);
+                let tally = known.map_or_else(Arc::default, |(_, tally)| Arc::clone(tally));
+                (name.to_owned(), tally)
+            })
+            .collect();
+        let tallies = next.iter().map(|(_, tally)| Arc::clone(tally)).collect();
+        *callers = next;
+        tallies
     }
 
     /// Wise refused a request.

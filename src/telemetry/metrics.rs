@@ -9,7 +9,9 @@ use prometheus::proto::{
 };
 use prometheus::{Encoder as _, TextEncoder};
 
-use crate::telemetry::meter::{BOUNDS_US, CLASSES, Durations, Meter, REFUSALS};
+use crate::telemetry::meter::{
+    self, BOUNDS_US, CLASSES, CallerTraffic, Durations, Meter, REFUSALS,
+};
 use crate::telemetry::names;
 use crate::wise::{CredentialKind, Lane};
 
@@ -72,6 +74,9 @@ pub(crate) fn described(faults: &'static [&'static str]) -> Vec<Described> {
         CredentialKind::Personal,
         http::StatusCode::OK,
     );
+    for tally in meter.of_callers(std::iter::once("payroll")) {
+        tally.answered(http::StatusCode::OK, std::time::SystemTime::UNIX_EPOCH);
+    }
     let reading = || Readings {
         certificate_days: Some(0.0),
         certificate_end: Some(0.0),
@@ -145,6 +150,11 @@ impl Metrics {
 }
 
 impl Metrics {
+    /// What was counted of each caller.
+    pub(crate) fn callers(&self) -> Vec<CallerTraffic> {
+        self.page.callers()
+    }
+
     fn families(&self) -> Vec<MetricFamily> {
         let mut families = self.page.families();
         families.extend(ProcessCollector::for_self().collect());
@@ -173,6 +183,10 @@ impl Page {
         families.extend(self.control());
         families.retain(|family| !family.get_metric().is_empty());
         families
+    }
+
+    fn callers(&self) -> Vec<CallerTraffic> {
+        meter::callers(&self.meters)
     }
 
     fn sum(&self, read: impl Fn(&Meter) -> u64) -> u64 {
@@ -208,6 +222,15 @@ impl Page {
                 ));
             }
         }
+        let callers = self.callers();
+        let callers = callers.iter().flat_map(|caller| {
+            let classes = CLASSES.iter().zip(caller.requests);
+            let heard = classes.filter(|(_, count)| *count > 0);
+            heard.map(|(class, count)| {
+                counter(&[("caller", caller.name.as_str()), ("code", class)], count)
+            })
+        });
+        let callers = callers.collect();
         let faults = self.faults.iter().enumerate().map(|(index, name)| {
             counter(
                 &[("type", name)],
@@ -220,6 +243,12 @@ impl Page {
                 "Answers given to applications.",
                 MetricType::COUNTER,
                 requests,
+            ),
+            family(
+                names::CALLER_REQUESTS,
+                "Answers given to known callers.",
+                MetricType::COUNTER,
+                callers,
             ),
             self.durations(
                 names::REQUEST_DURATION,

@@ -1,6 +1,7 @@
 //! The name of each metric, once.
 
 pub(crate) const REQUESTS: &str = "wise_proxy_requests_total";
+pub(crate) const CALLER_REQUESTS: &str = "wise_proxy_caller_requests_total";
 pub(crate) const REQUEST_DURATION: &str = "wise_proxy_request_duration_seconds";
 pub(crate) const ADDED_DURATION: &str = "wise_proxy_added_duration_seconds";
 pub(crate) const FAULTS: &str = "wise_proxy_faults_total";

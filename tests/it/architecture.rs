@@ -17,7 +17,7 @@ const FLOORS: [&[&str]; 10] = [
         "supervisor",
         "telemetry",
     ],
-    &["tokens", "guard"],
+    &["guard", "tokens"],
     &["tls", "jose", "sca"],
     &["switch", "upstream"],
     &["proxy", "webhook", "notify"],

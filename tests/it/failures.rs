@@ -336,10 +336,13 @@ async fn it_is_no_open_proxy() {
 }
 
 #[tokio::test]
-async fn a_door_with_a_key_wants_it() {
+async fn a_door_with_callers_wants_a_key_of_theirs() {
     let wise = house::wise().await;
     let plan = House::on(&wise).lane("personal").logged_out();
-    let plan = plan.toml("[[door]]\naddress = \"127.0.0.1:0\"\nkey = { file = \"door_key\" }\n");
+    let plan = plan.toml(
+        "[[door]]\naddress = \"127.0.0.1:0\"\ncallers = [\"payroll\"]\n\
+         [[caller]]\nname = \"payroll\"\nkey = { file = \"door_key\" }\n",
+    );
     let site = plan.prepare().await;
     site.secret("door_key", "planted-door-key");
     let house = site.start().await;
@@ -348,7 +351,8 @@ async fn a_door_with_a_key_wants_it() {
         status: 407,
         kind: "caller-unknown",
         error: "http_request_denied",
-        hint: "send the door's key as `Authorization: Bearer` or in `Proxy-Authorization`",
+        hint: "send the caller's key as `Authorization: Bearer`, as a Basic password or in \
+            `Proxy-Authorization`",
         fields: &[("proxy-authenticate", "Bearer realm=\"wise-auth-proxy\"")],
     };
     for field in [
@@ -395,7 +399,7 @@ async fn a_read_only_door_lets_nothing_change() {
     let wise = house::wise().await;
     let plan = House::on(&wise).lane("personal").logged_out();
     let house = plan
-        .toml("[[door]]\naddress = \"127.0.0.1:0\"\nread_only = true\n")
+        .toml("[[door]]\naddress = \"127.0.0.1:0\"\npolicy = \"read-only\"\n")
         .start()
         .await;
     let address = second_door(&house).await;
@@ -403,7 +407,8 @@ async fn a_read_only_door_lets_nothing_change() {
         status: 403,
         kind: "not-allowed",
         error: "http_request_denied",
-        hint: "send it through a door that allows it, or around this proxy",
+        hint: "see why: `wise-auth-proxy policy test METHOD PATH`; the rules are `allow` and `deny` \
+               of the policy `read-only`",
         fields: &[],
     };
     for method in ["POST", "PUT", "PATCH", "DELETE"] {

@@ -120,7 +120,7 @@ pub const ROWS: &[Row] = &[
     },
     Row {
         id: "door-key",
-        fault: "the door's key is missing or wrong",
+        fault: "the caller's key is missing, wrong or ended",
         told: &[(
             "",
             Told::Problem(407, "caller-unknown", "http_request_denied"),

@@ -146,7 +146,7 @@ async fn a_reload_never_takes_a_door_or_a_grant_to_another_account() {
 #[tokio::test]
 async fn doors_in_another_order_keep_their_own_rules_until_a_restart() {
     let wise = house::wise().await;
-    let second = "[[door]]\naddress = \"unix:app.sock\"\nread_only = true\n";
+    let second = "[[door]]\naddress = \"unix:app.sock\"\npolicy = \"read-only\"\n";
     let house = House::on(&wise).toml(second).start().await;
 
     let output = reload_with(&house, |text| {

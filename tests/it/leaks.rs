@@ -268,7 +268,8 @@ fn run(site: &Site, arguments: &[&str], variables: &[(&str, &str)]) -> Output {
 
 async fn the_whole_story_shows_nothing(format: &str) {
     let (wise, parrot) = (house::wise().await, Parrot::start().await);
-    let door = "[[door]]\naddress = \"127.0.0.1:0\"\nkey = { file = \"door_key\" }\n";
+    let door = "[[door]]\naddress = \"127.0.0.1:0\"\ncallers = [\"payroll\"]\n\
+        [[caller]]\nname = \"payroll\"\nkey = { file = \"door_key\" }\n";
     let site = House::on(&wise)
         .lane("oauth")
         .logged_out()

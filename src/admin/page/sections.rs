@@ -279,6 +279,18 @@ fn about(status: &Status) -> Markup {
                         br; (pinned.door) " always takes lane " (pinned.lane)
                     }
                 } }
+                @if !status.callers.is_empty() {
+                    div .wide { dt { "Callers" } dd {
+                        @for (number, caller) in status.callers.iter().enumerate() {
+                            @if number > 0 { br; }
+                            strong { (caller.name) } " by " (caller.known_by.join(", "))
+                            @match &caller.last_seen {
+                                None => ", not seen since the start",
+                                Some(at) => { ", last seen " (moment(at, &status.at)) }
+                            }
+                        }
+                    } }
+                }
                 div .wide { dt { "Last reload" } dd {
                     @match &status.last_reload {
                         None => "None since the start",

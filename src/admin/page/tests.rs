@@ -7,7 +7,7 @@ use maud::Markup;
 
 use super::sections;
 use crate::admin::control::ReloadNote;
-use crate::admin::status::{Certificate, Confined, Status};
+use crate::admin::status::{Certificate, Confined, KnownCaller, Status};
 use crate::credentials::User;
 use crate::switch::Entry;
 use crate::telemetry::events::{Event, Kind, Severity};
@@ -80,6 +80,7 @@ fn status() -> Status {
         certificate: None,
         doors: vec!["127.0.0.1:8080".into()],
         pinned: Vec::new(),
+        callers: Vec::new(),
         last_reload: None,
         confinement: Confined {
             in_force: Vec::new(),
@@ -129,6 +130,13 @@ fn every_text_of_others_is_escaped_wherever_it_stands() {
     status.ready = false;
     status.reasons = vec![OTHERS.into()];
     status.doors = vec![OTHERS.into()];
+    status.callers = vec![KnownCaller {
+        name: OTHERS.into(),
+        known_by: vec!["key"],
+        keys: Vec::new(),
+        requests: 1,
+        last_seen: Some(AT.into()),
+    }];
     status.environment = OTHERS.into();
     status.switched = Some(Entry {
         at: OTHERS.into(),

@@ -110,7 +110,8 @@ pub(super) async fn knock(rounds: &mut Rounds, bench: &Bench) {
                 Some(opened) => open(bench, door, opened).await,
                 None => free(bench, door).await,
             };
-            (finding.fact("address", shown(&door.address)), None::<()>)
+            let finding = finding.fact("address", shown(&door.address));
+            (finding.fact("callers", &door.callers), None::<()>)
         };
         rounds.check(check, work).await;
     }
@@ -135,10 +136,16 @@ async fn open(bench: &Bench, door: &Door, opened: Option<&str>) -> Finding {
     };
     match answers(&door.address, address).await {
         Ok(true) => match reachable_by(door) {
-            (who, false) => Finding::good(format!("{address} answers; {who}")),
+            (who, false) => {
+                let finding = Finding::good(format!("{address} answers; {who}"));
+                match closing(bench, door) {
+                    Some(way) => finding.detail(way),
+                    None => finding,
+                }
+            }
             (who, true) => Finding::warning(
                 format!("{address} answers; {who}"),
-                "see that this is what you want: a key (door.key), a tighter mode, or loopback",
+                "see that this is what you want: callers (`caller add`), TLS, a tighter mode, or loopback",
             ),
         },
         Ok(false) => Finding::failed(
@@ -198,27 +205,67 @@ async fn ours(mut stream: impl AsyncRead + AsyncWrite + Unpin) -> io::Result<boo
 
 /// Who may use a door, and whether that is more than most want.
 fn reachable_by(door: &Door) -> (String, bool) {
-    let key = match (&door.key, door.read_only) {
-        (Some(_), true) => ", with its key, to read",
-        (Some(_), false) => ", with its key",
-        (None, true) => ", to read",
-        (None, false) => "",
+    let to_what = match &door.policy {
+        Some(policy) => format!(", under the policy `{policy}`"),
+        None => String::new(),
     };
+    let certified = door.tls.as_ref().is_some_and(|tls| tls.client_ca.is_some());
+    let clear = if door.tls.is_some() {
+        ""
+    } else {
+        ", in the clear"
+    };
+    let far = match &door.address {
+        DoorAddress::Tcp(address) if !address.ip().is_loopback() => clear,
+        DoorAddress::Tcp(_) | DoorAddress::Unix { .. } => "",
+    };
+    if let Some(callers) = &door.callers {
+        let names = callers.join(", ");
+        let text = format!("it lets in {names}, and nobody else{to_what}{far}");
+        return (text, !far.is_empty());
+    }
     match &door.address {
         DoorAddress::Tcp(address) if address.ip().is_loopback() => (
-            format!("every program on this machine may use it{key}"),
+            format!(
+                "it has no callers: any process of this machine may use it, whoever's it \
+                 is{to_what}"
+            ),
+            false,
+        ),
+        DoorAddress::Tcp(_) if certified => (
+            format!("everybody with a certificate of tls.client_ca may use it{to_what}"),
             false,
         ),
         DoorAddress::Tcp(_) => (
-            format!("everybody who reaches this machine may use it{key}, in the clear"),
+            format!("everybody who reaches this machine may use it{to_what}{far}"),
             true,
         ),
         DoorAddress::Unix { mode, .. } => match (mode & 0o007 != 0, mode & 0o070 != 0) {
-            (true, _) => (format!("every user of this machine may use it{key}"), true),
-            (false, true) => (format!("the proxy's user and group may use it{key}"), false),
-            (false, false) => (format!("the proxy's user alone may use it{key}"), false),
+            (true, _) => (
+                format!("every user of this machine may use it{to_what}"),
+                true,
+            ),
+            (false, true) => (
+                format!("the proxy's user and group may use it{to_what}"),
+                false,
+            ),
+            (false, false) => (format!("the proxy's user alone may use it{to_what}"), false),
         },
     }
+}
+
+/// The way to close a door that any process of the machine may use.
+fn closing(bench: &Bench, door: &Door) -> Option<String> {
+    let DoorAddress::Tcp(address) = &door.address else {
+        return None;
+    };
+    let open = door.callers.is_none() && address.ip().is_loopback();
+    open.then(|| {
+        format!(
+            "to close it: {}, or a unix door for its user alone",
+            bench.command(&format!("caller add NAME --door {address}"))
+        )
+    })
 }
 
 /// A door that is to be opened: is the place free?

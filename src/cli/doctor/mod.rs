@@ -5,6 +5,7 @@
 //! are read without taking their lock, and Wise hears GETs and one exchange of client credentials.
 
 mod bench;
+mod callers;
 mod certificate;
 mod check;
 mod client;
@@ -134,5 +135,6 @@ async fn go_round(rounds: &mut Rounds, bench: &mut Bench) {
     let store = store::look(rounds, bench).await;
     let unknown = grants::look(rounds, bench, store.as_ref()).await;
     lanes::look(rounds, bench, store.as_ref(), &unknown).await;
+    callers::look(rounds, bench).await;
     doors::knock(rounds, bench).await;
 }

@@ -23,19 +23,18 @@ pub(super) async fn fetch(rounds: &mut Rounds, bench: &mut Bench) {
     }
 }
 
-/// Every secret of the configuration with the id of its check. Doors are told apart by number.
+/// Every secret of the configuration with the id of its check. Callers are told apart by name.
 fn named(bench: &Bench) -> Vec<(String, SecretSource)> {
     let config = &bench.config;
-    let keys = config.doors.iter().enumerate();
-    let mut with_key = keys.filter(|(_, door)| door.key.is_some());
+    let mut with_key = config.callers.iter().filter(|caller| caller.key.is_some());
     let seal = config.store.seal_key.iter();
     config
         .secrets()
         .chain(seal.map(|source| ("store.seal_key", source)))
         .map(|(key, source)| {
-            let door = (key == "door.key").then(|| with_key.next()).flatten();
-            let id = match door {
-                Some((number, _)) => format!("secret.door.{number}.key"),
+            let caller = (key == "caller.key").then(|| with_key.next()).flatten();
+            let id = match caller {
+                Some(caller) => format!("secret.caller.{}.key", caller.name),
                 None => format!("secret.{key}"),
             };
             (id, source.clone())

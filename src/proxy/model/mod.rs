@@ -86,6 +86,7 @@ fn first() -> Snapshot {
         directory: Arc::new(Directory::new(&grants)),
         doors: Arc::new([]),
         policies: Arc::default(),
+        callers: Arc::default(),
         upstream: Arc::new(upstream()),
         draining: false,
     };

@@ -316,7 +316,8 @@ async fn every_check_is_on_the_page_of_checks() {
         .filter_map(|line| line.strip_prefix("| `")?.split('`').next())
         .collect();
     let wise = house::wise().await;
-    let doors = "[[door]]\naddress = \"127.0.0.1:0\"\nkey = { file = \"door_key\" }\n";
+    let doors = "[[door]]\naddress = \"127.0.0.1:0\"\ncallers = [\"payroll\"]\n[[caller]]\n\
+        name = \"payroll\"\nkey = { file = \"door_key\" }\n";
     let plan = plan(&wise)
         .toml(doors)
         .set("store.seal_key", "{ file = \"seal_key\" }");
@@ -337,6 +338,7 @@ async fn every_check_is_on_the_page_of_checks() {
             let id = check["id"].as_str().unwrap();
             let general = id.replace("door.0", "door.N").replace("door.1", "door.N");
             let general = general.replace("grant.main.", "grant.NAME.");
+            let general = general.replace("caller.payroll", "caller.NAME");
             assert!(listed.contains(&*general), "{general} is not on the page");
             unseen.remove(&*general);
         }

@@ -16,6 +16,7 @@ use crate::credentials::store::{StoreError, failed};
 use crate::durable;
 use crate::failpoint::{self, Point};
 use crate::secret::Secret;
+use zeroize::Zeroizing;
 
 /// A directory of sealed records, shared by the processes of one machine.
 ///
@@ -96,6 +97,12 @@ impl FileStore {
     /// Whether the store can be used, and if not, why.
     pub(crate) fn check(&self) -> Result<(), StoreError> {
         self.shelf.opened().map(drop)
+    }
+
+    /// A secret of another purpose, from the key that seals the records: the same as long as that is.
+    pub(crate) fn derive(&self, purpose: &[u8]) -> Result<Zeroizing<[u8; 32]>, StoreError> {
+        let key = self.shelf.opened()?.key;
+        seal::derive(&key, purpose).ok_or(StoreError::NoRandomness)
     }
 
     /// Whether the directory is the store, and not what is left where its disk was mounted.
