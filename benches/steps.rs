@@ -42,6 +42,17 @@ default = true
 [[grant]]
 name = "branch"
 profile = 30000001
+[[door]]
+address = "127.0.0.1:8080"
+[[door]]
+address = "127.0.0.1:8082"
+policy = "usual"
+[[policy]]
+name = "usual"
+allow = ["reads", "quotes", "transfers", "POST /v3/profiles/*/contacts/**"]
+deny = ["funding"]
+profiles = [30000000, 30000001]
+requests_per_minute = 1000000
 "#;
 
 /// An application: its name, what it asks for, and the fields it does that with.
@@ -130,9 +141,10 @@ const ANSWER: [(&str, &str); 14] = [
 ];
 
 /// What a request goes through, in order; where a step has two kinds, both.
-const STEPS: [&[&str]; 9] = [
+const STEPS: [&[&str]; 10] = [
     &["note"],
     &["admit"],
+    &["policy-none", "policy"],
     &["choose"],
     &["take"],
     &["fields"],
@@ -201,6 +213,16 @@ fn measure(criterion: &mut Criterion, config: &Config, (name, target, fields): A
     group.bench_function("admit", |bencher| {
         bencher.iter(|| steps.admit(black_box(&head)));
     });
+    for (id, door) in [("policy-none", 0), ("policy", 1)] {
+        assert!(steps.judge(&mut steps.note(), &head, door), "{name}");
+        group.bench_function(id, |bencher| {
+            bencher.iter_batched_ref(
+                || steps.note(),
+                |noted| steps.judge(noted, black_box(&head), door),
+                BATCH,
+            );
+        });
+    }
     group.bench_function("choose", |bencher| {
         bencher.iter(|| steps.choose(black_box(&head)));
     });

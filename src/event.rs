@@ -35,6 +35,8 @@ pub enum Kind {
     CertificateExpiring,
     /// Another client certificate is in use.
     CertificateReplaced,
+    /// A caller has tried as many payments as its policy lets pass in an hour.
+    FundingCapped,
     /// Nothing: somebody tries out whether notifications arrive.
     Test,
 }
@@ -53,7 +55,7 @@ pub enum Severity {
 
 impl Kind {
     /// All that happen by themselves.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Started,
         Self::Stopping,
         Self::LaneSwitched,
@@ -68,6 +70,7 @@ impl Kind {
         Self::TokensSaved,
         Self::CertificateExpiring,
         Self::CertificateReplaced,
+        Self::FundingCapped,
     ];
 
     /// The kind of that name.
@@ -92,6 +95,7 @@ impl Kind {
             Self::TokensSaved => "tokens_saved",
             Self::CertificateExpiring => "certificate_expiring",
             Self::CertificateReplaced => "certificate_replaced",
+            Self::FundingCapped => "funding_capped",
             Self::Test => "test",
         }
     }
@@ -119,6 +123,10 @@ impl Kind {
             Self::TokensSaved => "the store has them",
             Self::CertificateExpiring => "the client certificate is near its end, or beyond it",
             Self::CertificateReplaced => "another client certificate is in use",
+            Self::FundingCapped => {
+                "a caller has tried as many fundings as its policy lets pass in an hour; more are \
+                 refused"
+            }
             Self::Test => "a trial of notifications",
         }
     }
@@ -137,7 +145,8 @@ impl Kind {
             Self::LaneSwitched
             | Self::GrantForgotten
             | Self::RenewalFailed
-            | Self::CertificateExpiring => Severity::Warning,
+            | Self::CertificateExpiring
+            | Self::FundingCapped => Severity::Warning,
             Self::ReloadFailed | Self::GrantDead | Self::TokensUnsaved => Severity::Error,
         }
     }

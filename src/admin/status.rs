@@ -37,6 +37,8 @@ pub(crate) struct Status {
     pub(super) tokens: Vec<KeeperStatus>,
     pub(super) certificate: Option<Certificate>,
     pub(super) doors: Vec<String>,
+    /// Doors with a lane of their own, which the switch does not move.
+    pub(super) pinned: Vec<Pinned>,
     /// In the order of the configuration.
     pub(super) callers: Vec<KnownCaller>,
     pub(super) last_reload: Option<ReloadNote>,
@@ -78,6 +80,13 @@ pub(super) struct KeyEnd {
 pub(super) struct Confined {
     pub(super) in_force: Vec<String>,
     pub(super) left_out: Vec<String>,
+}
+
+/// A door with a lane of its own.
+#[derive(Debug, Serialize)]
+pub(super) struct Pinned {
+    pub(super) door: String,
+    pub(super) lane: Lane,
 }
 
 #[derive(Debug, Serialize)]
@@ -130,6 +139,12 @@ impl Control {
             refresh_history: history(&tokens),
             tokens,
             certificate,
+            pinned: (notes.doors.iter().zip(snapshot.doors.iter()))
+                .filter_map(|(name, door)| {
+                    let (door, lane) = (name.clone(), door.lane?);
+                    Some(Pinned { door, lane })
+                })
+                .collect(),
             doors: notes.doors.clone(),
             callers: self.callers(&snapshot.callers, now),
             last_reload: notes.last_reload.clone(),

@@ -24,6 +24,7 @@ Exit codes:
    0  done
    1  failed
    2  the command line is wrong
+   3  `policy test`: it would be refused
   64  the configuration is wrong
   65  the record of who called what is not as it was written (`audit verify`)
   69  the proxy does not run, or does not answer
@@ -319,6 +320,18 @@ Examples:
   wise-auth-proxy audit verify --expect 3f5a… --json | jq .intact
   wise-auth-proxy audit show --since 1h --refused")]
     Audit(AuditArgs),
+
+    /// Say what policies make of a request, and what they are made of
+    ///
+    /// Comes from the configuration alone: no proxy need run, and nothing is sent.
+    #[command(after_help = "\
+Examples:
+  wise-auth-proxy policy test POST /v1/transfers
+  wise-auth-proxy policy test POST /v3/profiles/30000000/transfers/17/payments --caller payroll
+  wise-auth-proxy policy test GET '/v1/transfers?profile=30000000' --lane personal --json
+  wise-auth-proxy policy list
+  wise-auth-proxy policy sets funding")]
+    Policy(PolicyArgs),
 
     /// Try out whether notifications arrive
     #[command(after_help = "\
@@ -1031,6 +1044,58 @@ fn overlap(typed: &str) -> Result<Duration, &'static str> {
         Ok(_) => Err("at most a year"),
         Err(_) => Err("write a number and its unit, such as 7d or 12h"),
     }
+}
+
+#[derive(clap::Args)]
+pub(crate) struct PolicyArgs {
+    #[command(subcommand)]
+    pub(crate) command: PolicyCommand,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum PolicyCommand {
+    /// Whether a request would pass, which rule says so, and why; exit code 3 if it would be refused
+    Test(PolicyTestArgs),
+    /// Every policy, the built-in ones included, and where it applies
+    List {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// The sets of operations that rules can name, or what is in one
+    Sets {
+        /// Name of one, such as funding
+        set: Option<String>,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+#[derive(clap::Args)]
+pub(crate) struct PolicyTestArgs {
+    /// Method of the request, such as POST
+    pub(crate) method: String,
+    /// Path of the request, perhaps with its query
+    pub(crate) path: String,
+    /// Name of the caller; without it nobody in particular
+    #[arg(long, value_name = "NAME")]
+    pub(crate) caller: Option<String>,
+    /// Address of the door, as in the configuration [default: the first]
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) door: Option<String>,
+    /// Profile that X-Wise-Profile names
+    #[arg(long, value_name = "ID")]
+    pub(crate) profile: Option<ProfileId>,
+    /// Lane of the request [default: the door's, or that of the first start]
+    #[arg(long, value_name = "LANE")]
+    pub(crate) lane: Option<Lane>,
+    /// Length of the request's body, in bytes
+    #[arg(long, value_name = "BYTES")]
+    pub(crate) body_size: Option<u64>,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(clap::Args)]

@@ -10,6 +10,8 @@ pub(crate) enum Exit {
     Failed = 1,
     /// The command line is wrong.
     Usage = 2,
+    /// A policy would refuse it.
+    Refused = 3,
     /// The configuration is wrong.
     Config = 64,
     /// The record of who called what is not as it was written.

@@ -22,6 +22,7 @@ mod migrate;
 mod notify;
 mod overview;
 mod passphrase;
+mod policy;
 mod reference;
 mod reload;
 mod report;
@@ -88,6 +89,7 @@ fn run(args: Args) -> Result<(), Failure> {
         Command::Wait(args) => wait::run(&global, &args),
         Command::Shutdown(args) => shutdown::run(&global, &args),
         Command::Audit(args) => audit::run(&global, &args.command),
+        Command::Policy(args) => policy::run(&global, &args.command),
         Command::Notify(args) => notify::run(&global, &args.command),
         Command::Completions { shell } => manual::completions(shell),
         Command::Man { out } => manual::man(out.as_deref()),

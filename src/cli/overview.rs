@@ -20,6 +20,10 @@ pub(crate) fn status(status: &Value) -> String {
     }
     rows.push(row("environment", word(&status["environment"])));
     rows.push(row("doors", &list(&status["doors"]).join(", ")));
+    for pinned in status["pinned"].as_array().into_iter().flatten() {
+        let (door, lane) = (word(&pinned["door"]), word(&pinned["lane"]));
+        rows.push(row("", &format!("{door} always takes lane {lane}")));
+    }
     let callers = status["callers"].as_array().into_iter().flatten();
     for (number, caller) in callers.enumerate() {
         let title = if number == 0 { "callers" } else { "" };

@@ -4,7 +4,7 @@ use super::check::Check;
 use super::file;
 use super::leaf::{List, Parsed};
 use super::values::{Name, Size};
-use super::{Audit, Ca, Caller, Door, DoorAddress, Policy, Store};
+use super::{Audit, Ca, Caller, Door, DoorAddress, Policy, Rule, Store};
 
 impl Check<'_> {
     pub(super) fn callers(&mut self, typed: &[file::Caller]) -> Vec<Caller> {
@@ -77,20 +77,52 @@ impl Check<'_> {
                 }
                 fits
             };
+            let requests_per_minute = limit("requests_per_minute", policy.requests_per_minute);
+            let concurrent_requests = limit("concurrent_requests", policy.concurrent_requests);
+            let fundings_per_hour = limit("fundings_per_hour", policy.fundings_per_hour);
+            for (name, limit) in [
+                ("requests_per_minute", requests_per_minute),
+                ("concurrent_requests", concurrent_requests),
+            ] {
+                if limit == Some(0) {
+                    self.refuse(&key(name), "must be at least 1, or nothing would pass");
+                }
+            }
+            let allow = (policy.allow.as_ref()).map(|list| self.rules(&key("allow"), list));
+            let deny = (policy.deny.as_ref()).map(|list| self.rules(&key("deny"), list));
+            if allow.as_ref().is_some_and(Vec::is_empty) {
+                self.refuse(
+                    &key("allow"),
+                    "lets nothing pass; name a set or a method and a path, or leave it out for \
+                     everything",
+                );
+            }
             policies.push(Policy {
                 name,
                 observe: policy.observe.is_some_and(|Parsed(observe)| observe),
-                requests_per_minute: limit("requests_per_minute", policy.requests_per_minute),
-                concurrent_requests: limit("concurrent_requests", policy.concurrent_requests),
-                fundings_per_hour: limit("fundings_per_hour", policy.fundings_per_hour),
-                allow: policy.allow.clone().map(|List(rules)| rules),
-                deny: items(policy.deny.as_ref()),
+                requests_per_minute,
+                concurrent_requests,
+                fundings_per_hour,
+                allow,
+                deny: deny.unwrap_or_default(),
                 profiles: policy.profiles.clone().map(|List(profiles)| profiles),
                 lanes: (policy.lanes.as_ref()).map(|List(lanes)| lanes.iter().copied().collect()),
                 max_body: policy.max_body.map(|Parsed(Size(size))| size),
             });
         }
         policies
+    }
+
+    /// Every rule that is one; the others are findings that name them by their position.
+    fn rules(&mut self, key: &str, List(typed): &List<String>) -> Vec<Rule> {
+        let mut rules = Vec::new();
+        for (i, text) in typed.iter().enumerate() {
+            match Rule::parse(text) {
+                Ok(rule) => rules.push(rule),
+                Err(wrong) => self.refuse(key, format!("rule {} {wrong}", i + 1)),
+            }
+        }
+        rules
     }
 
     /// Names that callers and doors use must be there. `built_in` policies need no table.

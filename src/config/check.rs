@@ -8,8 +8,8 @@ use super::leaf::{List, Parsed};
 use super::secrets::Named;
 use super::url;
 use super::{
-    Config, Environment, Hardening, Hosts, Lane, LaneSet, Measure, Mtls, Notify, OAuth, Origin,
-    Roots, SecretSource, Store, Switch, TokenUrl, Trust,
+    Config, Door, Environment, Hardening, Hosts, Lane, LaneSet, Measure, Mtls, Notify, OAuth,
+    Origin, Policy, Roots, SecretSource, Store, Switch, TokenUrl, Trust,
 };
 use crate::wise::hosts::{PRODUCTION, Preset, SANDBOX};
 
@@ -39,10 +39,11 @@ pub(super) fn check(file: &File, base: &Path) -> Result<Config, Vec<Finding>> {
     let doors = check.doors(&file.door, &file.grant);
     let callers = check.callers(&file.caller);
     let policies = check.policies(&file.policy);
-    check.names(&doors, &callers, &policies, BUILT_IN);
+    check.names(&doors, &callers, &policies, &Policy::BUILT_IN);
     let hosts = environment.and_then(|environment| check.hosts(environment, &file.wise));
     let trust = check.trust(&file.wise);
     let switch = check.switch(file);
+    check.pinned(&doors, switch.as_ref());
     let oauth = check.oauth(file.oauth.as_ref());
     let personal = check.personal(file.personal.as_ref());
     let mtls = check.mtls(file.mtls.as_ref());
@@ -229,6 +230,23 @@ impl Check<'_> {
         Some(Switch { lane, lanes })
     }
 
+    /// A door with a lane of its own must be able to use it.
+    fn pinned(&mut self, doors: &[Door], switch: Option<&Switch>) {
+        let Some(switch) = switch else { return };
+        for (i, door) in doors.iter().enumerate() {
+            let Some(lane) = door.lane.filter(|lane| !switch.lanes.contains(*lane)) else {
+                continue;
+            };
+            self.refuse(
+                &format!("door.{i}.lane"),
+                format!(
+                    "lane {lane} cannot be used: it lacks a section that it needs, or \
+                     switch.allow leaves it out"
+                ),
+            );
+        }
+    }
+
     fn oauth(&mut self, typed: Option<&file::OAuth>) -> Option<OAuth> {
         let typed = typed?;
         let client_id = typed.client_id.clone().map(|Parsed(id)| id);
@@ -340,9 +358,6 @@ impl Check<'_> {
         })
     }
 }
-
-/// Policies that need no table.
-const BUILT_IN: &[&str] = &["read-only", "no-funding", "quotes-only"];
 
 const MINUTE: Duration = Duration::from_mins(1);
 const WEEK: Duration = Duration::from_hours(7 * 24);

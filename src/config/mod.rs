@@ -17,6 +17,7 @@ mod limits;
 mod load;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod properties;
+mod rule;
 mod schema;
 mod secrets;
 mod shape;
@@ -37,6 +38,8 @@ pub use explain::{Setting, settings};
 pub use key_hash::{KeyHash, NotAKeyHash};
 pub(crate) use load::DEFAULTS;
 pub use load::{FileChoice, Loaded, Sources, load};
+pub use rule::Rule;
+pub(crate) use rule::{Covers, Pattern, Segment};
 pub use schema::schema;
 pub use secrets::SecretError;
 pub(crate) use url::parse as parse_url;
@@ -313,9 +316,9 @@ pub struct Policy {
     /// Refuses nothing, and says what it would have refused.
     pub observe: bool,
     /// What passes, as rules; `None`: everything.
-    pub allow: Option<Vec<String>>,
+    pub allow: Option<Vec<Rule>>,
     /// What does not pass, even if allowed.
-    pub deny: Vec<String>,
+    pub deny: Vec<Rule>,
     /// Profiles that may be acted for; `None`: all.
     pub profiles: Option<Vec<ProfileId>>,
     /// Lanes that may be used; `None`: all.

@@ -63,18 +63,20 @@ fn retired(key: &[String]) -> Option<&'static str> {
 }
 
 fn unknown(name: &str, known: &[&'static str]) -> String {
-    let nearest = known
-        .iter()
-        .map(|key| (distance(name, key), *key))
-        .min()
-        .filter(|(distance, key)| *distance <= key.len() / 3 + 1);
-    match nearest {
-        Some((_, key)) => format!("there is no such key; did you mean `{key}`?"),
+    match nearest(name, known) {
+        Some(key) => format!("there is no such key; did you mean `{key}`?"),
         None => format!(
             "there is no such key; the keys here are {}",
             known.join(", ")
         ),
     }
+}
+
+/// The word that somebody may have meant who wrote another.
+pub(super) fn nearest<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
+    let nearest = known.iter().map(|word| (distance(name, word), *word)).min();
+    let (_, word) = nearest.filter(|(distance, word)| *distance <= word.len() / 3 + 1)?;
+    Some(word)
 }
 
 /// Levenshtein's distance.

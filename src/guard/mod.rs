@@ -1,19 +1,41 @@
-//! Who calls: the callers of the configuration, and how a door knows them.
+//! Who calls, and what they may do: callers, and how a door knows them; policies, and how they judge.
 //!
-//! By a key that a request shows, by its client certificate, or by what the kernel says of the
-//! process at a unix door. Only hashes of keys are kept, and they are compared in constant time.
+//! A caller is known by a key that a request shows, by its client certificate, or by what the kernel
+//! says of the process at a unix door. Only hashes of keys are kept, and they are compared in
+//! constant time. Policies are compiled once, when a configuration is read, and judge a request
+//! without allocating; what cannot be read in one way only is refused.
+//!
 //! This room never sees a request's body, never forwards anything, and never says which hash a key
 //! had.
 
 mod caller;
+mod caps;
 mod key;
+mod ledger;
+mod limit;
+mod path;
 mod people;
+mod policy;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod properties;
+mod refusal;
 mod roster;
+mod rule;
+mod tally;
+#[cfg(test)]
+mod tests;
 mod token;
 
 pub(crate) use caller::{Caller, CallerId, Callers};
+pub(crate) use caps::{Ask, Caps, Verdict};
 pub(crate) use key::{Identity, KeyId, SHORTEST_KEY, digest, fresh};
+pub(crate) use ledger::Ledger;
+pub(crate) use limit::Place;
+pub(crate) use path::{Named, profiles_named};
+pub(crate) use policy::{ActsFor, Holder, Policies, Policy};
+pub(crate) use refusal::{Reason, Refusal};
 pub(crate) use roster::{Presence, Roster, Stranger};
+pub(crate) use rule::Asked;
 pub(crate) use token::{Kind, Mint, Ticket};
 
 use crate::config::SecretError;

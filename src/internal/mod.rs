@@ -1,6 +1,8 @@
 //! What those outside the house may call who test its insides: the fuzzers of `tests/fuzz` and
 //! `benches/steps.rs`.
 
+#[cfg(test)]
+mod operations;
 #[cfg(any(test, fuzzing))]
 mod promises;
 

@@ -57,6 +57,7 @@ impl Selection {
             | Kind::GrantDead
             | Kind::CertificateExpiring
             | Kind::CertificateReplaced
+            | Kind::FundingCapped
             | Kind::Test => wanted,
         }
     }

@@ -161,6 +161,10 @@ pub(crate) async fn send(
                 let kind = std::io::ErrorKind::ConnectionReset;
                 return Err(Fault::Dial(DialError::Unreachable { host, kind }));
             }
+            Err(_) if let Some(refusal) = outgoing.source.as_ref().and_then(|it| it.refusal()) => {
+                // Likewise.
+                return Err(Fault::Refused(Box::new(refusal)));
+            }
             Err(_) if outgoing.source.as_ref().is_some_and(|it| it.is_broken()) => {
                 // Wise heard half a request, which it cannot have carried out.
                 return Err(Fault::BadRequest(

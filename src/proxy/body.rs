@@ -19,6 +19,7 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep};
 
+use crate::guard::Refusal;
 use crate::proxy::policy;
 use crate::upstream::{AnswerBody, ConnectionError};
 
@@ -39,6 +40,8 @@ pub(crate) enum BodyError {
     WiseStalled,
     #[error("the request is being sent again on another connection")]
     Superseded,
+    #[error("the application's body is longer than a policy lets pass")]
+    TooLarge,
 }
 
 /// Bytes that a worker may keep for replays, all requests together.
@@ -88,6 +91,27 @@ pub(crate) struct Source {
     broken: Cell<bool>,
     /// Who waits for the body now; woken when superseded, to let go of its connection.
     reader: RefCell<Option<Waker>>,
+    /// How long policies let it be.
+    caps: RefCell<Vec<Cap>>,
+    /// Bytes read so far; counted where there is a cap.
+    read: Cell<usize>,
+    /// A cap was met: what was read last, and what comes, does not leave.
+    refused: RefCell<Option<Refusal>>,
+}
+
+/// How long a policy lets a body be whose length nobody announced.
+pub(crate) struct Cap {
+    pub(crate) limit: usize,
+    /// Told once, when the body turns out to be longer; `None`: it may go on all the same.
+    pub(crate) exceeded: Box<dyn Fn() -> Option<Refusal>>,
+}
+
+impl std::fmt::Debug for Cap {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Cap")
+            .field("limit", &self.limit)
+            .finish_non_exhaustive()
+    }
 }
 
 #[derive(Debug, Default)]
@@ -129,7 +153,40 @@ impl Source {
             ended: Cell::new(false),
             broken: Cell::new(false),
             reader: RefCell::default(),
+            caps: RefCell::default(),
+            read: Cell::new(0),
+            refused: RefCell::default(),
         })
+    }
+
+    /// Has the body broken off before a byte beyond the cap leaves: what is sent on then has no
+    /// end, so nobody can take it for whole.
+    pub(crate) fn cap(&self, cap: Cap) {
+        self.caps.borrow_mut().push(cap);
+    }
+
+    /// The refusal of a body that turned out to be too long.
+    pub(crate) fn refusal(&self) -> Option<Refusal> {
+        self.refused.borrow().clone()
+    }
+
+    /// Whether the piece that was just read may leave.
+    fn fits(&self, length: usize) -> bool {
+        let mut caps = self.caps.borrow_mut();
+        if caps.is_empty() {
+            return true;
+        }
+        let read = self.read.get().saturating_add(length);
+        self.read.set(read);
+        let mut refused = self.refused.borrow_mut();
+        caps.retain(|cap| {
+            let exceeded = read > cap.limit;
+            if exceeded && refused.is_none() {
+                *refused = (cap.exceeded)();
+            }
+            !exceeded
+        });
+        refused.is_none()
     }
 
     /// A body for one more attempt, from the first byte; `None` if the bytes are gone.
@@ -223,6 +280,8 @@ impl Source {
             return;
         }
         self.forget();
+        self.caps.borrow_mut().clear();
+        self.refused.borrow_mut().take();
         tokio::task::spawn_local(async move {
             let reading = async {
                 let mut left = DRAIN_LIMIT;
@@ -247,9 +306,16 @@ impl Source {
         } else {
             *self.reader.borrow_mut() = Some(cx.waker().clone());
         }
+        if self.refused.borrow().is_some() {
+            return Poll::Ready(Some(Err(BodyError::TooLarge)));
+        }
         polled.map(|frame| match frame {
             Some(Ok(mut frame)) => {
                 if let Some(data) = frame.data_ref() {
+                    if !self.fits(data.len()) {
+                        self.forget();
+                        return Some(Err(BodyError::TooLarge));
+                    }
                     self.keep(Piece::Data(data.clone()));
                 } else if let Some(trailers) = frame.trailers_mut() {
                     policy::trailers(trailers);

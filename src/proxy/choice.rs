@@ -83,12 +83,9 @@ impl Directory {
         }
     }
 
-    /// The profile that the credential acts for, where it acts for one that is known.
-    pub(crate) fn profile(&self, credential: Credential) -> Option<&str> {
-        match credential {
-            Credential::Personal | Credential::Client => None,
-            Credential::User(index) => self.profiles.get(index)?.as_ref().map(ProfileId::as_str),
-        }
+    /// The profile that a grant acts for, where it is known.
+    pub(crate) fn profile(&self, grant: usize) -> Option<&ProfileId> {
+        self.profiles.get(grant)?.as_ref()
     }
 
     /// Position of the grant with this name.

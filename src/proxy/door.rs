@@ -9,6 +9,7 @@ use crate::guard::{CallerId, Callers, GuardError, Mint, Roster};
 use crate::proxy::fault::Fault;
 use crate::proxy::peer::Peer;
 use crate::proxy::target::{Rules, Target};
+use crate::wise::Lane;
 use crate::wise::hosts::TOKEN_PATH;
 
 /// A listening address with its rules, ready to judge requests.
@@ -19,9 +20,10 @@ pub(crate) struct Door {
     roster: Option<Roster>,
     /// Makes the tokens of a door that answers `POST /oauth/token` itself.
     mint: Option<Mint>,
-    read_only: bool,
     /// Grant of requests that name no profile, by index.
     pub(crate) grant: Option<usize>,
+    /// The lane of its requests; `None`: that of the switch.
+    pub(crate) lane: Option<Lane>,
 }
 
 impl Door {
@@ -37,8 +39,8 @@ impl Door {
             rules: Rules::new(door, hosts),
             roster: accepted.map(|accepted| Roster::new(callers, accepted)),
             mint: None,
-            read_only: door.policy.as_deref() == Some("read-only"),
             grant,
+            lane: door.lane,
         }
     }
 
@@ -76,10 +78,6 @@ impl Door {
             }
             None => None,
         };
-        let reads = [Method::GET, Method::HEAD, Method::OPTIONS];
-        if self.read_only && !reads.contains(&head.method) {
-            return Err(Fault::NotAllowed("this door is read-only"));
-        }
         Ok((target, caller))
     }
 
@@ -146,7 +144,7 @@ mod tests {
         .unwrap()
     }
 
-    fn door(callers: Option<&[&str]>, policy: Option<&str>) -> Door {
+    fn door(callers: Option<&[&str]>) -> Door {
         let origin = Origin {
             host: "api.wise.com".into(),
             port: 443,
@@ -161,7 +159,6 @@ mod tests {
         };
         let config = DoorConfig {
             callers: callers.map(|names| names.iter().map(|name| (*name).into()).collect()),
-            policy: policy.map(str::to_owned),
             ..DoorConfig::loopback(SocketAddr::from(([127, 0, 0, 1], 8080)))
         };
         Door::new(&config, &hosts, &self::callers(), None)
@@ -187,7 +184,7 @@ mod tests {
 
     #[test]
     fn a_door_with_callers_opens_to_a_key_in_every_place_a_client_can_put_it() {
-        let door = door(Some(&["payroll"]), None);
+        let door = door(Some(&["payroll"]));
         for field in [
             ("authorization", "Bearer open sesame"),
             ("authorization", "Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ=="),
@@ -201,7 +198,7 @@ mod tests {
 
     #[test]
     fn a_caller_without_a_key_is_unknown_and_told_what_to_show() {
-        let door = door(Some(&["payroll"]), None);
+        let door = door(Some(&["payroll"]));
         for (field, detail) in [
             (None, "is none that this door knows"),
             (
@@ -229,18 +226,8 @@ mod tests {
 
     #[test]
     fn a_door_without_callers_asks_nobody() {
-        let door = door(None, None);
+        let door = door(None);
         assert_eq!(admit(&door, &ask("GET", None)).unwrap(), None);
-    }
-
-    #[test]
-    fn a_read_only_door_refuses_what_could_move_money() {
-        let door = door(None, Some("read-only"));
-        assert!(admit(&door, &ask("GET", None)).is_ok());
-        for method in ["POST", "PUT", "PATCH", "DELETE"] {
-            let fault = admit(&door, &ask(method, None)).unwrap_err();
-            assert_eq!(fault.status(), 403, "{method}");
-        }
     }
 
     #[test]

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use http::header::{CONNECTION, CONTENT_TYPE, PROXY_AUTHENTICATE, RETRY_AFTER};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
-use crate::guard::Stranger;
+use crate::guard::{Reason, Refusal, Stranger};
 use crate::tls::HandshakeFailure;
 use crate::upstream::{AcquireError, DialError};
 use crate::wise::ProfileId;
@@ -31,6 +31,8 @@ pub(crate) enum Fault {
     CallerUnknown(Stranger),
     #[error("{0}")]
     NotAllowed(&'static str),
+    #[error("{0}")]
+    Refused(Box<Refusal>),
     #[error("no grant acts for profile {0}")]
     NoGrantForProfile(ProfileId),
     #[error("no grant has been authorised yet")]
@@ -89,6 +91,11 @@ pub(crate) enum Kind {
     Overloaded,
     ShuttingDown,
     AuditUnavailable,
+    BodyTooLarge,
+    RateLimited,
+    TooManyAtOnce,
+    FundingCap,
+    FundingUnrecorded,
 }
 
 impl Kind {
@@ -110,6 +117,11 @@ impl Kind {
         "overloaded",
         "shutting-down",
         "audit-unavailable",
+        "body-too-large",
+        "rate-limited",
+        "too-many-at-once",
+        "funding-cap",
+        "funding-unrecorded",
     ];
 
     pub(crate) const fn name(self) -> &'static str {
@@ -132,6 +144,7 @@ impl Fault {
             Self::WrongHost(_) | Self::ForeignTarget(_) | Self::ForeignOrigin => Kind::WrongHost,
             Self::CallerUnknown(_) => Kind::CallerUnknown,
             Self::NotAllowed(_) => Kind::NotAllowed,
+            Self::Refused(refusal) => kind_of(&refusal.reason),
             Self::NoGrantForProfile(_) | Self::NoGrant => Kind::NoGrant,
             Self::ReauthorisationRequired { .. } => Kind::ReauthorisationRequired,
             Self::TokenUnavailable { .. } => Kind::TokenUnavailable,
@@ -165,6 +178,7 @@ impl Fault {
                 StatusCode::FORBIDDEN
             }
             Self::CallerUnknown(_) => StatusCode::PROXY_AUTHENTICATION_REQUIRED,
+            Self::Refused(refusal) => status_of(&refusal.reason),
             Self::NoGrantForProfile(_)
             | Self::NoGrant
             | Self::ReauthorisationRequired { .. }
@@ -189,6 +203,7 @@ impl Fault {
             | Self::ForeignOrigin
             | Self::CallerUnknown(_)
             | Self::NotAllowed(_)
+            | Self::Refused(_)
             | Self::RequestTimeout => Blame::Application,
             Self::NoGrantForProfile(_)
             | Self::NoGrant
@@ -209,6 +224,7 @@ impl Fault {
     pub(crate) fn retry(&self) -> Option<Duration> {
         match self {
             Self::TokenUnavailable { .. } => Some(Duration::from_secs(5)),
+            Self::Refused(refusal) => refusal.reason.wait(),
             Self::Overloaded | Self::Crowded | Self::ShuttingDown | Self::AuditUnavailable => {
                 Some(Duration::from_secs(1))
             }
@@ -246,6 +262,7 @@ impl Fault {
             Self::NotAllowed(_) => {
                 "send it through a door that allows it, or around this proxy".into()
             }
+            Self::Refused(refusal) => refusal.reason.hint(&refusal.policy),
             Self::NoGrantForProfile(profile) => {
                 format!("authorise it: `wise-auth-proxy login --profile {profile}`")
             }
@@ -304,7 +321,8 @@ impl Fault {
             | Self::ForeignTarget(_)
             | Self::ForeignOrigin
             | Self::CallerUnknown(_)
-            | Self::NotAllowed(_) => "http_request_denied",
+            | Self::NotAllowed(_)
+            | Self::Refused(_) => "http_request_denied",
             Self::NoGrantForProfile(_) | Self::NoGrant | Self::ReauthorisationRequired { .. } => {
                 "proxy_configuration_error"
             }
@@ -346,6 +364,11 @@ impl Fault {
             Kind::Overloaded => "Too much at once",
             Kind::ShuttingDown => "Shutting down",
             Kind::AuditUnavailable => "The request cannot be recorded",
+            Kind::BodyTooLarge => "The request is too large",
+            Kind::RateLimited => "Too many requests",
+            Kind::TooManyAtOnce => "Too many requests at once",
+            Kind::FundingCap => "Too many fundings",
+            Kind::FundingUnrecorded => "The funding cannot be written down",
         }
     }
 
@@ -367,7 +390,8 @@ impl Fault {
             headers.insert(PROXY_STATUS, status);
         }
         if let Some(after) = self.retry() {
-            headers.insert(RETRY_AFTER, HeaderValue::from(after.as_secs()));
+            let seconds = after.as_secs() + u64::from(after.subsec_nanos() > 0);
+            headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
         }
         match self {
             Self::CallerUnknown(_) => {
@@ -382,6 +406,7 @@ impl Fault {
             | Self::ForeignTarget(_)
             | Self::ForeignOrigin
             | Self::NotAllowed(_)
+            | Self::Refused(_)
             | Self::NoGrantForProfile(_)
             | Self::NoGrant
             | Self::ReauthorisationRequired { .. }
@@ -398,25 +423,74 @@ impl Fault {
 
     /// The problem document (RFC 9457 §3).
     pub(crate) fn document(&self) -> Bytes {
-        document(
+        let mut document = problem(
             self.kind(),
             self.status(),
             self.title(),
             &self.to_string(),
             &self.hint(),
-        )
+        );
+        if let Self::Refused(refusal) = self {
+            document["policy"] = refusal.policy.as_str().into();
+            document["reason"] = refusal.reason.name().into();
+            if let Reason::Denied { rule, .. } = &refusal.reason {
+                document["rule"] = rule.as_str().into();
+            }
+        }
+        Bytes::from(document.to_string())
     }
 }
 
-fn document(kind: Kind, status: StatusCode, title: &str, detail: &str, hint: &str) -> Bytes {
-    let document = serde_json::json!({
+/// A policy's refusal, as applications see it. A caller's own limits are 429, whatever they limit:
+/// the proxy could serve, and another caller is served.
+fn kind_of(reason: &Reason) -> Kind {
+    match reason {
+        Reason::Ambiguous(_)
+        | Reason::NotAllowed
+        | Reason::Denied { .. }
+        | Reason::Profile(_)
+        | Reason::Grant
+        | Reason::NoProfile
+        | Reason::Lane(_) => Kind::NotAllowed,
+        Reason::BodyTooLarge(_) => Kind::BodyTooLarge,
+        Reason::TooMany { .. } => Kind::RateLimited,
+        Reason::TooManyAtOnce(_) => Kind::TooManyAtOnce,
+        Reason::FundingCap { .. } => Kind::FundingCap,
+        Reason::FundingUnrecorded(_) => Kind::FundingUnrecorded,
+    }
+}
+
+fn status_of(reason: &Reason) -> StatusCode {
+    match reason {
+        Reason::Ambiguous(_)
+        | Reason::NotAllowed
+        | Reason::Denied { .. }
+        | Reason::Profile(_)
+        | Reason::Grant
+        | Reason::NoProfile
+        | Reason::Lane(_) => StatusCode::FORBIDDEN,
+        Reason::BodyTooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
+        Reason::TooMany { .. } | Reason::TooManyAtOnce(_) | Reason::FundingCap { .. } => {
+            StatusCode::TOO_MANY_REQUESTS
+        }
+        Reason::FundingUnrecorded(_) => StatusCode::SERVICE_UNAVAILABLE,
+    }
+}
+
+fn problem(
+    kind: Kind,
+    status: StatusCode,
+    title: &str,
+    detail: &str,
+    hint: &str,
+) -> serde_json::Value {
+    serde_json::json!({
         "type": format!("urn:wise-auth-proxy:problem:{}", kind.name()),
         "title": title,
         "status": status.as_u16(),
         "detail": detail,
         "hint": hint,
-    });
-    Bytes::from(document.to_string())
+    })
 }
 
 /// RFC 9209's word for a connection that did not come about.
@@ -461,7 +535,7 @@ pub(crate) fn unparsed(status: u16) -> Option<Vec<u8>> {
     };
     let fault = Fault::BadRequest(detail);
     let code = StatusCode::from_u16(status).ok()?;
-    let body = document(fault.kind(), code, fault.title(), detail, hint);
+    let body = problem(fault.kind(), code, fault.title(), detail, hint).to_string();
     let mut answer = format!("HTTP/1.1 {status} {reason}\r\n").into_bytes();
     for (name, value) in &fault.headers() {
         answer.extend_from_slice(name.as_str().as_bytes());
@@ -470,7 +544,7 @@ pub(crate) fn unparsed(status: u16) -> Option<Vec<u8>> {
         answer.extend_from_slice(b"\r\n");
     }
     answer.extend_from_slice(format!("content-length: {}\r\n\r\n", body.len()).as_bytes());
-    answer.extend_from_slice(&body);
+    answer.extend_from_slice(body.as_bytes());
     Some(answer)
 }
 

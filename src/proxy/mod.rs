@@ -5,6 +5,7 @@
 //! never lets the application's own credential out.
 
 mod attempt;
+mod bearing;
 mod body;
 mod browser;
 mod choice;
@@ -35,7 +36,9 @@ use std::rc::Rc;
 use http::{Request, Response, StatusCode, request};
 use hyper::body::{Body as _, Incoming};
 
+use crate::guard::CallerId;
 use crate::proxy::attempt::{Answer, Outgoing};
+use crate::proxy::bearing::Bearing;
 use crate::proxy::body::Source;
 use crate::proxy::peer::Peer;
 use crate::proxy::record::Record;
@@ -111,20 +114,33 @@ async fn forward(
 
     // Door and target: who calls, is the host ours, may it.
     let view = worker.view();
-    let door = &view.snapshot.doors[door];
+    let rules = &view.snapshot.doors[door];
     let callers = &view.snapshot.callers;
-    let (target, caller) = door.admit(&head, peer, callers, record.at())?;
+    let (target, caller) = rules.admit(&head, peer, callers, record.at())?;
     if let Some(caller) = caller {
         record.came_from(caller, &view);
     }
 
+    // Policies: what may who comes in here ask for, and how much of it.
+    let who = (door, caller.map(CallerId::index));
+    let bearing = Bearing::admit(worker, &view, who, &head, &target, source.as_ref(), record)?;
+
     // Credential and lane, token: from one snapshot, the newest once a token is there.
     let choose = |view: &View| {
-        let (lane, directory) = (view.snapshot.lane, &view.snapshot.directory);
-        directory.choose(lane, &head.method, &target, &head.headers, door.grant)
+        let (lane, directory) = (view.snapshot.lane_of(door), &view.snapshot.directory);
+        let credential =
+            directory.choose(lane, &head.method, &target, &head.headers, rules.grant)?;
+        bearing.send(worker, lane, credential, directory)?;
+        Ok((lane, credential))
     };
+    if bearing.is_counted_funding() {
+        // Written down before it leaves, and only if nothing else is against it.
+        choose(&view)?;
+        bearing.fund(worker).await?;
+    }
     let repeatable = source.as_ref().is_none_or(|source| source.is_whole());
     let mut pass = token::take(worker, choose, repeatable, record).await?;
+    bearing.note(record);
 
     // Fields: what may not leave stays behind.
     policy::request(&mut head, &worker.stamps);

@@ -8,7 +8,7 @@ use http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
 use tokio::time::Instant;
 
 use crate::audit;
-use crate::guard::CallerId;
+use crate::guard::{self, CallerId, Place};
 use crate::listener;
 use crate::proxy::choice::Credential;
 use crate::proxy::fault::{Blame, Fault, Kind};
@@ -17,7 +17,7 @@ use crate::proxy::worker::{View, Worker};
 use crate::telemetry::access::Line;
 use crate::telemetry::meter::Refusal;
 use crate::wise::headers::{X_2FA_APPROVAL_RESULT, X_TRACE_ID};
-use crate::wise::{CredentialKind, Lane};
+use crate::wise::{CredentialKind, Lane, ProfileId};
 
 /// One request. Dropping it writes the access line and the record, wherever the request ended.
 #[derive(Debug)]
@@ -45,6 +45,10 @@ pub(crate) struct Record {
     trace_id: Option<HeaderValue>,
     fault: Option<&'static str>,
     pub(crate) complete: bool,
+    /// What a policy that is only tried out had against it.
+    pub(crate) would_refuse: Option<guard::Refusal>,
+    /// Places taken under policies with a limit; free again when the last byte went.
+    pub(crate) places: Vec<Place>,
 }
 
 impl Record {
@@ -55,6 +59,8 @@ impl Record {
         request: &Request<B>,
     ) -> Self {
         worker.meter.in_flight.up();
+        let view = worker.view();
+        let lane = view.snapshot.lane_of(door);
         Self {
             door,
             peer: peer.from,
@@ -62,7 +68,7 @@ impl Record {
             began: Instant::now(),
             method: request.method().clone(),
             path: request.uri().path_and_query().cloned(),
-            lane: worker.view().snapshot.lane,
+            lane,
             credential: None,
             view: None,
             caller: None,
@@ -75,6 +81,8 @@ impl Record {
             trace_id: None,
             fault: None,
             complete: false,
+            would_refuse: None,
+            places: Vec::new(),
             worker: Rc::clone(worker),
         }
     }
@@ -173,7 +181,10 @@ impl Drop for Record {
         let name = grant.and_then(|(credential, directory)| directory.name(credential));
         if worker.audit.is_on() {
             let query = self.path.as_ref().and_then(PathAndQuery::query);
-            let profile = grant.and_then(|(credential, directory)| directory.profile(credential));
+            let profile = grant.and_then(|(credential, directory)| match credential {
+                Credential::User(grant) => directory.profile(grant).map(ProfileId::as_str),
+                Credential::Personal | Credential::Client => None,
+            });
             worker.audit.record(&audit::Entry {
                 at: self.at,
                 door: self.door,
@@ -212,6 +223,8 @@ impl Drop for Record {
             fault: self.fault,
             replayed: self.replayed,
             complete: self.complete,
+            would_refuse: (self.would_refuse.as_ref())
+                .map(|refusal| (refusal.policy.as_str(), refusal.reason.name())),
         });
     }
 }

@@ -9,13 +9,13 @@ use std::sync::Arc;
 use http::HeaderValue;
 
 use crate::config;
-use crate::guard::Callers;
+use crate::guard::{Callers, Policies};
 use crate::proxy::choice::Directory;
 use crate::proxy::door::Door;
 use crate::sync::{ArcSwap, Cache, watch};
 use crate::tokens::TokenView;
 use crate::upstream::Endpoint;
-use crate::wise::Lane;
+use crate::wise::{Lane, LaneSet};
 
 /// The state of the world for one request.
 #[derive(Clone, Debug)]
@@ -31,11 +31,27 @@ pub(crate) struct Snapshot {
     pub(crate) directory: Arc<Directory>,
     /// By door, in the order of the configuration.
     pub(crate) doors: Arc<[Door]>,
+    /// What those who come in may do; published with the doors, whose policies they are.
+    pub(crate) policies: Arc<Policies>,
     /// Those that the doors know.
     pub(crate) callers: Arc<Callers>,
     pub(crate) upstream: Arc<config::Upstream>,
     /// No new request is served.
     pub(crate) draining: bool,
+}
+
+impl Snapshot {
+    /// The lane of requests at a door: its own, whatever the switch says, or that of the switch.
+    pub(crate) fn lane_of(&self, door: usize) -> Lane {
+        let pinned = self.doors.get(door).and_then(|door| door.lane);
+        pinned.unwrap_or(self.lane)
+    }
+
+    /// The lanes that requests take just now: that of the switch, and those of pinned doors.
+    pub(crate) fn lanes_in_use(&self) -> LaneSet {
+        let pinned = self.doors.iter().filter_map(|door| door.lane);
+        pinned.chain([self.lane]).collect()
+    }
 }
 
 /// The one place where snapshots are published. Cloning shares it.

@@ -15,8 +15,9 @@ use http::{HeaderMap, HeaderValue, Request, StatusCode, request};
 use crate::audit::Clerk;
 use crate::clock::System;
 use crate::config::{Config, LogFormat};
-use crate::guard::Callers;
+use crate::guard::{Callers, Caps, Policies};
 use crate::proxy::attempt::{self, Outgoing};
+use crate::proxy::bearing::Bearing;
 use crate::proxy::body::Upload;
 use crate::proxy::choice::{Credential, Directory};
 use crate::proxy::door::Door;
@@ -77,6 +78,7 @@ impl Steps {
             clock: Arc::new(System),
             keepers: Arc::new([]),
             tokens: config.tokens.clone(),
+            caps: Caps::closed(),
         };
         let meter = Arc::new(Meter::new(config.grants.len(), Kind::NAMES.len()));
         let sink = Sink::file(Path::new("/dev/null")).expect("a sink");
@@ -126,6 +128,13 @@ impl Steps {
         doors[0].admit(head, &self.peer, callers, self.now).is_ok()
     }
 
+    /// What the policies of a door make of a request. Returns whether it may go on.
+    pub fn judge(&self, noted: &mut Noted, head: &request::Parts, door: usize) -> bool {
+        let (worker, view) = (&self.worker, self.worker.view());
+        let (who, record) = ((door, None), &mut noted.0);
+        Bearing::admit(worker, &view, who, head, &self.target, None, record).is_ok()
+    }
+
     /// Kind of credential and grant. Returns whether there is one.
     pub fn choose(&self, head: &request::Parts) -> bool {
         let view = self.worker.view();
@@ -141,7 +150,7 @@ impl Steps {
     }
 
     fn pass(&self, noted: &mut Noted) -> Option<Pass> {
-        let chosen = |_: &_| Ok(self.credential);
+        let chosen = |_: &_| Ok((self.worker.view().snapshot.lane, self.credential));
         let taking = token::take(&self.worker, chosen, true, &mut noted.0);
         taking.now_or_never().and_then(Result::ok)
     }
@@ -244,6 +253,7 @@ fn snapshot(config: &Config) -> Snapshot {
         tokens,
         directory: Arc::new(Directory::new(&config.grants)),
         doors: config.doors.iter().map(door).collect(),
+        policies: Arc::new(Policies::new(config, None)),
         callers: Arc::new(callers),
         upstream: Arc::new(config.upstream.clone()),
         draining: false,

@@ -55,7 +55,7 @@ impl Waits {
 /// when it leaves.
 pub(crate) async fn take(
     worker: &Worker,
-    choose: impl Fn(&View) -> Result<Credential, Fault>,
+    choose: impl Fn(&View) -> Result<(Lane, Credential), Fault>,
     repeatable: bool,
     record: &mut Record,
 ) -> Result<Pass, Fault> {
@@ -71,8 +71,7 @@ pub(crate) async fn take(
         if view.snapshot.draining && patience.is_none() {
             return Err(Fault::ShuttingDown);
         }
-        let lane = view.snapshot.lane;
-        let credential = choose(&view)?;
+        let (lane, credential) = choose(&view)?;
         record.chose(lane, credential, &view);
         let waited = patience.as_ref().map_or(Duration::ZERO, Patience::waited);
         let (limit, keeper) = match token_of(worker, &view, credential, waited, waits)? {

@@ -10,6 +10,7 @@ use http::HeaderValue;
 use crate::audit::Clerk;
 use crate::clock::Clock;
 use crate::config;
+use crate::guard::Caps;
 use crate::proxy::body::{Budget, Upload};
 use crate::proxy::policy::Stamps;
 use crate::proxy::snapshot::{Published, Reader, Snapshot};
@@ -28,6 +29,8 @@ pub(crate) struct Shared {
     /// By grant, client credentials last; empty without OAuth.
     pub(crate) keepers: Arc<[KeeperHandle]>,
     pub(crate) tokens: config::Tokens,
+    /// Who counts fundings.
+    pub(crate) caps: Caps,
 }
 
 /// Everything a request needs, on the thread that serves it.
@@ -93,16 +96,19 @@ impl Worker {
     }
 
     /// Housekeeping, every second or so and at each publication: old connections close, spares of
-    /// the live lane are dialled, access lines and records go out, and a new snapshot is noticed even without
+    /// the lanes in use are dialled, access lines and records go out, and a new snapshot is noticed
+    /// even without
     /// traffic.
     pub(crate) fn tick(&self) {
         let view = self.view();
         let snapshot = &view.snapshot;
-        let live = snapshot.ways[snapshot.lane.index()].as_ref();
-        let live = live.filter(|_| !snapshot.draining).map(|way| way.id);
+        let live = snapshot.lanes_in_use();
+        let live = live.iter().filter(|_| !snapshot.draining);
+        let live = live.filter_map(|lane| Some(snapshot.ways[lane.index()].as_ref()?.id));
         for pool in view.pools.iter().flatten() {
             // Two lanes may go the same way.
-            pool.sweep(live == Some(pool.endpoint().id));
+            let mut live = live.clone();
+            pool.sweep(live.any(|id| id == pool.endpoint().id));
         }
         self.access.flush();
         self.audit.flush();

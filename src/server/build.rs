@@ -173,6 +173,7 @@ impl Server {
             tokens,
             directory: Arc::new(directory),
             doors: Arc::clone(&outfit.doors),
+            policies: Arc::clone(&outfit.policies),
             callers: Arc::clone(&outfit.callers),
             upstream: Arc::new(config.upstream.clone()),
             draining: false,

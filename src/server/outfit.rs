@@ -13,7 +13,7 @@ use http::uri::PathAndQuery;
 
 use crate::clock::Clock;
 use crate::config::{Config, Lane, Mtls, Origin, SecretError, SecretSource};
-use crate::guard::{Callers, GuardError};
+use crate::guard::{Callers, GuardError, Policies};
 use crate::proxy::{Directory, Door};
 use crate::secret::{NotAHeaderValue, Secret};
 use crate::server::token_seal::TokenSeal;
@@ -30,6 +30,7 @@ pub(crate) struct Outfit {
     pub(crate) ways: [Option<Arc<Endpoint>>; Lane::ALL.len()],
     pub(crate) personal: Option<HeaderValue>,
     pub(crate) doors: Arc<[Door]>,
+    pub(crate) policies: Arc<Policies>,
     pub(crate) callers: Arc<Callers>,
     pub(crate) identity: Option<Arc<Identity>>,
     client_secret: Option<Secret>,
@@ -228,6 +229,9 @@ impl Outfit {
         });
         let doors: Arc<[Door]> = doors.collect::<Result<_, _>>()?;
         digest.text(&format!("{:?}{:?}", config.doors, config.switch.lanes));
+        let policies = Policies::new(config, before.map(|before| before.policies.as_ref()));
+        let policies = Arc::new(policies);
+        digest.text(&format!("{:?}", config.policies));
 
         let ways = Lane::ALL.map(|lane| {
             let made = match lane {
@@ -248,6 +252,7 @@ impl Outfit {
             ways,
             personal: personal.as_ref().map(bearer).transpose()?,
             doors,
+            policies,
             callers: Arc::new(callers),
             identity,
             client_secret,
@@ -278,9 +283,13 @@ impl Outfit {
         let (Some(oauth), Some(secret)) = (&config.oauth, &self.client_secret) else {
             return Ok(None);
         };
+        let mtls = self.mtls.as_ref().unwrap_or(&self.plain);
+        let is_pinned = |to| config.doors.iter().any(|door| door.lane == Some(to));
         let of_lane = match lane {
+            // The switch needs no token; a door with a lane of its own may.
+            Lane::Personal if is_pinned(Lane::OAuthMtls) && !is_pinned(Lane::OAuth) => mtls,
             Lane::Personal | Lane::OAuth => &self.plain,
-            Lane::OAuthMtls => self.mtls.as_ref().unwrap_or(&self.plain),
+            Lane::OAuthMtls => mtls,
         };
         let (made, path) = match &config.hosts.token_url {
             Some(url) => {

@@ -223,6 +223,7 @@ impl Reloader {
             // The doors are fixed at the start; their rules are not.
             if same_doors {
                 snapshot.doors = Arc::clone(&outfit.doors);
+                snapshot.policies = Arc::clone(&outfit.policies);
                 snapshot.callers = Arc::clone(&outfit.callers);
             }
             snapshot.upstream = Arc::clone(&upstream);

@@ -16,6 +16,7 @@ use tokio_util::task::TaskTracker;
 use crate::admin::{self, Control, Gallery, Guesses, LaneLedger, Notes};
 use crate::audit::Audit;
 use crate::config::DoorAddress;
+use crate::guard::{Caps, Ledger};
 use crate::listener::{self, Bound, Limit, WorkerPort};
 use crate::notify::Notifier;
 use crate::proxy::{self, Shared};
@@ -30,7 +31,7 @@ use crate::switch::UsageStore;
 use crate::telemetry::events::{Event, Kind};
 use crate::telemetry::log::Sink;
 use crate::telemetry::meter::Meter;
-use crate::telemetry::metrics::{AuditReading, Metrics, Readings, TokenReading};
+use crate::telemetry::metrics::{AuditReading, Metrics, PolicyReading, Readings, TokenReading};
 use crate::telemetry::pulse::Pulse;
 use crate::telemetry::traffic::Traffic;
 use crate::tokens::{Hooks, KeeperHandle, Outcome, Subject, TokenView, keeper};
@@ -182,6 +183,10 @@ impl Server {
             stop_doors.clone(),
         ));
 
+        let ledger = Ledger::at(&config.store.path);
+        let (caps, fundings) = Caps::new(ledger, Arc::clone(&self.clock), self.events.clone());
+        tasks.spawn(fundings.run(stop_admin.clone()));
+
         let ends = Ends {
             stop_doors: &stop_doors,
             drain: &drain,
@@ -191,7 +196,7 @@ impl Server {
             audit: audit.clone(),
             doors: names.clone().into(),
         };
-        let mut workers = self.workers(&keepers, doors, &limit, &pulses, &ends, &clerks)?;
+        let mut workers = self.workers(&keepers, doors, &limit, &pulses, caps, &ends, &clerks)?;
         // On a machine that is too busy for it they come later.
         let all_begun = futures_util::future::join_all(pulses.iter().map(Pulse::begun));
         let _ = tokio::time::timeout(FIRST_LOOK, all_begun).await;
@@ -311,6 +316,7 @@ impl Server {
         doors: Vec<Bound>,
         limit: &Arc<Limit>,
         pulses: &Arc<[Pulse]>,
+        caps: Caps,
         ends: &Ends<'_>,
         clerks: &Clerks,
     ) -> Result<Vec<Thread>, StartError> {
@@ -319,6 +325,7 @@ impl Server {
             clock: Arc::clone(&self.clock),
             keepers: Arc::clone(keepers),
             tokens: self.config.tokens.clone(),
+            caps,
         };
         let channels = self.meters.iter().map(|_| mpsc::unbounded_channel());
         let (mut ports, arrivals): (Vec<_>, Vec<_>) = channels
@@ -482,8 +489,18 @@ fn readings(control: &Control, log: &Sink, limit: &Limit) -> Readings {
     let days = identity.map(|identity| identity.days_left(control.clock.as_ref()));
     let end = identity.map(|identity| identity.certificate().not_after);
     let end = end.and_then(|end| end.duration_since(SystemTime::UNIX_EPOCH).ok());
+    let snapshot = control.published.load();
+    let refusals = snapshot.policies.counts().into_iter();
     Readings {
-        lane: Some(control.published.load().lane),
+        policy_refusals: refusals
+            .map(|it| PolicyReading {
+                policy: it.policy,
+                reason: it.reason,
+                mode: it.mode,
+                count: it.count,
+            })
+            .collect(),
+        lane: Some(snapshot.lane),
         ready,
         certificate_days: days
             .and_then(|days| i32::try_from(days).ok())

@@ -82,3 +82,10 @@ pub use self::recorder::Door;
 pub use self::recorder::Headers;
 pub use self::recorder::Recorded;
 pub use self::recorder::TlsSession;
+
+/// Method and path of every operation that the simulator knows.
+#[cfg(test)]
+pub(crate) fn operations() -> impl Iterator<Item = (&'static str, &'static str)> {
+    let known = table::ENDPOINTS.iter();
+    known.map(|endpoint| (endpoint.method, endpoint.path))
+}

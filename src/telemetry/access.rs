@@ -46,6 +46,8 @@ pub(crate) struct Line<'a> {
     pub(crate) replayed: bool,
     /// The answer's body reached its end.
     pub(crate) complete: bool,
+    /// A policy that is only tried out, and what it had against the request.
+    pub(crate) would_refuse: Option<(&'a str, &'static str)>,
 }
 
 /// The access lines of one worker.
@@ -219,6 +221,10 @@ fn rest(text: &mut Text<'_>, line: &Line<'_>) {
     }
     if let Some(fault) = line.fault {
         text.text("problem", fault);
+    }
+    if let Some((policy, reason)) = line.would_refuse {
+        text.text("would_refuse", reason);
+        text.text("policy", policy);
     }
 }
 

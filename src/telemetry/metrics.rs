@@ -34,6 +34,17 @@ pub(crate) struct Readings {
     pub(crate) audit: Option<AuditReading>,
     /// By way: delivered, given up, dropped unsent.
     pub(crate) notifications: Vec<(&'static str, [u64; 3])>,
+    pub(crate) policy_refusals: Vec<PolicyReading>,
+}
+
+/// What one policy refused for one reason.
+#[derive(Debug, Default)]
+pub(crate) struct PolicyReading {
+    pub(crate) policy: String,
+    pub(crate) reason: &'static str,
+    /// `enforced`, or `observed` where it was not refused after all.
+    pub(crate) mode: &'static str,
+    pub(crate) count: u64,
 }
 
 /// The record of who called what.
@@ -87,6 +98,7 @@ pub(crate) fn described(faults: &'static [&'static str]) -> Vec<Described> {
         }],
         notifications: vec![("webhook", [0; 3])],
         audit: Some(AuditReading::default()),
+        policy_refusals: vec![PolicyReading::default()],
         ..Readings::default()
     };
     let page = Metrics::new(vec![Arc::new(meter)], faults, "", Box::new(reading));
@@ -385,6 +397,14 @@ impl Page {
             let results = ["delivered", "failed", "dropped"].into_iter().zip(counts);
             results.map(|(result, count)| counter(&[("way", way), ("result", result)], *count))
         });
+        let policies = readings.policy_refusals.iter().map(|it| {
+            let labels = [
+                ("policy", it.policy.as_str()),
+                ("reason", it.reason),
+                ("mode", it.mode),
+            ];
+            counter(&labels, it.count)
+        });
         let dropped = self.sum(|meter| meter.lines_dropped.read()) + readings.log_lines_dropped;
         let mut families = vec![
             family(
@@ -428,6 +448,12 @@ impl Page {
                 "Token renewals by result.",
                 MetricType::COUNTER,
                 refreshes.collect(),
+            ),
+            family(
+                names::POLICY_REFUSALS,
+                "Requests that a policy refused, or would have.",
+                MetricType::COUNTER,
+                policies.collect(),
             ),
             family(
                 names::RELOADS,

@@ -84,7 +84,7 @@ impl LaneSet {
     }
 
     /// The lanes of the set, in the order of [`Lane::ALL`].
-    pub fn iter(self) -> impl Iterator<Item = Lane> {
+    pub fn iter(self) -> impl Iterator<Item = Lane> + Clone {
         Lane::ALL
             .into_iter()
             .filter(move |lane| self.contains(*lane))

@@ -6,6 +6,7 @@
 pub(crate) mod headers;
 pub(crate) mod hosts;
 mod lane;
+pub(crate) mod operations;
 mod profile;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod properties;

@@ -75,7 +75,7 @@ pub(crate) fn unversioned(path: &str) -> Option<&str> {
     is_version(version.as_bytes()).then_some(tail)
 }
 
-fn is_version(segment: &[u8]) -> bool {
+pub(crate) fn is_version(segment: &[u8]) -> bool {
     match segment {
         [b'v', digits @ ..] => {
             (1..=3).contains(&digits.len()) && digits.iter().all(u8::is_ascii_digit)

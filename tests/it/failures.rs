@@ -407,7 +407,8 @@ async fn a_read_only_door_lets_nothing_change() {
         status: 403,
         kind: "not-allowed",
         error: "http_request_denied",
-        hint: "send it through a door that allows it, or around this proxy",
+        hint: "see why: `wise-auth-proxy policy test METHOD PATH`; the rules are `allow` and `deny` \
+               of the policy `read-only`",
         fields: &[],
     };
     for method in ["POST", "PUT", "PATCH", "DELETE"] {

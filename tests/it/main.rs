@@ -54,6 +54,7 @@ mod names;
 mod newcomer;
 mod notify;
 mod page;
+mod policies;
 mod promises;
 mod readme;
 mod reference;

@@ -273,7 +273,12 @@ fn about(status: &Status) -> Markup {
         section #about .card {
             h2 { "Proxy" }
             dl .facts {
-                div .wide { dt { "Doors" } dd { (status.doors.join(", ")) } }
+                div .wide { dt { "Doors" } dd {
+                    (status.doors.join(", "))
+                    @for pinned in &status.pinned {
+                        br; (pinned.door) " always takes lane " (pinned.lane)
+                    }
+                } }
                 @if !status.callers.is_empty() {
                     div .wide { dt { "Callers" } dd {
                         @for (number, caller) in status.callers.iter().enumerate() {

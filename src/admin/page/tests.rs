@@ -80,6 +80,7 @@ fn status() -> Status {
         tokens: vec![token()],
         certificate: None,
         doors: vec!["127.0.0.1:8080".into()],
+        pinned: Vec::new(),
         callers: Vec::new(),
         last_reload: None,
         confinement: Confined {

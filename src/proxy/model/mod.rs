@@ -12,6 +12,7 @@ use http::{HeaderValue, Request};
 use crate::audit::Clerk;
 use crate::clock::Manual;
 use crate::config::{self, Grant, HttpVersion, LogFormat, Origin};
+use crate::guard::Caps;
 use crate::proxy::choice::{Credential, Directory};
 use crate::proxy::peer::Peer;
 use crate::proxy::record::Record;
@@ -86,6 +87,7 @@ fn first() -> Snapshot {
         tokens: vec![live(1, false), live(1, false), not_fetched],
         directory: Arc::new(Directory::new(&grants)),
         doors: Arc::new([]),
+        policies: Arc::default(),
         callers: Arc::default(),
         upstream: Arc::new(upstream()),
         draining: false,
@@ -101,6 +103,7 @@ fn worker(published: &Published, keepers: &[KeeperHandle]) -> Rc<Worker> {
         clock: still(),
         keepers: keepers.into(),
         tokens: tokens(),
+        caps: Caps::closed(),
     };
     let meter = Arc::new(Meter::new(2, 0));
     let access = AccessLog::new(None, LogFormat::Human, Arc::clone(&meter));
@@ -127,9 +130,14 @@ fn tokens() -> config::Tokens {
 
 async fn pass(worker: &Rc<Worker>, credential: Credential) -> Pass {
     let mut record = Record::new(worker, 0, &Peer::local(), &Request::new(()));
-    take(worker, |_| Ok(credential), true, &mut record)
-        .await
-        .unwrap()
+    take(
+        worker,
+        |view| Ok((view.snapshot.lane, credential)),
+        true,
+        &mut record,
+    )
+    .await
+    .unwrap()
 }
 
 fn generation(token: &TokenView) -> u64 {

@@ -49,9 +49,6 @@ pub fn request_target(input: &[u8]) {
 
     let keyed = admitted(&KEYED, &parts).is_ok();
     assert_eq!(keyed, expected.is_some() && head.shows_key(), "the key");
-    let reads = [Method::GET, Method::HEAD, Method::OPTIONS].contains(&head.method);
-    let reading = admitted(&READING, &parts).is_ok();
-    assert_eq!(reading, expected.is_some() && reads, "a read-only door");
 }
 
 fn admitted(door: &Door, parts: &request::Parts) -> Result<Target, Fault> {
@@ -87,13 +84,12 @@ static CALLERS: LazyLock<Callers> = LazyLock::new(|| {
     };
     Callers::read(&[caller]).expect("a caller that needs no look-up")
 });
-static OPEN: LazyLock<Door> = LazyLock::new(|| door(None, None));
-static KEYED: LazyLock<Door> = LazyLock::new(|| door(Some(CALLER), None));
-static READING: LazyLock<Door> = LazyLock::new(|| door(None, Some("read-only")));
+static OPEN: LazyLock<Door> = LazyLock::new(|| door(None));
+static KEYED: LazyLock<Door> = LazyLock::new(|| door(Some(CALLER)));
 
 const CALLER: &str = "payroll";
 
-fn door(caller: Option<&str>, policy: Option<&str>) -> Door {
+fn door(caller: Option<&str>) -> Door {
     let origin = |host: &str| Origin {
         host: host.into(),
         port: 443,
@@ -110,7 +106,6 @@ fn door(caller: Option<&str>, policy: Option<&str>) -> Door {
     let config = config::Door {
         hosts: vec![own.into()],
         callers: caller.map(|name| vec![name.to_owned()]),
-        policy: policy.map(str::to_owned),
         ..config::Door::loopback(SocketAddr::from((ADDRESS, 8080)))
     };
     Door::new(&config, &hosts, &CALLERS, None)

@@ -1,0 +1,206 @@
+//! What holds of every policy and every request, however odd: called by the fuzzers and on their
+//! kept inputs.
+
+use crate::config::{self, Rule};
+use crate::guard::{Asked, policy};
+use crate::wise::operations::{OPERATIONS, Operation, Set};
+
+const METHODS: [&str; 7] = ["GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"];
+
+/// A policy decides as a plain reading of its documentation does.
+///
+/// The input is three lines: the rules of `allow` with commas between (an empty line: there is no
+/// `allow`), those of `deny`, and a path; before the path stands a byte for the method.
+pub fn policy_decision(input: &[u8]) {
+    let Ok(text) = std::str::from_utf8(input) else {
+        return;
+    };
+    let mut lines = text.splitn(3, '\n');
+    let (Some(allow), Some(deny), Some(request)) = (lines.next(), lines.next(), lines.next())
+    else {
+        return;
+    };
+    let mut letters = request.chars();
+    let Some(method) = letters.next() else { return };
+    let path = letters.as_str();
+    let is_path = path.starts_with('/') && path.parse::<http::uri::PathAndQuery>().is_ok();
+    if !is_path || !path.is_ascii() || path.contains(['?', '#']) {
+        return;
+    }
+    let read = |line: &str| -> Option<Vec<Rule>> {
+        let rules = line.split(',').filter(|rule| !rule.is_empty());
+        rules.map(|rule| Rule::parse(rule).ok()).collect()
+    };
+    let (Some(allow), Some(deny)) = (read(allow), read(deny)) else {
+        return;
+    };
+    let typed = config::Policy {
+        allow: Some(allow).filter(|rules| !rules.is_empty()),
+        deny,
+        ..config::Policy::default()
+    };
+    let texts = |rules: &[Rule]| rules.iter().map(ToString::to_string).collect::<Vec<_>>();
+    let (allow, deny) = (typed.allow.as_deref().map(texts), texts(&typed.deny));
+    let method = METHODS[usize::try_from(u32::from(method)).unwrap_or(0) % METHODS.len()];
+    let compiled = policy::Policy::new(&typed, &[], None);
+    let decided = compiled.admit(&Asked::new(method, path), std::iter::empty(), None);
+    let decided = decided.err().map(|reason| reason.name());
+    let plain = expected(allow.as_deref(), &deny, method, path);
+    assert_eq!(
+        decided, plain,
+        "{method} {path:?} under {allow:?}, {deny:?}"
+    );
+}
+
+// The reference. Written from the documentation of [[policy]]: slow, and by lists of segments.
+
+/// Whether a rule covers a request; `loose`: as rules of `deny` are read.
+fn covers(rule: &str, method: &str, path: &str, loose: bool) -> bool {
+    let method = if method == "HEAD" { "GET" } else { method };
+    match rule.split_once(' ') {
+        None if rule == "reads" => {
+            let moves = |operation: &&Operation| {
+                operation.path.starts_with("/simulation/") && operation.method == "GET"
+            };
+            let known = OPERATIONS.iter().filter(moves);
+            let steers = known
+                .into_iter()
+                .any(|it| is(method, path, it.method, it.path, true));
+            ["GET", "OPTIONS"].contains(&method) && (loose || !steers)
+        }
+        None => {
+            let set = Set::named(rule).unwrap().operations();
+            let members = OPERATIONS
+                .iter()
+                .enumerate()
+                .filter(|(at, _)| set.contains(*at));
+            members
+                .into_iter()
+                .any(|(_, it)| is(method, path, it.method, it.path, loose))
+        }
+        Some((wanted, pattern)) => {
+            let versions = pattern
+                .split('/')
+                .nth(1)
+                .is_some_and(|it| is_version(it, false));
+            let same = |path: &str| {
+                let pattern: Vec<_> = pattern.split('/').collect();
+                let path: Vec<_> = path.split('/').collect();
+                segments(&pattern, &path, loose)
+            };
+            (wanted == "*" || wanted == method)
+                && (same(path) || !versions && behind(path, loose).is_some_and(same))
+        }
+    }
+}
+
+fn is(method: &str, path: &str, its_method: &str, its_path: &str, loose: bool) -> bool {
+    let readings = [
+        Some(path).filter(|path| behind(path, false).is_none()),
+        behind(path, false),
+        behind(path, true).filter(|_| loose),
+    ];
+    let pattern: Vec<_> = its_path.split('/').collect();
+    method == its_method
+        && readings
+            .into_iter()
+            .flatten()
+            .any(|path| segments(&pattern, &path.split('/').collect::<Vec<_>>(), loose))
+}
+
+fn segments(pattern: &[&str], path: &[&str], loose: bool) -> bool {
+    match (pattern, path) {
+        ([], []) => true,
+        (["**"], rest) => !rest.is_empty() && !rest[0].is_empty(),
+        ([word, pattern @ ..], [segment, path @ ..]) => {
+            let fold = |text: &str| {
+                if loose {
+                    text.to_lowercase()
+                } else {
+                    text.to_owned()
+                }
+            };
+            let (own, theirs) = (fold(word), fold(segment));
+            let fits = match own.split_once('{') {
+                _ if *word == "*" => !segment.is_empty(),
+                Some((start, _)) => theirs.len() > start.len() && theirs.starts_with(start),
+                None => own == theirs,
+            };
+            fits && segments(pattern, path, loose)
+        }
+        _ => false,
+    }
+}
+
+fn is_version(segment: &str, loose: bool) -> bool {
+    let segment = if loose {
+        segment.to_lowercase()
+    } else {
+        segment.replace('q', "-")
+    };
+    let digits = |text: &str| text.chars().all(|letter| letter.is_ascii_digit());
+    let number = segment
+        .strip_prefix('v')
+        .filter(|it| (1..=3).contains(&it.len()));
+    let quarter = segment.to_lowercase();
+    let quarter = quarter.split_once('q').filter(|(year, _)| year.len() == 4);
+    number.is_some_and(digits)
+        || quarter.is_some_and(|(year, it)| digits(year) && ["1", "2", "3", "4"].contains(&it))
+}
+
+fn behind(path: &str, loose: bool) -> Option<&str> {
+    let rest = path.strip_prefix('/')?;
+    let (version, _) = rest.split_once('/')?;
+    is_version(version, loose).then(|| &rest[version.len()..])
+}
+
+/// Whether every server reads a path the same.
+fn is_plain(path: &str) -> bool {
+    if path == "/" {
+        return true;
+    }
+    let Some(rest) = path.strip_prefix('/') else {
+        return false;
+    };
+    let mut letters = rest
+        .replace(['\\', ';'], "//")
+        .split('%')
+        .enumerate()
+        .map(|(at, part)| {
+            let escape = u8::from_str_radix(part.get(..2).unwrap_or(""), 16);
+            let fine = escape.is_ok_and(|byte| {
+                let letter = char::from(byte);
+                !(letter.is_ascii_alphanumeric()
+                    || byte < 32
+                    || byte == 127
+                    || "-._~/\\;%".contains(letter))
+            });
+            // A sign before the digits is none of them.
+            at == 0 || fine && !part.starts_with('+')
+        })
+        .collect::<Vec<_>>()
+        .into_iter();
+    let segments = rest.replace(['\\', ';'], "//");
+    letters.all(|fine| fine) && segments.split('/').all(|it| !["", ".", ".."].contains(&it))
+}
+
+pub(super) fn expected(
+    allow: Option<&[String]>,
+    deny: &[String],
+    method: &str,
+    path: &str,
+) -> Option<&'static str> {
+    if allow.is_none() && deny.is_empty() {
+        return None;
+    }
+    if !is_plain(path) {
+        return Some("ambiguous-path");
+    }
+    if deny.iter().any(|rule| covers(rule, method, path, true)) {
+        return Some("denied");
+    }
+    let passes = |rules: &[String]| rules.iter().any(|rule| covers(rule, method, path, false));
+    allow
+        .is_some_and(|rules| !passes(rules))
+        .then_some("not-in-allow")
+}

@@ -1,0 +1,729 @@
+//! What a policy refuses never reaches Wise, and the application is told by whom and why.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::Request;
+use serde_json::json;
+use wise_auth_proxy::simulator::{Credential, Simulator};
+
+use crate::house::{self, Answer, House, PROFILE, Plan, Site, post};
+use crate::wire::{Stub, Wire};
+
+const OTHER: u64 = 30_000_001;
+
+/// A house whose door has the policy `payouts`, which holds these lines.
+fn under<'a>(wise: &'a Simulator, lines: &str) -> Plan<'a> {
+    let door = r#"[{ address = "127.0.0.1:0", policy = "payouts" }]"#;
+    let policy = format!("[[policy]]\nname = \"payouts\"\n{lines}\n");
+    House::on(wise).set("door", door).toml(&policy)
+}
+
+/// Puts other lines in the place of the policy's.
+fn rewrite(site: &Site, before: &str, after: &str) {
+    let text = std::fs::read_to_string(&site.config).unwrap();
+    assert!(text.contains(before), "{text}");
+    std::fs::write(&site.config, text.replace(before, after)).unwrap();
+}
+
+fn fund(transfer: u32) -> Request<Bytes> {
+    let path = format!("/v3/profiles/{PROFILE}/transfers/{transfer}/payments");
+    post(&path, &json!({ "type": "BALANCE" }))
+}
+
+/// What every refusal must look like.
+fn refused(answer: &Answer, status: u16, kind: &str, detail: &str, hint: &str) {
+    assert_eq!(answer.status, status, "{answer:?}");
+    assert_eq!(answer.problem(), kind, "{answer:?}");
+    let proxy_status = answer.headers["proxy-status"].to_str().unwrap();
+    assert_eq!(
+        proxy_status,
+        format!("wise-auth-proxy; error=http_request_denied; details=\"{kind}\"")
+    );
+    let document = answer.json();
+    assert_eq!(document["status"], status);
+    assert_eq!(document["policy"], "payouts");
+    let said = document["detail"].as_str().unwrap();
+    assert!(
+        said.contains(detail) && said.contains("`payouts`"),
+        "{said}"
+    );
+    let advice = document["hint"].as_str().unwrap();
+    assert!(advice.contains(hint), "{advice}");
+}
+
+#[tokio::test]
+async fn what_no_rule_allows_or_one_denies_is_refused_with_the_rule() {
+    let wise = house::wise().await;
+    let house = under(
+        &wise,
+        "allow = [\"reads\", \"transfers\", \"POST /v3/profiles/*/quotes\"]\ndeny = [\"funding\"]",
+    )
+    .start()
+    .await;
+    wise.clear();
+
+    let answer = house.request(post("/v1/accounts", &json!({}))).await;
+    refused(
+        &answer,
+        403,
+        "not-allowed",
+        "no rule of the policy `payouts` allows it",
+        "policy test",
+    );
+    assert_eq!(answer.json()["reason"], "not-in-allow");
+    let answer = house.request(fund(17)).await;
+    refused(
+        &answer,
+        403,
+        "not-allowed",
+        "by rule 1 of `deny`, `funding`",
+        "policy test",
+    );
+    assert_eq!(answer.json()["rule"], "funding");
+    for path in [
+        "/v1//me",
+        "/v1/me/",
+        "/v1/%6de",
+        "/v1/x/%2e%2e/me",
+        "/v1/me;a=b",
+        "/v1/me%2fx",
+    ] {
+        let answer = house.get(path).await;
+        let detail = "could be read in more than one way";
+        refused(
+            &answer,
+            403,
+            "not-allowed",
+            detail,
+            "as Wise's reference writes it",
+        );
+    }
+    assert_eq!(wise.recorded().len(), 0, "nothing may reach Wise");
+
+    assert_eq!(house.get("/v1/me").await.status, 200);
+    let quotes = format!("/v3/profiles/{PROFILE}/quotes");
+    let quote = json!({ "sourceCurrency": "EUR", "targetCurrency": "GBP", "sourceAmount": 10 });
+    assert_eq!(house.request(post(&quotes, &quote)).await.status, 200);
+    let counted = "policy=\"payouts\",reason=\"denied\"";
+    assert!(
+        house
+            .metric("wise_proxy_policy_refusals_total", counted)
+            .await
+            >= 1.0
+    );
+    assert_eq!(
+        house
+            .metric("wise_proxy_policy_refusals_total", "mode=\"observed\"")
+            .await,
+        0.0
+    );
+}
+
+#[tokio::test]
+async fn a_profile_that_may_not_be_acted_for_is_refused_wherever_it_is_named() {
+    let wise = house::wise().await;
+    let house = under(&wise, &format!("profiles = [{PROFILE}]"))
+        .grant("main", PROFILE)
+        .grant("branch", OTHER)
+        .start()
+        .await;
+    wise.clear();
+    let paths = [
+        format!("/v2/profiles/{OTHER}"),
+        format!("/v1/transfers?profile={OTHER}"),
+        format!("/v1/transfers?profile={PROFILE}&%70rofileId={OTHER}"),
+    ];
+    for path in &paths {
+        let answer = house.get(path).await;
+        let detail = format!("does not let profile {OTHER} be acted for");
+        refused(
+            &answer,
+            403,
+            "not-allowed",
+            &detail,
+            "lists what it lets pass",
+        );
+    }
+    let field = Request::get("/v1/me").header("x-wise-profile", OTHER.to_string());
+    let answer = house.send(field).await;
+    refused(
+        &answer,
+        403,
+        "not-allowed",
+        "be acted for",
+        "lists what it lets pass",
+    );
+    assert_eq!(wise.recorded().len(), 0);
+    assert_eq!(
+        house.get("/v1/me").await.status,
+        200,
+        "the default grant acts for it"
+    );
+    let path = format!("/v2/profiles/{PROFILE}");
+    assert_eq!(house.get(&path).await.status, 200);
+
+    house.turn("personal").await;
+    wise.clear();
+    let answer = house.get("/v1/me").await;
+    refused(
+        &answer,
+        403,
+        "not-allowed",
+        "the personal token would act for any",
+        "name the profile",
+    );
+    assert_eq!(wise.recorded().len(), 0);
+    assert_eq!(house.get(&path).await.status, 200);
+}
+
+#[tokio::test]
+async fn a_grant_of_another_profile_does_not_serve_and_neither_does_another_lane() {
+    let wise = house::wise().await;
+    let house = under(&wise, &format!("profiles = [{OTHER}]")).start().await;
+    wise.clear();
+    let answer = house.get("/v1/me").await;
+    refused(
+        &answer,
+        403,
+        "not-allowed",
+        "the profile of the grant",
+        "lists what it lets pass",
+    );
+    assert_eq!(wise.recorded().len(), 0);
+
+    rewrite(
+        &house.site,
+        &format!("profiles = [{OTHER}]"),
+        "lanes = [\"oauth\"]",
+    );
+    house.reload().await;
+    let answer = house.get("/v1/me").await;
+    refused(
+        &answer,
+        403,
+        "not-allowed",
+        "does not let lane oauth-mtls be used",
+        "policy test",
+    );
+    assert_eq!(wise.recorded().len(), 0);
+    house.turn("oauth").await;
+    assert_eq!(house.get("/v1/me").await.status, 200);
+}
+
+#[tokio::test]
+async fn a_body_that_is_too_long_is_refused_before_or_broken_while_it_goes() {
+    for http in ["1.1", "2"] {
+        let wise = house::wise().await;
+        let house = under(&wise, "max_body = 10")
+            .set("upstream.http", http)
+            .start()
+            .await;
+        wise.clear();
+        let long = Request::post("/v1/simulator/echo").body(Bytes::from_static(b"hello world"));
+        let answer = house.request(long.unwrap()).await;
+        refused(
+            &answer,
+            413,
+            "body-too-large",
+            "longer than the 10 bytes",
+            "max_body",
+        );
+        assert_eq!(wise.recorded().len(), 0);
+
+        let head = "POST /v1/simulator/echo HTTP/1.1\r\nHost: localhost\r\n\
+                    Transfer-Encoding: chunked\r\n\r\n";
+        let mut wire = Wire::to(house.door).await;
+        wire.send(format!("{head}5\r\nhello\r\n6\r\n world\r\n0\r\n\r\n"))
+            .await;
+        let answer = wire.answer().await;
+        refused(
+            &answer,
+            413,
+            "body-too-large",
+            "longer than the 10 bytes",
+            "max_body",
+        );
+        let whole = wise
+            .recorded()
+            .into_iter()
+            .filter(|it| it.body.complete)
+            .count();
+        assert_eq!(whole, 0, "half a payment must not look whole");
+
+        let mut wire = Wire::to(house.door).await;
+        wire.send(format!("{head}5\r\nhello\r\n5\r\nworld\r\n0\r\n\r\n"))
+            .await;
+        let answer = wire.answer().await;
+        assert_eq!(
+            (answer.status.as_u16(), &answer.json()["bytes"]),
+            (200, &json!(10))
+        );
+    }
+}
+
+#[tokio::test]
+async fn of_requests_that_come_at_once_as_many_pass_as_the_minute_allows() {
+    let wise = house::wise().await;
+    let house = under(&wise, "requests_per_minute = 1").start().await;
+    wise.clear();
+    let answers = futures_util::future::join_all((0..20).map(|_| house.get("/v1/me"))).await;
+    let (passed, others): (Vec<_>, Vec<_>) = answers.iter().partition(|it| it.status == 200);
+    assert_eq!(passed.len(), 1, "two workers share one count");
+    for answer in others {
+        refused(
+            answer,
+            429,
+            "rate-limited",
+            "lets 1 requests a minute pass",
+            "slow down",
+        );
+        let after = answer.headers["retry-after"].to_str().unwrap();
+        assert!((1..=60).contains(&after.parse::<u32>().unwrap()), "{after}");
+    }
+    assert_eq!(wise.recorded().len(), 1);
+
+    house.reload().await;
+    let answer = house.get("/v1/me").await;
+    assert_eq!(answer.status, 429, "a reload gives nobody a fresh start");
+}
+
+#[tokio::test]
+async fn so_many_are_served_at_once_and_a_place_is_free_when_the_answer_went_or_nobody_waits() {
+    let wise = house::wise().await;
+    let mut stub = Stub::start().await;
+    let house = under(&wise, "concurrent_requests = 2")
+        .lane("personal")
+        .logged_out()
+        .towards(&stub)
+        .start()
+        .await;
+    let ask = "GET /v1/me HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    let (mut one, mut other) = (Wire::to(house.door).await, Wire::to(house.door).await);
+    one.send(ask).await;
+    let mut first = stub.connection().await;
+    first.request().await.unwrap();
+    other.send(ask).await;
+    let mut second = stub.connection().await;
+    second.request().await.unwrap();
+
+    let answer = house.get("/v1/me").await;
+    refused(
+        &answer,
+        429,
+        "too-many-at-once",
+        "lets 2 requests be served at once",
+        "wait for",
+    );
+    assert_eq!(answer.headers["retry-after"], "1");
+    assert_eq!(stub.uncalled(), 0);
+
+    first
+        .say("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi")
+        .await;
+    assert_eq!(one.answer().await.body, "hi");
+    one.send(ask).await;
+    first.request().await.expect("there is room again");
+
+    // Whoever goes away leaves a place, too.
+    other.reset();
+    assert_eq!(
+        second.rest().await,
+        b"",
+        "its connection to Wise ends with it"
+    );
+    let mut third = Wire::to(house.door).await;
+    third.send(ask).await;
+    let mut connection = stub.connection().await;
+    connection.request().await.expect("there is room again");
+}
+
+#[tokio::test]
+async fn fundings_are_capped_and_neither_a_kill_nor_a_reload_forgets_them() {
+    let wise = house::wise().await;
+    let house = under(&wise, "fundings_per_hour = 2").start().await;
+    wise.clear();
+    for transfer in [1, 2] {
+        let answer = house.request(fund(transfer)).await;
+        assert!(
+            answer.headers.get("proxy-status").is_none(),
+            "Wise's own: {answer:?}"
+        );
+    }
+    let capped = |answer: &Answer| {
+        refused(
+            answer,
+            429,
+            "funding-cap",
+            "lets 2 fundings pass in any hour",
+            "raise `fundings_per_hour` of the policy `payouts`",
+        );
+        let after = answer.headers["retry-after"]
+            .to_str()
+            .unwrap()
+            .parse::<u32>()
+            .unwrap();
+        assert!((3000..=3600).contains(&after), "{after}");
+    };
+    capped(&house.request(fund(3)).await);
+    assert_eq!(
+        house.get("/v1/me").await.status,
+        200,
+        "only fundings are capped"
+    );
+    house.reload().await;
+    capped(&house.request(fund(3)).await);
+    let told = house
+        .status_until(|status| status["events"].to_string().contains("funding_capped"))
+        .await;
+    let events = told["events"].as_array().unwrap().iter();
+    assert_eq!(
+        events
+            .filter(|event| event["kind"] == "funding_capped")
+            .count(),
+        1
+    );
+
+    house.signal("KILL");
+    house.ended().await;
+    let house = house.site.start().await;
+    capped(&house.request(fund(3)).await);
+    let fundings = wise
+        .recorded()
+        .into_iter()
+        .filter(|it| it.target.ends_with("/payments"));
+    assert_eq!(fundings.count(), 2);
+    rewrite(
+        &house.site,
+        "fundings_per_hour = 2",
+        "fundings_per_hour = 3",
+    );
+    house.reload().await;
+    let answer = house.request(fund(3)).await;
+    assert!(answer.headers.get("proxy-status").is_none(), "{answer:?}");
+}
+
+#[tokio::test]
+async fn of_fundings_that_race_exactly_as_many_pass_as_the_cap_says() {
+    let wise = house::wise().await;
+    let house = under(&wise, "fundings_per_hour = 5").start().await;
+    wise.clear();
+    let fundings = (0..40).map(|transfer| house.request(fund(transfer)));
+    let answers = futures_util::future::join_all(fundings).await;
+    let capped = answers
+        .iter()
+        .filter(|it| it.headers.contains_key("proxy-status"));
+    assert_eq!(capped.count(), 35);
+    assert_eq!(wise.recorded().len(), 5);
+    let ledger = std::fs::read_to_string(house.site.path("state/fundings.log")).unwrap();
+    assert_eq!(ledger.lines().count(), 5, "{ledger}");
+    assert!(
+        !ledger.contains("payments") && !ledger.contains("30000000"),
+        "{ledger}"
+    );
+}
+
+#[tokio::test]
+async fn a_funding_that_was_sent_again_after_a_401_counts_once() {
+    let wise = house::wise().await;
+    let house = under(&wise, "fundings_per_hour = 1").start().await;
+    wise.clear();
+    wise.revoke_access(PROFILE);
+    let answer = house.request(fund(1)).await;
+    assert!(answer.headers.get("proxy-status").is_none(), "{answer:?}");
+    let fundings = wise
+        .recorded()
+        .into_iter()
+        .filter(|it| it.target.ends_with("/payments"));
+    assert_eq!(fundings.count(), 2, "it was sent again");
+    let ledger = std::fs::read_to_string(house.site.path("state/fundings.log")).unwrap();
+    assert_eq!(ledger.lines().count(), 1, "{ledger}");
+}
+
+#[tokio::test]
+async fn a_funding_that_cannot_be_written_down_does_not_leave() {
+    let wise = house::wise().await;
+    let house = under(&wise, "fundings_per_hour = 2").start().await;
+    wise.clear();
+    let ledger = house.site.path("state/fundings.log");
+    std::fs::create_dir(&ledger).unwrap();
+    let answer = house.request(fund(1)).await;
+    refused(
+        &answer,
+        503,
+        "funding-unrecorded",
+        "cannot be written down",
+        "nothing was paid",
+    );
+    assert!(answer.headers.contains_key("retry-after"));
+    assert_eq!(wise.recorded().len(), 0);
+    assert_eq!(house.get("/v1/me").await.status, 200);
+
+    std::fs::remove_dir(&ledger).unwrap();
+    let answer = house.request(fund(1)).await;
+    assert!(answer.headers.get("proxy-status").is_none(), "{answer:?}");
+}
+
+#[tokio::test]
+async fn a_policy_that_observes_refuses_nothing_and_says_what_it_would_have() {
+    let wise = house::wise().await;
+    let rules = "observe = true\nallow = [\"quotes\"]\nmax_body = 1\nrequests_per_minute = 1\n\
+                 concurrent_requests = 1\nfundings_per_hour = 0\nlanes = [\"oauth\"]\nprofiles = [1]";
+    let house = under(&wise, rules).start().await;
+    wise.clear();
+    for _ in 0..3 {
+        assert_eq!(house.get("/v1/me").await.status, 200);
+    }
+    let answer = house.request(fund(1)).await;
+    assert!(answer.headers.get("proxy-status").is_none(), "{answer:?}");
+    let mut wire = Wire::to(house.door).await;
+    wire.send(
+        "POST /v1/simulator/echo HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n\
+         5\r\nhello\r\n0\r\n\r\n",
+    )
+    .await;
+    assert_eq!(wire.answer().await.json()["bytes"], 5);
+    for (reason, least) in [
+        ("not-in-allow", 3.0),
+        ("rate", 2.0),
+        ("grant", 1.0),
+        ("lane", 3.0),
+        ("funding-cap", 1.0),
+        ("body", 1.0),
+    ] {
+        let labels = format!("reason=\"{reason}\",mode=\"observed\"");
+        let labels = format!("policy=\"payouts\",{labels}");
+        let counted = house
+            .metric("wise_proxy_policy_refusals_total", &labels)
+            .await;
+        if reason == "grant" {
+            // A lane that is not allowed is found first.
+            continue;
+        }
+        assert!(counted >= least, "{reason}: {counted}");
+    }
+    assert_eq!(
+        house
+            .metric("wise_proxy_policy_refusals_total", "enforced")
+            .await,
+        0.0
+    );
+    house.logs("would_refuse=not-in-allow policy=payouts").await;
+    let told = house
+        .log()
+        .matches("no rule of the policy `payouts` allows it")
+        .count();
+    assert!(
+        (1..=4).contains(&told),
+        "once a minute for each operation: {told}"
+    );
+
+    rewrite(&house.site, "observe = true", "observe = false");
+    house.reload().await;
+    assert_eq!(
+        house.get("/v1/me").await.status,
+        403,
+        "and is in force after a reload"
+    );
+}
+
+#[tokio::test]
+async fn a_door_with_a_lane_of_its_own_is_not_moved_by_the_switch() {
+    let wise = house::wise().await;
+    let door = r#"[{ address = "127.0.0.1:0", lane = "personal" }]"#;
+    let house = House::on(&wise).set("door", door).start().await;
+    let by_personal = || wise.recorded().last().unwrap().credential == Credential::Personal;
+    for lane in ["oauth-mtls", "oauth", "personal", "oauth-mtls"] {
+        house.turn(lane).await;
+        assert_eq!(house.get("/v1/me").await.status, 200);
+        assert!(by_personal(), "{lane}");
+        let status = house.status().await;
+        assert_eq!(status["lane"], lane);
+        let pinned = json!([{ "door": house.door.to_string(), "lane": "personal" }]);
+        assert_eq!(status["pinned"], pinned);
+    }
+    house.logs("ACCESS GET /v1/me 200 lane=personal").await;
+    assert!(
+        house
+            .metric("wise_proxy_requests_total", "lane=\"personal\"")
+            .await
+            >= 4.0
+    );
+    let shown = house.cli(&["status"]).await;
+    let shown = String::from_utf8_lossy(&shown.stdout).into_owned();
+    assert!(shown.contains("always takes lane personal"), "{shown}");
+}
+
+#[tokio::test]
+async fn a_door_can_stay_in_mutual_tls_while_the_switch_is_at_the_personal_token() {
+    let wise = house::wise().await;
+    let door = r#"[{ address = "127.0.0.1:0", lane = "oauth-mtls" }]"#;
+    let house = House::on(&wise)
+        .lane("personal")
+        .set("door", door)
+        .start()
+        .await;
+    assert_eq!(house.get("/v1/me").await.status, 200);
+    let arrived = wise.recorded().pop().unwrap();
+    assert!(
+        matches!(arrived.credential, Credential::User { .. }),
+        "{arrived:?}"
+    );
+    assert!(
+        arrived
+            .tls
+            .is_some_and(|tls| tls.client_certificate.is_some())
+    );
+    // The spare lies ready in that lane, although the switch is elsewhere.
+    let begun = std::time::Instant::now();
+    while house.metric("wise_proxy_upstream_connections", "").await < 1.0 {
+        assert!(
+            begun.elapsed() < Duration::from_secs(20),
+            "no connection is warm"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_lane_that_a_door_cannot_use_is_found_by_config_check() {
+    let wise = house::wise().await;
+    let door = r#"[{ address = "127.0.0.1:0", lane = "oauth-mtls" }]"#;
+    let site = House::on(&wise)
+        .lane("personal")
+        .set("switch.allow", "[\"personal\"]")
+        .set("door", door)
+        .prepare()
+        .await;
+    let output = site.cli(&["config", "check"]).await;
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(64), "{said}");
+    assert!(
+        said.contains("door[0].lane") && said.contains("switch.allow"),
+        "{said}"
+    );
+}
+
+#[tokio::test]
+async fn a_rule_that_is_none_is_found_by_config_check_with_what_was_meant() {
+    let wise = house::wise().await;
+    let lines = "allow = [\"read\", \"qoutes\", \"GET /v1//me\"]\ndeny = [\"get /v1/me\"]";
+    let site = under(&wise, lines).logged_out().prepare().await;
+    let output = site.cli(&["config", "check"]).await;
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(64), "{said}");
+    for line in [
+        "policy[0].allow",
+        "rule 1 is no set of operations; did you mean \"reads\"?",
+        "rule 2 is no set of operations; did you mean \"quotes\"?",
+        "rule 3 has an empty segment",
+        "policy[0].deny",
+        "did you mean \"GET\"?",
+    ] {
+        assert!(said.contains(line), "{line}: {said}");
+    }
+}
+
+#[tokio::test]
+async fn policy_test_says_what_the_proxy_would_do_without_one() {
+    let wise = house::wise().await;
+    let lines = format!(
+        "allow = [\"reads\", \"transfers\"]\ndeny = [\"funding\"]\nprofiles = [{PROFILE}]\nmax_body = \"1 KiB\"\nrequests_per_minute = 60"
+    );
+    let site = under(&wise, &lines).logged_out().prepare().await;
+    let fund = format!("/v3/profiles/{PROFILE}/transfers/17/payments");
+    let other = format!("/v2/profiles/{OTHER}");
+    let (profile, other_id) = (PROFILE.to_string(), OTHER.to_string());
+    for (args, code, says) in [
+        (vec!["GET", "/v1/me"], 0, "allows it by `reads`"),
+        (vec!["POST", "/v1/transfers"], 0, "allows it by `transfers`"),
+        (vec!["POST", &fund], 3, "by rule 1 of `deny`, `funding`"),
+        (
+            vec!["GET", &other],
+            3,
+            "does not let profile 30000001 be acted for",
+        ),
+        (
+            vec!["GET", "/v1/me", "--profile", &other_id],
+            3,
+            "be acted for",
+        ),
+        (
+            vec!["GET", "/v1/me", "--lane", "personal"],
+            3,
+            "would act for any",
+        ),
+        (
+            vec!["GET", "/v1/me", "--lane", "personal", "--profile", &profile],
+            0,
+            "as long as",
+        ),
+        (
+            vec!["POST", "/v1/transfers", "--body-size", "1025"],
+            3,
+            "longer than the 1024 bytes",
+        ),
+        (vec!["GET", "/v1//me"], 3, "read in more than one way"),
+        (
+            vec!["GET", "/v1/me", "--door", "127.0.0.1:1"],
+            2,
+            "no such door",
+        ),
+        (
+            vec!["GET", "/v1/me", "--caller", "nobody"],
+            2,
+            "no such caller",
+        ),
+        (vec!["GET", "v1/me"], 2, "the path is none"),
+    ] {
+        let output = site
+            .cli(&[&["policy", "test"], args.as_slice()].concat())
+            .await;
+        let said = [output.stdout, output.stderr].concat();
+        let said = String::from_utf8_lossy(&said);
+        assert_eq!(output.status.code(), Some(code), "{args:?}: {said}");
+        assert!(said.contains(says), "{args:?}: {said}");
+        assert!(code == 0 || said.contains("hint:"), "{args:?}: {said}");
+    }
+    let output = site.cli(&["policy", "test", "POST", &fund, "--json"]).await;
+    let said: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(said["allowed"], false);
+    assert_eq!(said["funding"], true);
+    assert_eq!(said["policies"][0]["reason"], "denied");
+}
+
+#[tokio::test]
+async fn policy_list_and_sets_show_what_there_is() {
+    let wise = house::wise().await;
+    let site = under(&wise, "deny = [\"funding\"]")
+        .logged_out()
+        .prepare()
+        .await;
+    let list = site.cli(&["policy", "list"]).await;
+    let list = String::from_utf8(list.stdout).unwrap();
+    for line in [
+        "read-only",
+        "no-funding",
+        "quotes-only",
+        "payouts",
+        "funding",
+        "127.0.0.1:0",
+    ] {
+        assert!(list.contains(line), "{line}: {list}");
+    }
+    let list = site.cli(&["policy", "list", "--json"]).await;
+    let list: serde_json::Value = serde_json::from_slice(&list.stdout).unwrap();
+    assert_eq!(list[3]["deny"], json!(["funding"]));
+    assert_eq!(list[3]["doors"], json!(["127.0.0.1:0"]));
+    let sets = site.cli(&["policy", "sets", "funding"]).await;
+    let sets = String::from_utf8(sets.stdout).unwrap();
+    assert_eq!(sets.lines().count(), 6, "{sets}");
+    assert!(
+        sets.contains("pays for a transfer: the money leaves the balance"),
+        "{sets}"
+    );
+    let sets = site.cli(&["policy", "sets", "--json"]).await;
+    let sets: serde_json::Value = serde_json::from_slice(&sets.stdout).unwrap();
+    assert_eq!(sets["rates"][0]["path"], "/rates");
+    let unknown = site.cli(&["policy", "sets", "fundings"]).await;
+    assert_eq!(unknown.status.code(), Some(2));
+}
