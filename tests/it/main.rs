@@ -18,6 +18,7 @@
 mod architecture;
 mod audit;
 mod browsers;
+mod callers;
 mod certificate_year;
 mod certificates;
 mod cli_commands;
