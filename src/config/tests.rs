@@ -554,6 +554,7 @@ const OTHER_VALUES: &[(&str, &str)] = &[
     ("admin.address", "off"),
     ("admin.key.file", "other"),
     ("admin.socket", "other.sock"),
+    ("audit.file", "audit.log"),
     ("environment", "sandbox"),
     ("hardening.files", "off"),
     ("hardening.memory", "off"),
@@ -696,7 +697,12 @@ fn no_key_is_dead() {
         Some(SecretSource::Env("KEY".to_owned()))
     );
 
+    let required = [("audit.file", "audit.log"), ("audit.required", "true")];
+    let audit = load(&with_flags(FULL, &required)).unwrap().config.audit;
+    assert!(audit.required && audit.file.is_some_and(|file| file.ends_with("audit.log")));
+
     let told = [
+        "audit.required",
         "notify.authorization",
         "door[].expose",
         "door[].key",
