@@ -47,6 +47,8 @@ pub(crate) struct Entry<'a> {
     pub(crate) replayed: bool,
     /// The answer's body reached its end.
     pub(crate) complete: bool,
+    /// The policy that would have refused it if it did more than observe, and why.
+    pub(crate) would_refuse: Option<(&'a str, &'static str)>,
 }
 
 /// The records of one worker.
@@ -170,4 +172,95 @@ fn write(out: &mut String, second: &mut Second, door: Option<&String>, entry: &E
     members.number("total_us", total);
     members.flag("replayed", entry.replayed);
     members.flag("complete", entry.complete);
+    if let Some((policy, reason)) = entry.would_refuse {
+        members.text("would_refuse", reason);
+        members.text("policy", policy);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::sync_channel;
+
+    use super::*;
+    use crate::audit::desk::Shared;
+
+    fn entry() -> Entry<'static> {
+        Entry {
+            at: SystemTime::UNIX_EPOCH,
+            door: 0,
+            peer: Peer::Unix { uid: 7, gid: 8 },
+            caller: Some("payroll"),
+            method: "POST",
+            path: "/v1/transfers",
+            query: None,
+            status: 503,
+            lane: Lane::OAuthMtls,
+            credential: Some(CredentialKind::User),
+            grant: Some("main"),
+            profile: Some("30000000"),
+            generation: Some(3),
+            total: Duration::from_micros(1500),
+            trace_id: None,
+            fault: Some("overloaded"),
+            replayed: false,
+            complete: true,
+            would_refuse: None,
+        }
+    }
+
+    #[test]
+    fn a_record_names_who_what_and_the_outcome_and_nothing_else() {
+        let (queue, messages) = sync_channel(1);
+        let audit = Audit::over(queue, Arc::new(Shared::default()), false);
+        let clerk = Clerk::new(Some(audit), Arc::new(["unix:/run/door.sock".to_owned()]));
+        clerk.record(&entry());
+        clerk.flush();
+        let Message::Records(text, 1) = messages.recv().unwrap() else {
+            panic!("one record");
+        };
+        insta::assert_snapshot!(text.trim_end(), @r#""at":"1970-01-01T00:00:00.000Z","kind":"request","door":"unix:/run/door.sock","uid":7,"gid":8,"caller":"payroll","method":"POST","path":"/v1/transfers","status":503,"lane":"oauth-mtls","credential":"user","grant":"main","profile":"30000000","generation":3,"problem":"overloaded","total_us":1500,"replayed":false,"complete":true"#);
+    }
+
+    #[test]
+    fn what_finds_no_room_waits_up_to_a_bound_and_blocks_who_must_be_recorded() {
+        let (queue, messages) = sync_channel(1);
+        let shared = Arc::new(Shared::default());
+        let audit = Audit::over(queue, Arc::clone(&shared), true);
+        let clerk = Clerk::new(Some(audit), Arc::new([]));
+        clerk.record(&entry());
+        clerk.flush();
+        assert!(clerk.may_serve());
+        clerk.record(&entry());
+        clerk.flush();
+        assert!(!clerk.may_serve(), "the queue is full");
+
+        let mut records = 1;
+        while shared.lost.load(Ordering::Relaxed) == 0 {
+            clerk.record(&entry());
+            records += 1;
+            assert!(clerk.batch.borrow().text.len() <= KEPT + 1024);
+        }
+        assert_eq!(shared.lost.load(Ordering::Relaxed), records);
+
+        // There is room again: what waits goes through, and serving is the writer's word.
+        clerk.record(&entry());
+        drop(messages.recv().unwrap());
+        clerk.flush();
+        assert!(matches!(messages.recv().unwrap(), Message::Records(_, 1)));
+        shared.blocked.store(false, Ordering::Relaxed);
+        assert!(clerk.may_serve());
+    }
+
+    #[test]
+    fn a_record_that_is_not_required_keeps_nobody_from_being_served() {
+        let (queue, _messages) = sync_channel(1);
+        let shared = Arc::new(Shared::default());
+        let clerk = Clerk::new(
+            Some(Audit::over(queue, Arc::clone(&shared), false)),
+            Arc::new([]),
+        );
+        shared.blocked.store(true, Ordering::Relaxed);
+        assert!(clerk.may_serve());
+    }
 }

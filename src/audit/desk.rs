@@ -123,6 +123,18 @@ impl Audit {
         }))
     }
 
+    /// One whose writer is the test.
+    #[cfg(test)]
+    pub(super) fn over(queue: SyncSender<Message>, shared: Arc<Shared>, required: bool) -> Self {
+        let file = PathBuf::new();
+        Self {
+            queue,
+            shared,
+            required,
+            file,
+        }
+    }
+
     /// Where a worker notes its requests.
     pub(crate) fn clerk(audit: Option<&Self>, doors: &Arc<[String]>) -> Clerk {
         Clerk::new(audit.cloned(), Arc::clone(doors))

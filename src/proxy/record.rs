@@ -179,6 +179,9 @@ impl Drop for Record {
         let path = self.path.as_ref().map_or("/", PathAndQuery::path);
         let credential = self.credential.map(Credential::kind);
         let name = grant.and_then(|(credential, directory)| directory.name(credential));
+        let would_refuse = self.would_refuse.as_ref();
+        let would_refuse =
+            would_refuse.map(|refusal| (refusal.policy.as_str(), refusal.reason.name()));
         if worker.audit.is_on() {
             let query = self.path.as_ref().and_then(PathAndQuery::query);
             let profile = grant.and_then(|(credential, directory)| match credential {
@@ -204,6 +207,7 @@ impl Drop for Record {
                 fault: self.fault,
                 replayed: self.replayed,
                 complete: self.complete,
+                would_refuse,
             });
         }
         worker.access.add(&Line {
@@ -223,8 +227,7 @@ impl Drop for Record {
             fault: self.fault,
             replayed: self.replayed,
             complete: self.complete,
-            would_refuse: (self.would_refuse.as_ref())
-                .map(|refusal| (refusal.policy.as_str(), refusal.reason.name())),
+            would_refuse,
         });
     }
 }

@@ -175,6 +175,17 @@ pub const ROWS: &[Row] = &[
         ..DOOR
     },
     Row {
+        id: "door-audit",
+        fault: "requests must be recorded (`audit.required`), and the record cannot be written",
+        told: &[(
+            "",
+            Told::Problem(503, "audit-unavailable", "proxy_internal_error"),
+        )],
+        log: "the record ",
+        unready: "the record ",
+        ..DOOR
+    },
+    Row {
         id: "door-stopping",
         fault: "the proxy is stopping",
         told: &[(

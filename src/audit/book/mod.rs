@@ -183,14 +183,13 @@ fn judge(tail: &[u8], whole: bool, known: Option<Head>) -> End {
             (Some(known), None) if link.head() == known => {
                 (head, keep) = (Some(known), line.end);
             }
-            (Some(_), None) => {}
             (Some(_), Some(head)) => {
                 if line.start == keep && head.follow(&link) {
                     keep = line.end;
                 }
             }
             (None, _) if link.is_whole() => (head, keep) = (Some(link.head()), line.end),
-            (None, _) => {}
+            (Some(_) | None, _) => {}
         }
     }
     let rest = lines.at;

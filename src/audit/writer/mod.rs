@@ -19,7 +19,7 @@ use crate::failpoint::{self, Point};
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// Nothing to do: a look around now and then.
-const REST: Duration = Duration::from_secs(60);
+const REST: Duration = Duration::from_mins(1);
 
 /// So much is sealed and written at once.
 const PIECE: usize = 1024 * 1024;
@@ -376,11 +376,11 @@ impl Writer {
     }
 
     fn relief(&mut self) {
+        self.shared.blocked.store(false, Ordering::Relaxed);
+        self.shared.tell(self.synced, None);
         if self.error.take().is_some() {
             tracing::info!("records are written again");
         }
-        self.shared.blocked.store(false, Ordering::Relaxed);
-        self.shared.tell(self.synced, None);
     }
 
     fn trouble(&mut self, error: &AuditError) {

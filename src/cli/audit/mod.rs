@@ -103,16 +103,15 @@ fn files(named: &[PathBuf], loaded: Option<&Loaded>) -> Result<Vec<PathBuf>, Fai
 }
 
 fn unreadable(path: &Path, error: io::Error) -> Failure {
-    let (exit, hint) = match error.kind() {
-        io::ErrorKind::PermissionDenied => (
-            Exit::Permission,
-            "ask as the proxy's user, or as one of the group that may read it",
-        ),
-        io::ErrorKind::NotFound => (
-            Exit::Failed,
-            "the proxy makes it at its start; `wise-auth-proxy status` says whether it writes",
-        ),
-        _ => (Exit::Failed, "look at the file and its disk"),
+    let (exit, hint) = if error.kind() == io::ErrorKind::PermissionDenied {
+        let hint = "ask as the proxy's user, or as one of the group that may read it";
+        (Exit::Permission, hint)
+    } else if error.kind() == io::ErrorKind::NotFound {
+        let hint =
+            "the proxy makes it at its start; `wise-auth-proxy status` says whether it writes";
+        (Exit::Failed, hint)
+    } else {
+        (Exit::Failed, "look at the file and its disk")
     };
     let error = anyhow::Error::new(error).context(format!("{} cannot be read", path.display()));
     Failure::new(exit, error).hint(hint)
