@@ -6,6 +6,7 @@
 
 mod admin_client;
 mod args;
+mod ca;
 mod callback;
 mod cert;
 mod config;
@@ -75,6 +76,7 @@ fn run(args: Args) -> Result<(), Failure> {
         Command::Login(args) => login::run(&global, &args),
         Command::Csr(args) => csr::run(&global, &args),
         Command::Cert(args) => cert::run(&global, &args.command),
+        Command::Ca(args) => ca::run(&global, &args.command),
         Command::Simulator(args) => simulator::run(&args),
         Command::Demo(args) => demo::run(&args),
         Command::Switch(args) => switch::run(&global, &args),

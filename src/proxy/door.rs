@@ -7,8 +7,9 @@ use http::{HeaderMap, HeaderValue, Method, request};
 
 use crate::config::{Door as DoorConfig, Hosts};
 use crate::proxy::fault::Fault;
-use crate::proxy::peer::Peer;
+use crate::proxy::peer::{Peer, Tunnel};
 use crate::proxy::target::{Rules, Target};
+use crate::proxy::ways::Ways;
 use crate::secret::Secret;
 
 /// A listening address with its rules, ready to judge requests.
@@ -19,6 +20,8 @@ pub(crate) struct Door {
     read_only: bool,
     /// Grant of requests that name no profile, by index.
     pub(crate) grant: Option<usize>,
+    /// What a connection goes through before its first request.
+    pub(crate) ways: Ways,
 }
 
 impl Door {
@@ -34,22 +37,50 @@ impl Door {
             key,
             read_only: door.read_only,
             grant,
+            ways: Ways::default(),
         }
     }
 
+    /// The same door with further ways in.
+    pub(crate) fn with_ways(self, ways: Ways) -> Self {
+        Self { ways, ..self }
+    }
+
     /// Lets a request in and hands out its target.
-    pub(crate) fn admit(&self, head: &request::Parts, _: &Peer) -> Result<Target, Fault> {
-        let target = self.rules.admit(head)?;
-        if let Some(key) = &self.key
-            && !shows(&head.headers, key)
-        {
-            return Err(Fault::CallerUnknown);
-        }
+    pub(crate) fn admit(&self, head: &request::Parts, peer: &Peer) -> Result<Target, Fault> {
+        let target = self.rules.admit(head, peer.tunnel.as_ref())?;
+        self.recognise(&head.headers, peer)?;
         let reads = [Method::GET, Method::HEAD, Method::OPTIONS];
         if self.read_only && !reads.contains(&head.method) {
             return Err(Fault::NotAllowed("this door is read-only"));
         }
         Ok(target)
+    }
+
+    /// Lets somebody have a tunnel and hands out what is to be known inside.
+    pub(crate) fn admit_tunnel(&self, head: &request::Parts, peer: &Peer) -> Result<Tunnel, Fault> {
+        let host = self.rules.admit_tunnel(head)?;
+        self.recognise(&head.headers, peer)?;
+        let mut shown = head.headers.get(PROXY_AUTHORIZATION).cloned();
+        if let Some(shown) = &mut shown {
+            shown.set_sensitive(true);
+        }
+        Ok(Tunnel { host, shown })
+    }
+
+    /// Finds out who calls.
+    fn recognise(&self, headers: &HeaderMap, peer: &Peer) -> Result<(), Fault> {
+        let Some(key) = &self.key else { return Ok(()) };
+        let shown = peer
+            .tunnel
+            .iter()
+            .filter_map(|tunnel| tunnel.shown.as_ref());
+        let mut shown = shown.filter_map(shown_key);
+        if shown.any(|shown| shown.matches(key)) || shows(headers, key) {
+            Ok(())
+        } else {
+            Err(Fault::CallerUnknown)
+        }
     }
 }
 

@@ -10,6 +10,7 @@ mod browser;
 mod choice;
 mod door;
 mod fault;
+mod introduction;
 #[cfg(test)]
 mod model;
 mod patience;
@@ -27,6 +28,8 @@ mod socket;
 pub(crate) mod steps;
 mod target;
 mod token;
+mod tunnel;
+mod ways;
 mod worker;
 
 use std::rc::Rc;
@@ -48,6 +51,7 @@ pub(crate) use fault::{Fault, Kind};
 pub(crate) use serve::{Serving, serve};
 pub(crate) use snapshot::{Published, Snapshot};
 pub(crate) use target::without_port;
+pub(crate) use ways::Ways;
 pub(crate) use worker::{Shared, Worker};
 
 /// Serves one request, from its head to the head of its answer.

@@ -36,6 +36,8 @@ pub(crate) struct Record {
     trace_id: Option<HeaderValue>,
     fault: Option<&'static str>,
     pub(crate) complete: bool,
+    /// It comes to nothing that anybody would want to read about.
+    forgotten: bool,
 }
 
 impl Record {
@@ -58,8 +60,14 @@ impl Record {
             trace_id: None,
             fault: None,
             complete: false,
+            forgotten: false,
             worker: Rc::clone(worker),
         }
+    }
+
+    /// Writes no access line: a tunnel was opened, and its requests have lines of their own.
+    pub(crate) fn forget(mut self) {
+        self.forgotten = true;
     }
 
     /// Lane and credential were chosen.
@@ -113,6 +121,9 @@ impl Drop for Record {
     fn drop(&mut self) {
         let worker = Rc::clone(&self.worker);
         worker.meter.in_flight.down();
+        if self.forgotten {
+            return;
+        }
         let total = self.began.elapsed();
         let directory = self.view.as_ref().map(|view| &view.snapshot.directory);
         let grant = self.credential.zip(directory);

@@ -339,6 +339,10 @@ fn changed(old: &Config, new: &Config, before: &Outfit, outfit: &Outfit) -> Vec<
             "client certificate",
             fingerprint(before) != fingerprint(outfit),
         ),
+        (
+            "door certificates",
+            before.certificates != outfit.certificates,
+        ),
         ("wise", differs(&|c| format!("{:?}{:?}", c.hosts, c.trust))),
         ("upstream", differs(&|c| format!("{:?}", c.upstream))),
         (
