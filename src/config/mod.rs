@@ -233,6 +233,10 @@ pub enum Roots {
 
 /// A listening address with its rules.
 #[derive(Clone, Debug)]
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "each is a setting that is on or off"
+)]
 pub struct Door {
     /// Where it listens.
     pub address: DoorAddress,

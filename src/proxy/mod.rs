@@ -65,7 +65,8 @@ async fn answer(
     request: Request<Incoming>,
 ) -> Response<Box<Reply>> {
     let mut record = Record::new(worker, &request);
-    let (head, incoming) = request.into_parts();
+    let (mut head, incoming) = request.into_parts();
+    peer.introduce(&mut head.headers);
     let source = (!incoming.is_end_stream()).then(|| {
         let limit = worker.view().snapshot.upstream.replay_limit;
         let waits = policy::waits_for_continue(&head.headers, head.version);

@@ -1,6 +1,7 @@
 //! What is known of an application before it asks for anything.
 
-use http::HeaderValue;
+use http::header::PROXY_AUTHORIZATION;
+use http::{HeaderMap, HeaderValue};
 
 use crate::listener;
 
@@ -32,6 +33,16 @@ impl Peer {
             from,
             certificate: Vec::new(),
             tunnel: None,
+        }
+    }
+
+    /// Puts what was shown when the tunnel was opened onto a request inside. It stays here like
+    /// any `Proxy-Authorization`.
+    pub(crate) fn introduce(&self, headers: &mut HeaderMap) {
+        if let Some(tunnel) = &self.tunnel
+            && let Some(shown) = &tunnel.shown
+        {
+            headers.insert(PROXY_AUTHORIZATION, shown.clone());
         }
     }
 }

@@ -43,7 +43,7 @@ pub(crate) async fn open(
         };
         let record = Record::new(worker, &request);
         let (head, ()) = request.into_parts();
-        let admitted = worker.view().snapshot.doors[door].admit_tunnel(&head, peer);
+        let admitted = worker.view().snapshot.doors[door].admit_tunnel(&head);
         let found = admitted.and_then(|tunnel| {
             let view = worker.view();
             let tunnels = view.snapshot.doors[door].ways.tunnels.as_ref();

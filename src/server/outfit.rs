@@ -384,6 +384,7 @@ fn authority(config: &Config) -> Result<Option<Arc<Authority>>, OutfitError> {
         key: "ca",
         error: error.to_string(),
     })?;
+    loaded.warn_of_end();
     Ok(Some(Arc::new(loaded)))
 }
 

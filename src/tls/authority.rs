@@ -22,10 +22,14 @@ use zeroize::{Zeroize as _, Zeroizing};
 use super::chain::{self, Certificate};
 use super::server::Acceptor;
 use super::{Pair, TlsError, files, keys, pem};
+use crate::clock::{Clock as _, System};
 use crate::config::Ca;
 
 const HOUR: Duration = Duration::from_hours(1);
 const DAY: Duration = Duration::from_hours(24);
+
+/// Days before its end from which on the authority is spoken of.
+const NOTICE: i64 = 30;
 
 /// What a certificate of the authority's is good for. Clients keep no memory of it, so that a short
 /// life costs nothing.
@@ -216,6 +220,22 @@ impl Authority {
         Ok(Self { issuer, vouching })
     }
 
+    /// Says in the log that it ends soon, or has ended: applications must be given another.
+    pub(crate) fn warn_of_end(&self) {
+        let days = self.vouching.certificate.days_left(&System);
+        if days < 0 {
+            tracing::error!(
+                "the local authority has ended, and applications refuse what it vouches for; make another with \
+                 `wise-auth-proxy ca init --force` and have applications trust it"
+            );
+        } else if days < NOTICE {
+            tracing::warn!(
+                "the local authority ends in {days} days; make another with `wise-auth-proxy ca init --force` \
+                 and have applications trust it"
+            );
+        }
+    }
+
     /// A certificate for `host`, with a key that is in memory only.
     fn vouch(&self, host: &str, now: SystemTime) -> Result<CertifiedKey, rcgen::Error> {
         let mut params = CertificateParams::new(vec![host.to_owned()])?;
@@ -267,7 +287,7 @@ impl Tunnels {
                 latest: Mutex::new(None),
             });
             // The first is made now: what cannot be made is said at the start.
-            resolver.at(SystemTime::now()).map_err(TlsError::Generate)?;
+            resolver.at(System.wall()).map_err(TlsError::Generate)?;
             Ok((host.clone(), Acceptor::new(resolver, None)?))
         };
         hosts.iter().map(tunnel).collect::<Result<_, _>>().map(Self)
@@ -296,6 +316,10 @@ impl Vouched {
         {
             return Ok(Arc::clone(key));
         }
+        if latest.is_some() {
+            // The day is over; the first was spoken of at the start.
+            self.authority.warn_of_end();
+        }
         let made = Arc::new(self.authority.vouch(&self.host, now)?);
         *latest = Some((Arc::clone(&made), now));
         Ok(made)
@@ -313,7 +337,7 @@ impl ResolvesServerCert for Vouched {
             );
             return None;
         }
-        let made = self.at(SystemTime::now());
+        let made = self.at(System.wall());
         made.inspect_err(|error| {
             tracing::error!(%error, host = self.host, "the local authority could not vouch for a host");
         })

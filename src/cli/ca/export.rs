@@ -13,28 +13,25 @@ use crate::tls::Vouching;
 pub(super) fn run(global: &Global, args: &CaExportArgs) -> Result<(), Failure> {
     let config = &global.load()?.config;
     let vouching = Vouching::read(&config.ca.certificate)?;
-    let file = match &args.out {
-        Some(path) => {
-            let bytes = if args.der {
-                vouching.der()
-            } else {
-                vouching.pem().as_bytes()
-            };
-            std::fs::write(path, bytes).map_err(|error| {
-                let text = format!("cannot write {}: {error}", path.display());
-                Failure::new(Exit::Failed, anyhow::Error::msg(text))
-                    .hint("name a file in a directory that is yours")
-            })?;
-            report::say(&format!(
-                "the authority's certificate is in {}",
-                path.display()
-            ));
-            path
-        }
-        None => {
-            report::data(vouching.pem().trim_end())?;
-            &config.ca.certificate
-        }
+    let file = if let Some(path) = &args.out {
+        let bytes = if args.der {
+            vouching.der()
+        } else {
+            vouching.pem().as_bytes()
+        };
+        std::fs::write(path, bytes).map_err(|error| {
+            let text = format!("cannot write {}: {error}", path.display());
+            Failure::new(Exit::Failed, anyhow::Error::msg(text))
+                .hint("name a file in a directory that is yours")
+        })?;
+        report::say(&format!(
+            "the authority's certificate is in {}",
+            path.display()
+        ));
+        path
+    } else {
+        report::data(vouching.pem().trim_end())?;
+        &config.ca.certificate
     };
     warn_uncovered(global, &uncovered(config, &vouching));
     let file = std::path::absolute(file).unwrap_or_else(|_| PathBuf::from(file));

@@ -1,7 +1,5 @@
 //! `ca init`: makes the local authority.
 
-use std::time::SystemTime;
-
 use serde_json::json;
 
 use super::super::args::{CaInitArgs, Global};
@@ -9,7 +7,7 @@ use super::super::cert::date;
 use super::super::failure::Failure;
 use super::super::report;
 use super::facts;
-use crate::clock::System;
+use crate::clock::{Clock as _, System};
 use crate::tls::{NewAuthority, Pair, Vouching};
 
 pub(super) fn run(global: &Global, args: &CaInitArgs) -> Result<(), Failure> {
@@ -18,7 +16,7 @@ pub(super) fn run(global: &Global, args: &CaInitArgs) -> Result<(), Failure> {
     let hosts = config.hosts.names();
     let machine = rustix::system::uname();
     let machine = machine.nodename().to_string_lossy();
-    let made = NewAuthority::generate(&hosts, &machine, args.days, SystemTime::now())?;
+    let made = NewAuthority::generate(&hosts, &machine, args.days, System.wall())?;
     made.write(&place, args.force)?;
     let vouching = Vouching::read(&place.certificate)?;
     let offered = config.doors.iter().any(|door| door.connect);

@@ -4,6 +4,7 @@
 //! Each file is a group of checks; [`rounds`] knows which hangs on which. Nothing is changed: records
 //! are read without taking their lock, and Wise hears GETs and one exchange of client credentials.
 
+mod authority;
 mod bench;
 mod certificate;
 mod check;
@@ -134,5 +135,6 @@ async fn go_round(rounds: &mut Rounds, bench: &mut Bench) {
     let store = store::look(rounds, bench).await;
     let unknown = grants::look(rounds, bench, store.as_ref()).await;
     lanes::look(rounds, bench, store.as_ref(), &unknown).await;
+    authority::look(rounds, bench).await;
     doors::knock(rounds, bench).await;
 }
