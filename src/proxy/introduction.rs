@@ -54,13 +54,27 @@ pub(crate) fn length(begun: &[u8]) -> Result<Option<usize>, Wrong> {
     } else {
         return Err(MISSING);
     };
+    let declared = declared(begun);
+    if declared.is_some_and(|whole| whole > longest) {
+        return Err(TOO_LONG);
+    }
     let begun = &begun[..begun.len().min(longest)];
     match ProxyHeader::parse(begun, config()) {
         Ok((_, length)) => Ok(Some(length)),
+        // All of it is there, and what it must hold is not.
+        Err(Error::BufferTooShort) if declared.is_some_and(|whole| begun.len() >= whole) => {
+            Err(MALFORMED)
+        }
         Err(Error::BufferTooShort) if begun.len() < longest => Ok(None),
         Err(Error::BufferTooShort) => Err(TOO_LONG),
         Err(_) => Err(MALFORMED),
     }
+}
+
+/// How long a header of version 2 says that it is.
+fn declared(begun: &[u8]) -> Option<usize> {
+    let rest = begun.strip_prefix(BINARY)?.get(2..4)?;
+    Some(BINARY.len() + 4 + usize::from(u16::from_be_bytes([rest[0], rest[1]])))
 }
 
 /// The address of the client, if it names one that connects over TCP.

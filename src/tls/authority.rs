@@ -106,8 +106,12 @@ impl NewAuthority {
                 }
             }
         }
-        files::stage(&place.key, self.key.as_bytes(), 0o600)?;
-        files::stage(&place.certificate, self.certificate.as_bytes(), 0o644)?;
+        // What root makes is for the proxy's user to read, whose directory it is.
+        let of = |path: &Path, pem: &[u8], mode| {
+            files::stage_like(path, pem, mode, files::directory(path))
+        };
+        of(&place.key, self.key.as_bytes(), 0o600)?;
+        of(&place.certificate, self.certificate.as_bytes(), 0o644)?;
         files::publish(&place.key)?;
         files::publish(&place.certificate)
     }

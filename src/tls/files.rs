@@ -177,7 +177,7 @@ pub(super) fn private_directory(path: &Path) -> Result<(), TlsError> {
     Ok(())
 }
 
-fn directory(path: &Path) -> &Path {
+pub(super) fn directory(path: &Path) -> &Path {
     match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),

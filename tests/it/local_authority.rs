@@ -177,6 +177,25 @@ async fn a_door_that_offers_connect_does_not_open_without_an_authority() {
 }
 
 #[tokio::test]
+async fn doctor_finds_doors_that_want_something_before_http() {
+    let wise = house::wise().await;
+    let doors = "[{ address = \"127.0.0.1:0\", proxy_protocol = true }, { address = \"127.0.0.1:0\", \
+                 tls = { certificate = \"door.pem\", key = \"door.key\" } }]";
+    let plan = House::on(&wise).lane("personal").logged_out();
+    let site = plan.set("door", doors).prepare().await;
+    let authority = crate::tls_client::Authority::new();
+    authority.leaf(&["localhost"]).write(&site, "door");
+    let house = site.start().await;
+    let found = house.cli(&["doctor", "--offline", "--json"]).await;
+    let told: serde_json::Value = serde_json::from_slice(&found.stdout).unwrap();
+    for check in told["checks"].as_array().unwrap() {
+        if check["id"].as_str().unwrap().starts_with("door.") {
+            assert_eq!(check["state"], "good", "{check:#}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn an_authority_is_not_put_where_others_may_write() {
     let site = site(DOOR).await;
     let open = site.path("open");
