@@ -15,7 +15,8 @@ const DOOR: &str = "[{ address = \"127.0.0.1:0\", connect = true }]";
 /// A house in lane `personal` whose door offers CONNECT, with what an application trusts.
 async fn house_with(wise: &Simulator, door: &str) -> (House, Client) {
     let plan = House::on(wise).lane("personal").logged_out();
-    let site = plan.set("door", door).prepare().await;
+    let plan = plan.set("door", door).set("log.level", "debug");
+    let site = plan.prepare().await;
     site.secret("door_key", "planted-door-key");
     let client = authority(&site).await;
     (site.start().await, client)
@@ -269,6 +270,9 @@ async fn a_tunnel_serves_its_host_and_no_other() {
     let io = tunnel(&house, &wise, "").await;
     let other = client.shake(io, "api.wise.com", &["http/1.1"]).await;
     assert!(other.is_err());
+    house
+        .logs("an application asked for another name inside a tunnel")
+        .await;
 }
 
 #[tokio::test]

@@ -187,10 +187,7 @@ async fn answers(door: &Door, address: &str) -> io::Result<bool> {
 
 /// Asks for a host that no door serves: the proxy refuses by itself, and nothing goes to Wise. A door
 /// that speaks TLS says that it does.
-async fn ours(
-    mut stream: impl AsyncRead + AsyncWrite + Unpin,
-    header: &[u8],
-) -> io::Result<bool> {
+async fn ours(mut stream: impl AsyncRead + AsyncWrite + Unpin, header: &[u8]) -> io::Result<bool> {
     const QUESTION: &[u8] =
         b"GET /doctor HTTP/1.1\r\nhost: doctor.invalid\r\nconnection: close\r\n\r\n";
     const LONGEST: u64 = 16 * 1024;
