@@ -214,6 +214,19 @@ Examples:
   wise-auth-proxy caller list --json")]
     Caller(CallerArgs),
 
+    /// Make, show or hand out the local authority of doors that offer CONNECT
+    ///
+    /// For applications that take `https_proxy` and whose base URL cannot be changed: they go on
+    /// saying https://api.wise.com, trust this authority, and meet the proxy. It may vouch for
+    /// Wise's hosts and nothing else, which its certificate says itself.
+    #[command(after_help = "\
+Examples:
+  wise-auth-proxy ca init
+  wise-auth-proxy ca show --json
+  wise-auth-proxy ca export --for java
+  wise-auth-proxy ca export --out wise-ca.pem --for python")]
+    Ca(CaArgs),
+
     /// Run a fake Wise on this machine, until Ctrl-C
     ///
     /// Invented people, invented money, no network. Writes into a directory what a proxy beside it
@@ -783,6 +796,58 @@ pub(crate) struct RollbackArgs {
 
     #[command(flatten)]
     pub(crate) passphrase: KeyPassphraseArgs,
+}
+
+#[derive(clap::Args)]
+pub(crate) struct CaArgs {
+    #[command(subcommand)]
+    pub(crate) command: CaCommand,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum CaCommand {
+    /// Make the authority: a key (0600) and a certificate, where [ca] says
+    ///
+    /// An authority that is there is kept, unless --force says otherwise: applications trust it.
+    Init(CaInitArgs),
+    /// Say which hosts it may vouch for, how long it lasts and what is wrong with it
+    Show {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Print its certificate, and how to have it trusted
+    Export(CaExportArgs),
+}
+
+#[derive(clap::Args)]
+pub(crate) struct CaInitArgs {
+    /// How long it is to last
+    #[arg(long, value_name = "N", default_value = "1825", value_parser = clap::value_parser!(u32).range(1..=3650))]
+    pub(crate) days: u32,
+
+    /// Replace the authority that is there; applications that trust it must be given the new one
+    #[arg(long)]
+    pub(crate) force: bool,
+
+    /// Print the outcome as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(clap::Args)]
+pub(crate) struct CaExportArgs {
+    /// Say on standard error how to have it trusted there
+    #[arg(long = "for", value_name = "NAME", value_enum)]
+    pub(crate) platform: Option<super::ca::Platform>,
+
+    /// Write it there instead of to standard output
+    #[arg(long, value_name = "FILE")]
+    pub(crate) out: Option<PathBuf>,
+
+    /// In DER instead of PEM
+    #[arg(long, requires = "out")]
+    pub(crate) der: bool,
 }
 
 #[derive(clap::Args)]

@@ -282,6 +282,9 @@ impl From<TlsError> for Failure {
             | TlsError::PreviousInUse { .. }
             | TlsError::Unfit { .. }
             | TlsError::NoSystemRoots { .. }
+            | TlsError::LooseDirectory { .. }
+            | TlsError::NoAuthority { .. }
+            | TlsError::NotCovered { .. }
             | TlsError::NoRoots
             | TlsError::UnusableRoot { .. }
             | TlsError::Generate(_)

@@ -7,6 +7,7 @@
 mod admin_client;
 mod args;
 mod audit;
+mod ca;
 mod callback;
 mod caller;
 mod cert;
@@ -79,6 +80,7 @@ fn run(args: Args) -> Result<(), Failure> {
         Command::Caller(args) => caller::run(&global, &args.command),
         Command::Csr(args) => csr::run(&global, &args),
         Command::Cert(args) => cert::run(&global, &args.command),
+        Command::Ca(args) => ca::run(&global, &args.command),
         Command::Simulator(args) => simulator::run(&args),
         Command::Demo(args) => demo::run(&args),
         Command::Switch(args) => switch::run(&global, &args),

@@ -188,6 +188,21 @@ pub struct Hosts {
     pub token_url: Option<TokenUrl>,
 }
 
+impl Hosts {
+    /// Every name of Wise's API, in lower case: what a local authority vouches for.
+    pub(crate) fn names(&self) -> Vec<String> {
+        let mut names: Vec<String> = Vec::new();
+        let all = [&self.plain.host, &self.mtls.host];
+        for name in all.into_iter().chain(&self.aliases) {
+            let name = name.to_ascii_lowercase();
+            if !names.contains(&name) {
+                names.push(name);
+            }
+        }
+        names
+    }
+}
+
 /// A token endpoint at a place of its own.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct TokenUrl {
@@ -219,6 +234,10 @@ pub enum Roots {
 
 /// A listening address with its rules.
 #[derive(Clone, Debug)]
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "each is a setting that is on or off"
+)]
 pub struct Door {
     /// Where it listens.
     pub address: DoorAddress,

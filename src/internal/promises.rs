@@ -4,7 +4,9 @@
 pub use crate::config::properties::config;
 pub use crate::credentials::properties::stored_record;
 pub use crate::guard::properties::policy_decision;
-pub use crate::proxy::properties::{credential_choice, header_policy, request_target};
+pub use crate::proxy::properties::{
+    credential_choice, header_policy, introduction, request_target,
+};
 pub use crate::telemetry::properties::access_label;
 pub use crate::tls::properties::pem_bundle;
 pub use crate::upstream::properties::token_response;
@@ -14,11 +16,12 @@ pub use crate::wise::properties::route_table;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// Every target.
-pub const TARGETS: [Target; 10] = [
+pub const TARGETS: [Target; 11] = [
     ("access_label", access_label),
     ("config", config),
     ("credential_choice", credential_choice),
     ("header_policy", header_policy),
+    ("introduction", introduction),
     ("pem_bundle", pem_bundle),
     ("policy_decision", policy_decision),
     ("request_target", request_target),

@@ -8,6 +8,7 @@ mod connection;
 mod files;
 mod handed;
 mod limit;
+mod owner;
 mod socket;
 #[cfg(test)]
 mod tests;
@@ -55,6 +56,15 @@ pub(crate) enum ListenerError {
         path.display()
     )]
     Unix { path: PathBuf, source: io::Error },
+    #[error(
+        "cannot listen on {}: it cannot be given to `{owner}`, for only root may give files away, and others to groups that they are in; run as a member of that group, or take `owner` out",
+        path.display()
+    )]
+    NotOurs { path: PathBuf, owner: String },
+    #[error(
+        "no {kind} is called `{name}` on this machine; create it, or correct the door's `owner`"
+    )]
+    Nobody { kind: &'static str, name: String },
     #[error("a socket that was handed in cannot be used: {source}")]
     Handed { source: io::Error },
     #[error(

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, sockopt};
 
-use super::ListenerError;
+use super::{ListenerError, owner};
 use crate::config::DoorAddress;
 
 /// Connections that may wait in the kernel; it caps this at `net.core.somaxconn`.
@@ -65,7 +65,7 @@ impl fmt::Display for LocalAddress {
 pub(crate) fn bind(address: &DoorAddress) -> Result<Bound, ListenerError> {
     match address {
         DoorAddress::Tcp(address) => bind_tcp(*address),
-        DoorAddress::Unix { path, mode, .. } => bind_unix(path, *mode),
+        DoorAddress::Unix { path, mode, owner } => bind_unix(path, *mode, owner.as_deref()),
     }
 }
 
@@ -103,7 +103,7 @@ fn bind_tcp(address: SocketAddr) -> Result<Bound, ListenerError> {
     }
 }
 
-fn bind_unix(path: &Path, mode: u32) -> Result<Bound, ListenerError> {
+fn bind_unix(path: &Path, mode: u32, owner: Option<&str>) -> Result<Bound, ListenerError> {
     let failed = |source: io::Error| ListenerError::Unix {
         path: path.to_owned(),
         source,
@@ -122,7 +122,11 @@ fn bind_unix(path: &Path, mode: u32) -> Result<Bound, ListenerError> {
     let socket = unix_socket().map_err(failed)?;
     rustix::net::bind(&socket, &name).map_err(|errno| failed(errno.into()))?;
     let file = SocketFile::made_at(path).map_err(failed)?;
-    // Before `listen`: until then a connection is refused, whatever the umask left open.
+    // Before `listen`: until then a connection is refused, whatever the umask left open. The owner
+    // first: whoever gives a file away may lose the right to open it.
+    if let Some(owner) = owner {
+        owner::give(path, owner)?;
+    }
     fs::set_permissions(path, fs::Permissions::from_mode(mode)).map_err(failed)?;
     rustix::net::listen(&socket, BACKLOG).map_err(|errno| failed(errno.into()))?;
     Ok(Bound {

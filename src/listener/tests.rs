@@ -367,3 +367,34 @@ fn a_unix_socket_that_lets_in_more_than_the_door_would_is_refused() {
     drop(bound);
     assert!(path.exists(), "its file is who opened it's");
 }
+
+#[test]
+fn a_socket_is_given_to_its_owner_before_it_listens() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("app.sock");
+    let owned = |owner: &str| DoorAddress::Unix {
+        path: path.clone(),
+        mode: 0o660,
+        owner: Some(owner.to_owned()),
+    };
+    if rustix::process::geteuid().is_root() {
+        let bound = bind(&owned("4241:4242")).unwrap();
+        let found = std::fs::symlink_metadata(&path).unwrap();
+        assert_eq!((found.uid(), found.gid()), (4241, 4242));
+        assert_eq!(found.mode() & 0o777, 0o660);
+        drop(bound);
+    } else {
+        let refused = bind(&owned(":0")).unwrap_err();
+        assert!(
+            matches!(refused, ListenerError::NotOurs { .. }),
+            "{refused}"
+        );
+        assert!(!path.exists(), "nothing is left behind");
+    }
+    let nobody = bind(&owned("no-such-user")).unwrap_err().to_string();
+    assert!(
+        nobody.contains("no user is called `no-such-user`"),
+        "{nobody}"
+    );
+    assert!(!path.exists(), "nothing is left behind");
+}

@@ -24,6 +24,13 @@ pub(crate) fn is_of_another_origin(headers: &HeaderMap, host: &str) -> bool {
     foreign || sites.any(|site| !matches!(site, b"none" | b"same-origin"))
 }
 
+/// Whether the page came without TLS: where we speak TLS, such a page is of another origin,
+/// whatever host it says.
+pub(crate) fn is_of_plain_origin(headers: &HeaderMap) -> bool {
+    let mut origins = headers.get_all(ORIGIN).iter();
+    origins.any(|origin| !origin.as_bytes().starts_with(b"https://"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

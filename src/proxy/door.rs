@@ -2,13 +2,15 @@
 
 use std::time::SystemTime;
 
-use http::{Method, request};
+use http::header::PROXY_AUTHORIZATION;
+use http::{HeaderMap, Method, request};
 
 use crate::config::{Door as DoorConfig, DoorAddress, Hosts};
 use crate::guard::{CallerId, Callers, GuardError, Mint, Roster};
 use crate::proxy::fault::Fault;
-use crate::proxy::peer::Peer;
+use crate::proxy::peer::{Peer, Tunnel};
 use crate::proxy::target::{Rules, Target};
+use crate::proxy::ways::Ways;
 use crate::wise::Lane;
 use crate::wise::hosts::TOKEN_PATH;
 
@@ -24,6 +26,8 @@ pub(crate) struct Door {
     pub(crate) grant: Option<usize>,
     /// The lane of its requests; `None`: that of the switch.
     pub(crate) lane: Option<Lane>,
+    /// What a connection goes through before its first request.
+    pub(crate) ways: Ways,
 }
 
 impl Door {
@@ -41,7 +45,13 @@ impl Door {
             mint: None,
             grant,
             lane: door.lane,
+            ways: Ways::default(),
         }
+    }
+
+    /// The same door with further ways in.
+    pub(crate) fn with_ways(self, ways: Ways) -> Self {
+        Self { ways, ..self }
     }
 
     /// Has it answer `POST /oauth/token`, with tokens that are sealed under `secret`.
@@ -68,17 +78,42 @@ impl Door {
         callers: &Callers,
         now: SystemTime,
     ) -> Result<(Target, Option<CallerId>), Fault> {
-        let target = self.rules.admit(head)?;
-        let caller = match &self.roster {
-            Some(roster) => {
-                let presence = peer.presence();
-                let mint = self.mint.as_ref();
-                let caller = roster.identify(&head.headers, presence, now, callers, mint);
-                Some(caller.map_err(Fault::CallerUnknown)?)
-            }
-            None => None,
-        };
+        let target = self.rules.admit(head, peer.tunnel.as_ref())?;
+        let caller = self.recognise(&head.headers, peer, callers, now)?;
         Ok((target, caller))
+    }
+
+    /// Lets somebody have a tunnel and hands out what is to be known inside.
+    pub(crate) fn admit_tunnel(
+        &self,
+        head: &request::Parts,
+        peer: &Peer,
+        callers: &Callers,
+        now: SystemTime,
+    ) -> Result<Tunnel, Fault> {
+        let host = self.rules.admit_tunnel(head)?;
+        self.recognise(&head.headers, peer, callers, now)?;
+        let mut shown = head.headers.get(PROXY_AUTHORIZATION).cloned();
+        if let Some(shown) = &mut shown {
+            shown.set_sensitive(true);
+        }
+        Ok(Tunnel { host, shown })
+    }
+
+    /// Finds out who calls; `None`: the door asks nobody.
+    fn recognise(
+        &self,
+        headers: &HeaderMap,
+        peer: &Peer,
+        callers: &Callers,
+        now: SystemTime,
+    ) -> Result<Option<CallerId>, Fault> {
+        let Some(roster) = &self.roster else {
+            return Ok(None);
+        };
+        let mint = self.mint.as_ref();
+        let caller = roster.identify(headers, peer.presence(), now, callers, mint);
+        caller.map(Some).map_err(Fault::CallerUnknown)
     }
 
     /// Whether the door answers this request itself, if its framing, host and origin are right.
@@ -87,8 +122,8 @@ impl Door {
     }
 
     /// What [`Self::admit`] asks before it asks who calls.
-    pub(super) fn is_well_directed(&self, head: &request::Parts) -> Result<(), Fault> {
-        self.rules.admit(head).map(drop)
+    pub(super) fn is_well_directed(&self, head: &request::Parts, peer: &Peer) -> Result<(), Fault> {
+        self.rules.admit(head, peer.tunnel.as_ref()).map(drop)
     }
 
     pub(super) fn mint(&self) -> Option<&Mint> {

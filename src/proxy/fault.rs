@@ -33,6 +33,12 @@ pub(crate) enum Fault {
     NotAllowed(&'static str),
     #[error("{0}")]
     Refused(Box<Refusal>),
+    #[error("{}", .0.detail())]
+    NoTunnel(NoTunnel),
+    #[error("the request names the host `{host}` inside a tunnel to `{tunnel}`")]
+    OutsideTunnel { host: String, tunnel: String },
+    #[error("this door speaks TLS, and the request came without")]
+    WithoutTls,
     #[error("no grant acts for profile {0}")]
     NoGrantForProfile(ProfileId),
     #[error("no grant has been authorised yet")]
@@ -59,6 +65,39 @@ pub(crate) enum Fault {
     ShuttingDown,
     #[error("requests must be recorded, and the record cannot be written")]
     AuditUnavailable,
+}
+
+/// Why a CONNECT opens no tunnel.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum NoTunnel {
+    /// The door's settings do not say `connect`.
+    NotOffered,
+    /// It came behind another request, on a connection that HTTP has for itself.
+    Late,
+    Http2,
+    Inside,
+}
+
+impl NoTunnel {
+    fn detail(self) -> &'static str {
+        match self {
+            Self::NotOffered => "CONNECT is not offered at this door",
+            Self::Late => "CONNECT came behind another request",
+            Self::Http2 => "CONNECT is not offered over HTTP/2",
+            Self::Inside => "CONNECT is not offered inside a tunnel",
+        }
+    }
+
+    fn hint(self) -> &'static str {
+        match self {
+            Self::NotOffered => {
+                "set `connect = true` for the door and make a local authority: `wise-auth-proxy ca init`"
+            }
+            Self::Late => "open a connection of its own for it",
+            Self::Http2 => "ask for the tunnel over HTTP/1.1; inside, HTTP/2 is welcome",
+            Self::Inside => "send the request itself; the tunnel is open already",
+        }
+    }
 }
 
 /// Whose move it is.
@@ -140,10 +179,13 @@ const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
 impl Fault {
     pub(crate) fn kind(&self) -> Kind {
         match self {
-            Self::BadRequest(_) => Kind::BadRequest,
-            Self::WrongHost(_) | Self::ForeignTarget(_) | Self::ForeignOrigin => Kind::WrongHost,
+            Self::BadRequest(_) | Self::WithoutTls => Kind::BadRequest,
+            Self::WrongHost(_)
+            | Self::ForeignTarget(_)
+            | Self::OutsideTunnel { .. }
+            | Self::ForeignOrigin => Kind::WrongHost,
             Self::CallerUnknown(_) => Kind::CallerUnknown,
-            Self::NotAllowed(_) => Kind::NotAllowed,
+            Self::NotAllowed(_) | Self::NoTunnel(_) => Kind::NotAllowed,
             Self::Refused(refusal) => kind_of(&refusal.reason),
             Self::NoGrantForProfile(_) | Self::NoGrant => Kind::NoGrant,
             Self::ReauthorisationRequired { .. } => Kind::ReauthorisationRequired,
@@ -172,11 +214,12 @@ impl Fault {
 
     pub(crate) fn status(&self) -> StatusCode {
         match self {
-            Self::BadRequest(_) => StatusCode::BAD_REQUEST,
-            Self::WrongHost(_) => StatusCode::MISDIRECTED_REQUEST,
-            Self::ForeignTarget(_) | Self::ForeignOrigin | Self::NotAllowed(_) => {
-                StatusCode::FORBIDDEN
-            }
+            Self::BadRequest(_) | Self::WithoutTls => StatusCode::BAD_REQUEST,
+            Self::WrongHost(_) | Self::OutsideTunnel { .. } => StatusCode::MISDIRECTED_REQUEST,
+            Self::ForeignTarget(_)
+            | Self::ForeignOrigin
+            | Self::NotAllowed(_)
+            | Self::NoTunnel(_) => StatusCode::FORBIDDEN,
             Self::CallerUnknown(_) => StatusCode::PROXY_AUTHENTICATION_REQUIRED,
             Self::Refused(refusal) => status_of(&refusal.reason),
             Self::NoGrantForProfile(_)
@@ -204,6 +247,9 @@ impl Fault {
             | Self::CallerUnknown(_)
             | Self::NotAllowed(_)
             | Self::Refused(_)
+            | Self::NoTunnel(_)
+            | Self::OutsideTunnel { .. }
+            | Self::WithoutTls
             | Self::RequestTimeout => Blame::Application,
             Self::NoGrantForProfile(_)
             | Self::NoGrant
@@ -234,6 +280,9 @@ impl Fault {
             | Self::ForeignOrigin
             | Self::CallerUnknown(_)
             | Self::NotAllowed(_)
+            | Self::NoTunnel(_)
+            | Self::OutsideTunnel { .. }
+            | Self::WithoutTls
             | Self::NoGrantForProfile(_)
             | Self::NoGrant
             | Self::ReauthorisationRequired { .. }
@@ -263,6 +312,11 @@ impl Fault {
                 "send it through a door that allows it, or around this proxy".into()
             }
             Self::Refused(refusal) => refusal.reason.hint(&refusal.policy),
+            Self::NoTunnel(why) => why.hint().into(),
+            Self::OutsideTunnel { host, .. } => {
+                format!("open a tunnel to `{host}` for it")
+            }
+            Self::WithoutTls => "say https:// instead of http://".into(),
             Self::NoGrantForProfile(profile) => {
                 format!("authorise it: `wise-auth-proxy login --profile {profile}`")
             }
@@ -316,13 +370,15 @@ impl Fault {
     /// The error type of RFC 9209 §2.3.
     fn proxy_error(&self) -> &'static str {
         match self {
-            Self::BadRequest(_) | Self::RequestTimeout => "http_request_error",
+            Self::BadRequest(_) | Self::WithoutTls | Self::RequestTimeout => "http_request_error",
             Self::WrongHost(_)
             | Self::ForeignTarget(_)
             | Self::ForeignOrigin
             | Self::CallerUnknown(_)
             | Self::NotAllowed(_)
-            | Self::Refused(_) => "http_request_denied",
+            | Self::Refused(_)
+            | Self::NoTunnel(_)
+            | Self::OutsideTunnel { .. } => "http_request_denied",
             Self::NoGrantForProfile(_) | Self::NoGrant | Self::ReauthorisationRequired { .. } => {
                 "proxy_configuration_error"
             }
@@ -399,12 +455,18 @@ impl Fault {
                     headers.append(PROXY_AUTHENTICATE, HeaderValue::from_static(challenge));
                 }
             }
-            Self::BadRequest(_) | Self::Crowded | Self::ShuttingDown | Self::RequestTimeout => {
+            Self::BadRequest(_)
+            | Self::WithoutTls
+            | Self::NoTunnel(_)
+            | Self::Crowded
+            | Self::ShuttingDown
+            | Self::RequestTimeout => {
                 headers.insert(CONNECTION, HeaderValue::from_static("close"));
             }
             Self::WrongHost(_)
             | Self::ForeignTarget(_)
             | Self::ForeignOrigin
+            | Self::OutsideTunnel { .. }
             | Self::NotAllowed(_)
             | Self::Refused(_)
             | Self::NoGrantForProfile(_)
@@ -438,6 +500,17 @@ impl Fault {
             }
         }
         Bytes::from(document.to_string())
+    }
+
+    /// The whole answer, where no HTTP library writes it. `closes`: nothing is read after it.
+    pub(crate) fn answer(&self, closes: bool) -> Vec<u8> {
+        let mut headers = self.headers();
+        if closes {
+            headers.insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        let status = self.status();
+        let reason = status.canonical_reason().unwrap_or_default();
+        written(status.as_u16(), reason, &headers, &self.document())
     }
 }
 
@@ -536,16 +609,21 @@ pub(crate) fn unparsed(status: u16) -> Option<Vec<u8>> {
     let fault = Fault::BadRequest(detail);
     let code = StatusCode::from_u16(status).ok()?;
     let body = problem(fault.kind(), code, fault.title(), detail, hint).to_string();
+    Some(written(status, reason, &fault.headers(), body.as_bytes()))
+}
+
+/// A whole answer over HTTP/1.1.
+fn written(status: u16, reason: &str, headers: &HeaderMap, body: &[u8]) -> Vec<u8> {
     let mut answer = format!("HTTP/1.1 {status} {reason}\r\n").into_bytes();
-    for (name, value) in &fault.headers() {
+    for (name, value) in headers {
         answer.extend_from_slice(name.as_str().as_bytes());
         answer.extend_from_slice(b": ");
         answer.extend_from_slice(value.as_bytes());
         answer.extend_from_slice(b"\r\n");
     }
     answer.extend_from_slice(format!("content-length: {}\r\n\r\n", body.len()).as_bytes());
-    answer.extend_from_slice(body.as_bytes());
-    Some(answer)
+    answer.extend_from_slice(body);
+    answer
 }
 
 impl From<AcquireError> for Fault {

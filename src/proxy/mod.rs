@@ -11,6 +11,7 @@ mod browser;
 mod choice;
 mod door;
 mod fault;
+mod introduction;
 #[cfg(test)]
 mod model;
 mod patience;
@@ -29,6 +30,8 @@ mod stand_in;
 pub(crate) mod steps;
 mod target;
 mod token;
+mod tunnel;
+mod ways;
 mod worker;
 
 use std::rc::Rc;
@@ -52,6 +55,7 @@ pub(crate) use fault::{Fault, Kind};
 pub(crate) use serve::{Serving, serve};
 pub(crate) use snapshot::{Published, Snapshot};
 pub(crate) use target::without_port;
+pub(crate) use ways::Ways;
 pub(crate) use worker::{Shared, Worker};
 
 /// Serves one request, from its head to the head of its answer.
@@ -65,7 +69,8 @@ async fn answer(
     request: Request<Incoming>,
 ) -> Response<Box<Reply>> {
     let mut record = Record::new(worker, door, peer, &request);
-    let (head, incoming) = request.into_parts();
+    let (mut head, incoming) = request.into_parts();
+    peer.introduce(&mut head.headers);
     let source = (!incoming.is_end_stream()).then(|| {
         let limit = worker.view().snapshot.upstream.replay_limit;
         let waits = policy::waits_for_continue(&head.headers, head.version);

@@ -111,6 +111,11 @@ impl Patience {
         self.rests.set(Some(Instant::now()));
     }
 
+    /// Whether the connection rests, or is just being put to rest.
+    pub(crate) fn rests(&self) -> bool {
+        self.rests.get().is_some()
+    }
+
     /// Ends the connection's rest, if it rests.
     pub(crate) fn wake(&self) {
         let Some(since) = self.rests.take() else {

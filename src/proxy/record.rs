@@ -49,6 +49,8 @@ pub(crate) struct Record {
     pub(crate) would_refuse: Option<guard::Refusal>,
     /// Places taken under policies with a limit; free again when the last byte went.
     pub(crate) places: Vec<Place>,
+    /// It comes to nothing that anybody would want to read about.
+    forgotten: bool,
 }
 
 impl Record {
@@ -83,6 +85,7 @@ impl Record {
             complete: false,
             would_refuse: None,
             places: Vec::new(),
+            forgotten: false,
             worker: Rc::clone(worker),
         }
     }
@@ -95,6 +98,11 @@ impl Record {
     /// A caller was let in.
     pub(crate) fn came_from(&mut self, caller: CallerId, view: &Rc<View>) {
         self.caller = Some((Rc::clone(view), caller));
+    }
+
+    /// Writes no access line: a tunnel was opened, and its requests have lines of their own.
+    pub(crate) fn forget(mut self) {
+        self.forgotten = true;
     }
 
     /// Lane and credential were chosen.
@@ -162,6 +170,9 @@ impl Drop for Record {
     fn drop(&mut self) {
         let worker = Rc::clone(&self.worker);
         worker.meter.in_flight.down();
+        if self.forgotten {
+            return;
+        }
         let total = self.began.elapsed();
         let directory = self.view.as_ref().map(|view| &view.snapshot.directory);
         let grant = self.credential.zip(directory);

@@ -22,8 +22,9 @@ use crate::listener::Arrival;
 use crate::proxy::patience::{Due, Paced, Patience};
 use crate::proxy::peer::Peer;
 use crate::proxy::refusal::Refusing;
-use crate::proxy::socket::Socket;
+use crate::proxy::socket::{Opening, Socket};
 use crate::proxy::worker::Worker;
+use crate::proxy::{introduction, tunnel};
 use crate::upstream::{Gathering, Local};
 
 /// Who came when every place was taken is told so within this long, or not at all.
@@ -42,7 +43,8 @@ pub(crate) struct Serving {
     pub(crate) last_call: CancellationToken,
 }
 
-/// Where a connection came in, and from whom: the same for all its requests.
+/// Where a connection came in, and from whom: the same for all requests outside of a tunnel, and
+/// for all inside.
 #[derive(Debug)]
 struct Guest {
     /// Number of the door.
@@ -55,8 +57,8 @@ struct Guest {
 /// Serves a connection until the application, an error, its slowness or `drain` ends it.
 ///
 /// At `drain` the request in flight is finished and the connection closed after it; one that has not
-/// been heard yet is heard until the last call, and so answered instead of reset. HTTP/1.1 and
-/// HTTP/2 with prior knowledge are told apart by their first bytes.
+/// been heard yet is heard until the last call, and so answered instead of reset. HTTP/1.1, HTTP/2
+/// with prior knowledge, and what wants a tunnel are told apart by their first bytes.
 pub(crate) async fn serve(serving: Rc<Serving>, arrival: Arrival) {
     let Arrival {
         stream,
@@ -64,12 +66,9 @@ pub(crate) async fn serve(serving: Rc<Serving>, arrival: Arrival) {
         peer,
         ticket,
     } = arrival;
-    let guest = Rc::new(Guest {
+    let mut guest = Rc::new(Guest {
         door,
-        peer: Peer {
-            from: peer,
-            certificate: Vec::new(),
-        },
+        peer: Peer::new(peer),
         spare: ticket.is_spare(),
     });
     let io = match stream.watched() {
@@ -88,22 +87,39 @@ pub(crate) async fn serve(serving: Rc<Serving>, arrival: Arrival) {
         Patience::new(runtime.header_timeout, runtime.idle_timeout)
     };
     let mut leave = &serving.last_call;
-    let mut resting = Some(Socket::new(io, Rc::clone(&patience)));
+    let socket = Socket::new(io, Rc::clone(&patience));
+    let mut resting = if is_plain(&serving, door) {
+        Some(socket)
+    } else {
+        let entered = enter(&serving, socket, &mut guest);
+        within(&patience, leave, Box::pin(entered)).await
+    };
     while let Some(mut socket) = resting {
-        let http2 = tokio::select! {
-            // What it says first: it decides whether somebody is overdue.
-            biased;
-            http2 = socket.opening() => http2,
-            () = leave.cancelled() => None,
-            _ = patience.due() => None,
-        };
+        let opening = within(&patience, leave, socket.opening()).await;
         leave = &serving.drain;
         patience.wake();
         // Boxed: what a resting connection does not need, it does not hold.
-        resting = match http2 {
-            Some(false) => Box::pin(over_http1(&serving, socket, &guest, &patience)).await,
-            Some(true) => {
+        resting = match opening {
+            Some(Opening::Connect) if offers_tunnels(&serving, &guest) => {
+                let asked = tunnel::open(&serving, socket, door, &guest.peer, &patience);
+                // One that has been asked for is heard until the last call, as a request is.
+                let opened = within(&patience, &serving.last_call, Box::pin(asked)).await;
+                opened.map(|(socket, peer)| {
+                    let spare = guest.spare;
+                    guest = Rc::new(Guest { door, peer, spare });
+                    leave = &serving.last_call;
+                    socket
+                })
+            }
+            Some(Opening::Http1 | Opening::Connect) => {
+                Box::pin(over_http1(&serving, socket, &guest, &patience)).await
+            }
+            Some(Opening::Http2) => {
                 Box::pin(over_http2(&serving, socket, &guest, &patience)).await;
+                None
+            }
+            Some(Opening::Handshake) => {
+                tracing::debug!("an application began with TLS at a door that does not speak it");
                 None
             }
             None => None,
@@ -111,6 +127,55 @@ pub(crate) async fn serve(serving: Rc<Serving>, arrival: Arrival) {
     }
     downstream.down();
     drop(ticket);
+}
+
+/// Awaits what the application does, unless it takes too long over it or the proxy leaves.
+async fn within<T>(
+    patience: &Patience,
+    leave: &CancellationToken,
+    work: impl Future<Output = Option<T>>,
+) -> Option<T> {
+    tokio::select! {
+        // What it says first: it decides whether somebody is overdue.
+        biased;
+        done = work => done,
+        () = leave.cancelled() => None,
+        _ = patience.due() => None,
+    }
+}
+
+/// Whether HTTP begins at once.
+fn is_plain(serving: &Serving, door: usize) -> bool {
+    let ways = &serving.worker.view().snapshot.doors[door].ways;
+    ways.tls.is_none() && !ways.proxy_protocol
+}
+
+/// What a door wants before HTTP begins. `None`: the connection is over.
+async fn enter(serving: &Serving, mut socket: Socket, guest: &mut Rc<Guest>) -> Option<Socket> {
+    let view = serving.worker.view();
+    let ways = &view.snapshot.doors[guest.door].ways;
+    let (proxy_protocol, tls) = (ways.proxy_protocol, ways.tls.clone());
+    // A handshake takes its time, and must not keep an old snapshot alive.
+    drop(view);
+    let mut peer = guest.peer.clone();
+    if proxy_protocol && let Some(from) = introduction::read(&mut socket).await? {
+        peer.from = from;
+    }
+    if let Some(acceptor) = tls {
+        let (inside, names) = tunnel::secure(&serving.worker, socket, &acceptor).await?;
+        (socket, peer.certificate) = (inside, names);
+    }
+    let (door, spare) = (guest.door, guest.spare);
+    *guest = Rc::new(Guest { door, peer, spare });
+    Some(socket)
+}
+
+/// Whether the guest may have a tunnel. Inside one, or where every place is taken, HTTP says why
+/// not.
+fn offers_tunnels(serving: &Serving, guest: &Guest) -> bool {
+    let view = serving.worker.view();
+    let offered = view.snapshot.doors[guest.door].ways.tunnels.is_some();
+    offered && !guest.spare && guest.peer.tunnel.is_none()
 }
 
 /// Serves requests over HTTP/1 until the connection ends, or rests: then its socket comes back.

@@ -52,7 +52,7 @@ pub(super) async fn answer(
 ) -> Result<Said, Fault> {
     let limit = {
         let view = worker.view();
-        view.snapshot.doors[door].is_well_directed(head)?;
+        view.snapshot.doors[door].is_well_directed(head, peer)?;
         view.snapshot.upstream.answer_timeout
     };
     let form = tokio::time::timeout(limit, form(source)).await;

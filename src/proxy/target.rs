@@ -8,7 +8,8 @@ use http::{HeaderMap, Method, Uri, Version, request};
 
 use crate::config::{Door, DoorAddress, Hosts};
 use crate::proxy::browser;
-use crate::proxy::fault::Fault;
+use crate::proxy::fault::{Fault, NoTunnel};
+use crate::proxy::peer::Tunnel;
 
 /// Path and query of a request whose host was found to be ours. Only [`Rules::admit`] makes one.
 #[derive(Clone, Debug)]
@@ -40,6 +41,10 @@ pub(crate) struct Rules {
     ports: Vec<u16>,
     /// The door's port is the kernel's choice, which the settings do not know.
     any_port: bool,
+    /// The door speaks TLS.
+    tls: bool,
+    /// Hosts and ports of Wise's that CONNECT may name; `None`: the door does not offer it.
+    tunnels: Option<(Vec<String>, Vec<u16>)>,
 }
 
 impl Rules {
@@ -64,6 +69,11 @@ impl Rules {
             addresses,
             ports,
             any_port,
+            tls: door.tls.is_some(),
+            tunnels: door.connect.then(|| {
+                let ports = vec![443, hosts.plain.port, hosts.mtls.port];
+                (hosts.names(), ports)
+            }),
         }
     }
 
@@ -71,18 +81,36 @@ impl Rules {
     ///
     /// Origin-form and absolute-form are accepted (RFC 9112 §3.2.1, §3.2.2); in absolute-form the
     /// target's authority counts and `Host` is ignored, as the RFC wants, but must be well-formed.
-    pub(crate) fn admit(&self, head: &request::Parts) -> Result<Target, Fault> {
+    /// Inside a tunnel nothing is served but the host that it leads to.
+    pub(crate) fn admit(
+        &self,
+        head: &request::Parts,
+        tunnel: Option<&Tunnel>,
+    ) -> Result<Target, Fault> {
         check_framing(&head.headers)?;
         if head.version == Version::HTTP_2 {
             check_values(&head.headers)?;
         }
         if head.method == Method::CONNECT {
-            return Err(Fault::NotAllowed("CONNECT is not offered at this door"));
+            return Err(Fault::NoTunnel(match &self.tunnels {
+                None => NoTunnel::NotOffered,
+                Some(_) if tunnel.is_some() => NoTunnel::Inside,
+                Some(_) if head.version == Version::HTTP_2 => NoTunnel::Http2,
+                Some(_) => NoTunnel::Late,
+            }));
         }
         if head.method == Method::TRACE {
             return Err(Fault::NotAllowed("TRACE would echo the credential"));
         }
         let host = host(&head.headers, &head.uri, head.version)?;
+        if let Some(tunnel) = tunnel
+            && !without_port(host).eq_ignore_ascii_case(&tunnel.host)
+        {
+            return Err(Fault::OutsideTunnel {
+                host: printable(host),
+                tunnel: tunnel.host.clone(),
+            });
+        }
         let absolute = head.version < Version::HTTP_2 && head.uri.authority().is_some();
         let port_is_ours = !absolute || head.uri.authority().is_none_or(|host| self.at(host));
         if !self.serves(host) || !port_is_ours {
@@ -93,10 +121,38 @@ impl Rules {
                 Fault::WrongHost(name)
             });
         }
-        if browser::is_of_another_origin(&head.headers, host) {
+        let secure = self.tls || tunnel.is_some();
+        if browser::is_of_another_origin(&head.headers, host)
+            || secure && browser::is_of_plain_origin(&head.headers)
+        {
             return Err(Fault::ForeignOrigin);
         }
         target(&head.uri, absolute)
+    }
+
+    /// Checks a CONNECT and hands out the host of Wise's that it names, in lower case.
+    pub(crate) fn admit_tunnel(&self, head: &request::Parts) -> Result<String, Fault> {
+        check_framing(&head.headers)?;
+        let Some((hosts, ports)) = &self.tunnels else {
+            return Err(Fault::NoTunnel(NoTunnel::NotOffered));
+        };
+        let authority = host(&head.headers, &head.uri, head.version)?;
+        // Authority-form, with the port (RFC 9112 §3.2.3).
+        let port = head.uri.port_u16();
+        let bare = head.uri.scheme().is_none() && head.uri.path_and_query().is_none();
+        let (Some(port), true) = (port, bare) else {
+            return Err(Fault::BadRequest(
+                "the target of CONNECT is not a host and a port",
+            ));
+        };
+        let name = without_port(authority).to_ascii_lowercase();
+        if !hosts.contains(&name) || !ports.contains(&port) {
+            return Err(Fault::ForeignTarget(printable(authority)));
+        }
+        if browser::is_of_another_origin(&head.headers, authority) {
+            return Err(Fault::ForeignOrigin);
+        }
+        Ok(name)
     }
 
     /// Whether an authority is at a port where we or Wise may be. An application that sends
@@ -313,7 +369,7 @@ mod tests {
         if let Some(host) = host {
             request = request.header(HOST, host);
         }
-        rules().admit(&request.body(()).unwrap().into_parts().0)
+        rules().admit(&request.body(()).unwrap().into_parts().0, None)
     }
 
     #[test]
@@ -427,7 +483,7 @@ mod tests {
         for (value, welcome) in [("a b", true), (" a", false), ("a\t", false)] {
             let request = http::Request::builder().version(Version::HTTP_2);
             let request = request.uri("http://localhost/").header("x", value);
-            let admitted = rules().admit(&request.body(()).unwrap().into_parts().0);
+            let admitted = rules().admit(&request.body(()).unwrap().into_parts().0, None);
             assert_eq!(admitted.is_ok(), welcome, "{value:?}");
         }
     }
@@ -439,7 +495,7 @@ mod tests {
             for coding in codings {
                 request = request.header(TRANSFER_ENCODING, *coding);
             }
-            rules().admit(&request.body(()).unwrap().into_parts().0)
+            rules().admit(&request.body(()).unwrap().into_parts().0, None)
         };
         for codings in [&[][..], &["chunked"], &["Chunked"]] {
             assert!(ask(codings).is_ok(), "{codings:?}");

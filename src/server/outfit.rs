@@ -4,7 +4,7 @@
 //! so that a poll can tell whether anything changed, and so that an endpoint whose ingredients
 //! stayed the same keeps its connections.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use aws_lc_rs::digest::{Context, SHA256};
@@ -12,12 +12,15 @@ use http::HeaderValue;
 use http::uri::PathAndQuery;
 
 use crate::clock::Clock;
-use crate::config::{Config, Lane, Mtls, Origin, SecretError, SecretSource};
+use crate::config::{self, Config, Lane, Mtls, Origin, SecretError, SecretSource};
 use crate::guard::{Callers, GuardError, Policies};
-use crate::proxy::{Directory, Door};
+use crate::proxy::{Directory, Door, Ways};
 use crate::secret::{NotAHeaderValue, Secret};
 use crate::server::token_seal::TokenSeal;
-use crate::tls::{self, Finding, Identity, RootSet, Severity, Tickets, TlsError};
+use crate::tls::{
+    self, Acceptor, Authority, Clients, Finding, Identity, Pair, RootSet, Severity, Tickets,
+    TlsError, Tunnels,
+};
 use crate::upstream::{Aim, Endpoint, EndpointError};
 use crate::wise::hosts::TOKEN_PATH;
 
@@ -36,6 +39,8 @@ pub(crate) struct Outfit {
     client_secret: Option<Secret>,
     /// What changes the lane from the status page.
     pub(crate) admin_key: Option<Secret>,
+    /// Of the certificates that applications see.
+    pub(crate) certificates: Digest,
     /// Of all ingredients.
     pub(crate) digest: Digest,
 }
@@ -82,6 +87,24 @@ pub enum OutfitError {
     /// A caller cannot be known as the configuration says.
     #[error("{0}")]
     Caller(String),
+    /// A certificate of a door cannot be used.
+    #[error("{key}: {error}")]
+    Door {
+        /// The setting.
+        key: &'static str,
+        /// Why.
+        error: String,
+    },
+    /// CONNECT is offered, and no authority is there.
+    #[error(
+        "a door offers CONNECT, and there is no local authority in {}; make one with \
+         `wise-auth-proxy ca init`, or take `connect` out",
+        certificate.display()
+    )]
+    NoAuthority {
+        /// Where it should be.
+        certificate: PathBuf,
+    },
     /// The admin key could be guessed.
     #[error(
         "admin.key is too short: it stands between a web page and the lane; take at least \
@@ -212,6 +235,19 @@ impl Outfit {
         let callers = Callers::read(&config.callers)?;
         // Hashes of keys and numbers of users, as they were read.
         digest.text(&format!("{callers:?}"));
+        let mut own = Ingredients::new();
+        for tls in config.doors.iter().filter_map(|door| door.tls.as_ref()) {
+            own.file(Some(&tls.certificate));
+            own.file(Some(&tls.key));
+            own.file(tls.client_ca.as_deref());
+        }
+        let authority = authority(config)?;
+        if authority.is_some() {
+            own.file(Some(&config.ca.certificate));
+            own.file(Some(&config.ca.key));
+        }
+        let certificates = own.done();
+        digest.digest(certificates);
         let doors = config.doors.iter().map(|door| {
             let grant = door.grant.as_deref().map(|name| {
                 // Going on without would be going on as the default grant.
@@ -219,7 +255,8 @@ impl Outfit {
                 position.ok_or_else(|| OutfitError::DoorGrant(name.to_owned()))
             });
             let grant = grant.transpose()?;
-            let made = Door::new(door, &config.hosts, &callers, grant);
+            let ways = ways_in(config, door, authority.as_ref())?;
+            let made = Door::new(door, &config.hosts, &callers, grant).with_ways(ways);
             Ok::<_, OutfitError>(if door.stand_in {
                 let secret = seal.secret()?;
                 made.standing_in(&secret, &door.address)?
@@ -257,6 +294,7 @@ impl Outfit {
             identity,
             client_secret,
             admin_key,
+            certificates,
             digest: digest.done(),
             plain,
             mtls,
@@ -313,6 +351,68 @@ impl Outfit {
             .map(Some)
             .map_err(header)
     }
+}
+
+/// How one comes in through a door.
+fn ways_in(
+    config: &Config,
+    door: &config::Door,
+    authority: Option<&Arc<Authority>>,
+) -> Result<Ways, OutfitError> {
+    let of = |key| {
+        move |error: TlsError| OutfitError::Door {
+            key,
+            error: error.to_string(),
+        }
+    };
+    let tls = door.tls.as_ref().map(|tls| {
+        let clients = tls.client_ca.as_deref().map(|authorities| Clients {
+            authorities,
+            required: known_by_certificate_alone(config, door),
+        });
+        Acceptor::load(&tls.certificate, &tls.key, clients).map_err(of("door.tls"))
+    });
+    let authority = authority.filter(|_| door.connect);
+    let tunnels =
+        authority.map(|authority| Tunnels::new(authority, &config.hosts.names()).map_err(of("ca")));
+    Ok(Ways {
+        proxy_protocol: door.proxy_protocol,
+        tls: tls.transpose()?,
+        tunnels: tunnels.transpose()?,
+    })
+}
+
+/// Whether nobody can be known at a door that has no client certificate.
+fn known_by_certificate_alone(config: &Config, door: &config::Door) -> bool {
+    let Some(names) = &door.callers else {
+        return true;
+    };
+    let is_unix = matches!(door.address, config::DoorAddress::Unix { .. });
+    let mut callers = config.callers.iter().filter(|it| names.contains(&it.name));
+    !callers.any(|caller| {
+        let by_kernel = is_unix && !(caller.users.is_empty() && caller.groups.is_empty());
+        caller.key.is_some() || !caller.hashes.is_empty() || by_kernel
+    })
+}
+
+/// The local authority, where a door needs one.
+fn authority(config: &Config) -> Result<Option<Arc<Authority>>, OutfitError> {
+    if !config.doors.iter().any(|door| door.connect) {
+        return Ok(None);
+    }
+    let place = Pair::from(&config.ca);
+    let is_there = |path: &Path| path.symlink_metadata().is_ok();
+    if !is_there(&place.certificate) && !is_there(&place.key) {
+        return Err(OutfitError::NoAuthority {
+            certificate: place.certificate,
+        });
+    }
+    let loaded = Authority::load(&place).map_err(|error| OutfitError::Door {
+        key: "ca",
+        error: error.to_string(),
+    })?;
+    loaded.warn_of_end();
+    Ok(Some(Arc::new(loaded)))
 }
 
 /// A digest of the files that the configuration consists of and names: what a poll looks at.

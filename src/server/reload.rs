@@ -349,6 +349,10 @@ fn changed(old: &Config, new: &Config, before: &Outfit, outfit: &Outfit) -> Vec<
         ),
         ("door", differs(&|c| format!("{:?}", c.doors))),
         ("caller", differs(&|c| format!("{:?}", c.callers))),
+        (
+            "door certificates",
+            before.certificates != outfit.certificates,
+        ),
         ("wise", differs(&|c| format!("{:?}{:?}", c.hosts, c.trust))),
         ("upstream", differs(&|c| format!("{:?}", c.upstream))),
         (

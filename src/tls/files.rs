@@ -1,6 +1,8 @@
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _, fchown};
+use std::os::unix::fs::{
+    DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _, fchown,
+};
 use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
@@ -155,7 +157,27 @@ pub(super) fn publish(path: &Path) -> Result<(), TlsError> {
         })
 }
 
-fn directory(path: &Path) -> &Path {
+/// Sees to it that a file's directory is there and that others may not put files into it.
+pub(super) fn private_directory(path: &Path) -> Result<(), TlsError> {
+    let directory = directory(path);
+    let failed = |source| TlsError::Write {
+        path: path.to_owned(),
+        source,
+    };
+    let mut builder = DirBuilder::new();
+    builder.recursive(true).mode(0o700);
+    builder.create(directory).map_err(failed)?;
+    let mode = directory.metadata().map_err(failed)?.mode() & 0o7777;
+    if mode & 0o022 != 0 {
+        return Err(TlsError::LooseDirectory {
+            path: directory.to_owned(),
+            mode,
+        });
+    }
+    Ok(())
+}
+
+pub(super) fn directory(path: &Path) -> &Path {
     match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),

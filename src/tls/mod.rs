@@ -4,6 +4,7 @@
 //! This room never opens a connection, never turns verification off and never prints a key.
 //! rustls types may leave it only towards `upstream` and the simulator.
 
+mod authority;
 mod chain;
 mod client;
 mod csr;
@@ -20,6 +21,7 @@ mod pkcs12;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod properties;
 mod roots;
+mod server;
 mod sessions;
 #[cfg(test)]
 mod tests;
@@ -27,6 +29,7 @@ mod tests;
 use std::io;
 use std::path::PathBuf;
 
+pub(crate) use authority::{Authority, NewAuthority, Tunnels, Vouching};
 pub(crate) use chain::{Certificate, inspect};
 pub(crate) use client::client_config;
 pub(crate) use csr::{KeyType, Request, Subject};
@@ -39,6 +42,7 @@ pub(crate) use pair::Pair;
 pub(crate) use pem::{Expected, Found, is_pkcs12};
 pub(crate) use pkcs12::ArchiveProblem;
 pub(crate) use roots::RootSet;
+pub(crate) use server::{Acceptor, Clients, HANDSHAKE, ServerStream};
 pub(crate) use sessions::Tickets;
 
 /// Why a certificate, a key or a set of roots cannot be used.
@@ -133,6 +137,20 @@ pub(crate) enum TlsError {
     Generate(#[source] rcgen::Error),
     #[error("the key could not be encrypted; this is a fault of the program or the machine")]
     Seal,
+    #[error(
+        "others may put files into {}, mode {mode:04o}, and an authority there would be theirs; run `chmod go-w {}`",
+        path.display(), path.display()
+    )]
+    LooseDirectory { path: PathBuf, mode: u32 },
+    #[error(
+        "{} is not the certificate of an authority; make one with `wise-auth-proxy ca init`, and put a door's certificate elsewhere",
+        path.display()
+    )]
+    NoAuthority { path: PathBuf },
+    #[error(
+        "the local authority may not vouch for `{host}`: it was made for other hosts; make another with `wise-auth-proxy ca init --force`, and have applications trust that"
+    )]
+    NotCovered { host: String },
     #[error("TLS could not be set up: {0}; this is a fault of the program")]
     Setup(#[source] rustls::Error),
 }

@@ -109,7 +109,7 @@ pub(super) fn system(
     Ok(store)
 }
 
-fn add_file(store: &mut RootCertStore, path: &Path) -> Result<usize, TlsError> {
+pub(super) fn add_file(store: &mut RootCertStore, path: &Path) -> Result<usize, TlsError> {
     let certificates = pem::certificates(&files::read(path)?, path)?;
     let count = certificates.len();
     for (index, der) in certificates.into_iter().enumerate() {

@@ -331,7 +331,12 @@ async fn it_is_no_open_proxy() {
     let mut wire = Wire::to(house.door).await;
     wire.send("CONNECT evil.example:443 HTTP/1.1\r\nHost: evil.example:443\r\n\r\n")
         .await;
-    assert_problem(&wire.answer().await, &refused);
+    let no_tunnel = Problem {
+        hint: "set `connect = true` for the door and make a local authority: `wise-auth-proxy ca init`",
+        fields: &[("connection", "close")],
+        ..refused
+    };
+    assert_problem(&wire.answer().await, &no_tunnel);
     assert_eq!(wise.recorded().len(), 0, "nothing reaches Wise");
 }
 

@@ -749,6 +749,16 @@ impl Connection {
         Ok(Self(sender))
     }
 
+    /// Speaks HTTP/1.1 over what is connected already.
+    pub async fn over<T>(io: T) -> Self
+    where
+        T: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
+    {
+        let (sender, connection) = http1::handshake(TokioIo::new(io)).await.unwrap();
+        tokio::spawn(connection);
+        Self(sender)
+    }
+
     /// Sends a request and reads the answer to its end.
     pub async fn request(&mut self, request: Request<Bytes>) -> Result<Answer, hyper::Error> {
         let response = self.open(request).await?;

@@ -45,6 +45,12 @@ impl Wire {
         &mut self.stream
     }
 
+    /// The connection itself, once everything that came has been read.
+    pub fn into_stream(self) -> TcpStream {
+        assert!(self.seen.is_empty(), "{:?}", self.seen);
+        self.stream
+    }
+
     pub async fn send(&mut self, bytes: impl AsRef<[u8]>) {
         let sending = self.stream.write_all(bytes.as_ref());
         timeout(PATIENCE, sending)

@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 """The proxy between real clients and a real nginx that wants a client certificate.
 
-Needs nginx, curl, openssl, node, java, and Python's requests, authlib and flask. WAP_BIN names the
-binary (default: target/debug/wise-auth-proxy). `--keep` leaves the folder with all logs behind.
+Needs nginx, haproxy, curl, openssl, node, java, and Python's requests, authlib and flask. WAP_BIN names the
+binary (default: target/debug/wise-auth-proxy). `--keep` leaves the folder with all logs behind,
+`--ways` makes the checks of ways.py alone.
 Ends with the line "N passed, N failed".
 """
 
@@ -37,6 +38,7 @@ import edge as edges
 import oauth_server
 import origin as origins
 import stories
+import ways
 from checks import Checks
 from house import House
 from load import Load
@@ -105,7 +107,9 @@ def main():
     try:
         with checks.section("the scene"):
             scene = Scene(folder)
-        if scene:
+        if scene and "--ways" in sys.argv:
+            ways.ways_in(checks, scene)
+        elif scene:
             act(checks, scene)
     finally:
         if scene:
@@ -152,6 +156,7 @@ def act(checks, scene):
         rejected(checks, scene)
     with checks.section("an OAuth server nobody here wrote"):
         authlib(checks, scene)
+    ways.ways_in(checks, scene)
     with checks.section("the end"):
         checks.equal("SIGTERM ends the proxy with exit code 0", house.stop(), 0)
         secrets(checks, scene)

@@ -134,7 +134,7 @@ async fn open(bench: &Bench, door: &Door, opened: Option<&str>) -> Finding {
             restart,
         );
     };
-    match answers(&door.address, address).await {
+    match answers(door, address).await {
         Ok(true) => match reachable_by(door) {
             (who, false) => {
                 let finding = Finding::good(format!("{address} answers; {who}"));
@@ -174,11 +174,17 @@ fn fits(configured: &DoorAddress, opened: &str) -> bool {
 }
 
 /// Whether a proxy answers at a door. `address`: where a TCP door really is.
-async fn answers(door: &DoorAddress, address: &str) -> io::Result<bool> {
+async fn answers(door: &Door, address: &str) -> io::Result<bool> {
+    // As a balancer that asks for itself.
+    let header: &[u8] = if door.proxy_protocol {
+        b"PROXY UNKNOWN\r\n"
+    } else {
+        b""
+    };
     let asking = async {
-        match door {
-            DoorAddress::Tcp(_) => ours(TcpStream::connect(address).await?).await,
-            DoorAddress::Unix { path, .. } => ours(UnixStream::connect(path).await?).await,
+        match &door.address {
+            DoorAddress::Tcp(_) => ours(TcpStream::connect(address).await?, header).await,
+            DoorAddress::Unix { path, .. } => ours(UnixStream::connect(path).await?, header).await,
         }
     };
     // A proxy refuses at once; another program may wait for words of its own.
@@ -186,12 +192,14 @@ async fn answers(door: &DoorAddress, address: &str) -> io::Result<bool> {
     timed.unwrap_or_else(|_elapsed| Err(io::ErrorKind::TimedOut.into()))
 }
 
-/// Asks for a host that no door serves: the proxy refuses by itself, and nothing goes to Wise.
-async fn ours(mut stream: impl AsyncRead + AsyncWrite + Unpin) -> io::Result<bool> {
+/// Asks for a host that no door serves: the proxy refuses by itself, and nothing goes to Wise. A door
+/// that speaks TLS says that it does.
+async fn ours(mut stream: impl AsyncRead + AsyncWrite + Unpin, header: &[u8]) -> io::Result<bool> {
     const QUESTION: &[u8] =
         b"GET /doctor HTTP/1.1\r\nhost: doctor.invalid\r\nconnection: close\r\n\r\n";
     const LONGEST: u64 = 16 * 1024;
-    let asked = stream.write_all(QUESTION).await;
+    let question = [header, QUESTION].concat();
+    let asked = stream.write_all(&question).await;
     let mut answer = Vec::new();
     let heard = stream.take(LONGEST).read_to_end(&mut answer).await;
     // Another program may hang up on what it does not understand.
@@ -275,7 +283,7 @@ async fn free(bench: &Bench, door: &Door) -> Finding {
         Ok(finding) => return finding,
         Err(taken) => taken,
     };
-    match answers(&door.address, &address).await {
+    match answers(door, &address).await {
         Ok(true) if bench.may_run => {
             Finding::good(format!("{address} answers; {}", reachable_by(door).0))
         }

@@ -4,6 +4,7 @@
 //! Each file is a group of checks; [`rounds`] knows which hangs on which. Nothing is changed: records
 //! are read without taking their lock, and Wise hears GETs and one exchange of client credentials.
 
+mod authority;
 mod bench;
 mod callers;
 mod certificate;
@@ -136,5 +137,6 @@ async fn go_round(rounds: &mut Rounds, bench: &mut Bench) {
     let unknown = grants::look(rounds, bench, store.as_ref()).await;
     lanes::look(rounds, bench, store.as_ref(), &unknown).await;
     callers::look(rounds, bench).await;
+    authority::look(rounds, bench).await;
     doors::knock(rounds, bench).await;
 }

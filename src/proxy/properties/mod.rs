@@ -6,10 +6,12 @@
 
 mod choice;
 mod fields;
+mod introduction;
 mod target;
 
 pub use choice::credential_choice;
 pub use fields::header_policy;
+pub use introduction::introduction;
 pub use target::request_target;
 
 use http::{HeaderMap, HeaderName, HeaderValue};

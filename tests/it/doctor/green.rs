@@ -343,8 +343,9 @@ async fn every_check_is_on_the_page_of_checks() {
             unseen.remove(&*general);
         }
     }
-    // Of production, and of houses with a proxy on the way out or with notifications.
+    // Of production, and of houses with CONNECT, a proxy on the way out or notifications.
     let elsewhere = [
+        "ca",
         "secret.admin.key",
         "secret.mtls.key_passphrase",
         "secret.notify.authorization",

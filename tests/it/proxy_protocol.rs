@@ -1,0 +1,119 @@
+//! Doors behind a balancer that says for whom it connects.
+
+use wise_auth_proxy::simulator::Simulator;
+
+use crate::house::{self, House};
+use crate::wire::Wire;
+
+const DOOR: &str = "[{ address = \"127.0.0.1:0\", proxy_protocol = true }]";
+const ASK: &str = "GET /v1/me HTTP/1.1\r\nHost: localhost\r\n\r\n";
+const BINARY: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
+
+async fn house(wise: &Simulator, door: &str) -> House {
+    let plan = House::on(wise).lane("personal").logged_out();
+    plan.set("door", door)
+        .set("runtime.header_timeout", "300ms")
+        .start()
+        .await
+}
+
+/// Version 2 with these bytes behind the length.
+fn binary(command: u8, family: u8, body: &[u8]) -> Vec<u8> {
+    let length = u16::try_from(body.len()).unwrap().to_be_bytes();
+    [BINARY, &[0x20 | command, family], &length, body].concat()
+}
+
+const TCP4: &[u8] = &[192, 0, 2, 1, 10, 0, 0, 1, 0xc8, 0x22, 0x01, 0xbb];
+
+#[tokio::test]
+async fn both_versions_introduce_a_client() {
+    let wise = house::wise().await;
+    let house = house(&wise, DOOR).await;
+    let padded = [TCP4, b"\x04\x08\0", &[0; 2048]].concat();
+    for header in [
+        b"PROXY TCP4 192.0.2.1 10.0.0.1 51234 443\r\n".to_vec(),
+        b"PROXY TCP6 2001:db8::1 2001:db8::2 51234 443\r\n".to_vec(),
+        b"PROXY UNKNOWN\r\n".to_vec(),
+        binary(1, 0x11, TCP4),
+        binary(1, 0x11, &padded),
+        // A health check of the balancer's own.
+        binary(0, 0, b""),
+    ] {
+        // In one piece, cut in two, and byte by byte.
+        for cut in [header.len(), header.len() / 2, 1] {
+            let mut wire = Wire::to(house.door).await;
+            wire.send(&header[..cut]).await;
+            wire.taken().await;
+            wire.send(&header[cut..]).await;
+            wire.send(ASK).await;
+            let head = wire.read_to("\r\n\r\n").await;
+            assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
+        }
+    }
+    assert_eq!(wise.recorded().len(), 18);
+}
+
+#[tokio::test]
+async fn a_connection_without_its_header_is_closed_and_said_so() {
+    let wise = house::wise().await;
+    let house = house(&wise, DOOR).await;
+    for (header, said) in [
+        (
+            ASK.as_bytes().to_vec(),
+            "does not begin with a PROXY protocol header",
+        ),
+        (
+            vec![22, 3, 1, 2, 0],
+            "does not begin with a PROXY protocol header",
+        ),
+        (
+            b"PROXY TCP4 192.0.2.1 10.0.0.1 65536 443\r\n".to_vec(),
+            "is malformed",
+        ),
+        (
+            b"PROXY TCP9 192.0.2.1 10.0.0.1 1 443\r\n".to_vec(),
+            "is malformed",
+        ),
+        (
+            format!("PROXY TCP4 {}", "1".repeat(120)).into_bytes(),
+            "is malformed",
+        ),
+        (binary(3, 0x11, TCP4), "is malformed"),
+        (binary(1, 0x11, &TCP4[..8]), "is malformed"),
+        (binary(1, 0x11, &[0; 5000]), "is too long"),
+    ] {
+        let before = house.log().matches(said).count();
+        let mut wire = Wire::to(house.door).await;
+        wire.say(&header).await;
+        assert_eq!(wire.rest().await, b"", "{header:?}");
+        let told = async {
+            while house.log().matches(said).count() == before {
+                tokio::task::yield_now().await;
+            }
+        };
+        let told = tokio::time::timeout(house::PATIENCE, told).await;
+        assert!(told.is_ok(), "{header:?}: {}", house.log());
+    }
+    // One that does not come is not waited for.
+    for begun in [&b""[..], b"PROXY TCP4 192.0.2.1", &BINARY[..7]] {
+        let mut wire = Wire::to(house.door).await;
+        wire.send(begun).await;
+        assert_eq!(wire.rest().await, b"");
+    }
+    assert_eq!(wise.recorded().len(), 0, "nothing reaches Wise");
+}
+
+#[tokio::test]
+async fn a_header_at_a_door_that_is_not_set_to_it_is_a_malformed_request() {
+    let wise = house::wise().await;
+    let house = house(&wise, "[{ address = \"127.0.0.1:0\" }]").await;
+    for header in [
+        b"PROXY TCP4 192.0.2.1 10.0.0.1 51234 443\r\n".to_vec(),
+        binary(1, 0x11, TCP4),
+    ] {
+        let mut wire = Wire::to(house.door).await;
+        wire.send([&header, ASK.as_bytes()].concat()).await;
+        assert_eq!(wire.answer().await.status, 400, "{header:?}");
+    }
+    assert_eq!(wise.recorded().len(), 0, "nothing reaches Wise");
+}
