@@ -2,7 +2,7 @@
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::CommandExt as _;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -157,6 +157,48 @@ async fn the_old_personal_token_is_a_local_password_and_leaves_no_more() {
         !caller.contains("key =") && caller.contains(" until "),
         "{caller}"
     );
+}
+
+#[tokio::test]
+async fn a_key_from_elsewhere_is_kept_as_its_hash_and_must_not_be_short() {
+    use std::io::Write as _;
+    let wise = house::wise().await;
+    let site = House::on(&wise).prepare().await;
+    let add = |key: &str| {
+        let mut command = site.command();
+        let args = [
+            "caller",
+            "add",
+            "legacy",
+            "--door",
+            "127.0.0.1:0",
+            "--key-stdin",
+        ];
+        command.args(args).arg("--config").arg(&site.config);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
+        let mut stdin = child.stdin.take().unwrap();
+        stdin.write_all(key.as_bytes()).unwrap();
+        drop(stdin);
+        child.wait_with_output().unwrap()
+    };
+    let short = add("fifteen-letters\n");
+    let said = String::from_utf8(short.stderr).unwrap();
+    assert_eq!(short.status.code(), Some(1));
+    assert!(
+        said.contains("too short: whoever guesses it acts for you"),
+        "{said}"
+    );
+    assert!(!said.contains("fifteen"), "{said}");
+    let added = add(&format!("{PERSONAL_TOKEN}\n"));
+    assert!(
+        added.status.success() && added.stdout.is_empty(),
+        "{added:?}"
+    );
+    let file = std::fs::read_to_string(&site.config).unwrap();
+    assert!(file.contains("sha256:") && !file.contains(PERSONAL_TOKEN));
+    let house = site.start().await;
+    assert_eq!(bearer(&house, PERSONAL_TOKEN).await.status, 200);
 }
 
 #[tokio::test]
@@ -541,15 +583,15 @@ async fn a_stand_in_without_callers_serves_whoever_reaches_the_door() {
     std::fs::write(&site.config, door).unwrap();
     let house = site.start().await;
     wise.clear();
-    let client = Some(basic("acme:the-applications-own-secret"));
+    let client = basic("acme:the-applications-own-secret");
     let form = "grant_type=client_credentials";
-    let told = token(&house, client.clone(), form).await.json();
+    let told = token(&house, Some(client.clone()), form).await.json();
     assert_eq!(
         bearer(&house, text(&told, "access_token")).await.status,
         200
     );
     // Under the name that Wise's newer documents use.
-    let calver = Request::post("/2026Q3/oauth/token").header("authorization", client.unwrap());
+    let calver = Request::post("/2026Q3/oauth/token").header("authorization", client);
     let answer = house.request(calver.body(Bytes::from(form)).unwrap()).await;
     assert_eq!(answer.status, 200, "{answer:?}");
     let all = heard(&wise);
