@@ -16,6 +16,7 @@ mod lanes;
 mod membership;
 mod network;
 mod paper;
+mod record;
 mod rounds;
 mod secrets;
 mod shown;
@@ -134,5 +135,6 @@ async fn go_round(rounds: &mut Rounds, bench: &mut Bench) {
     let store = store::look(rounds, bench).await;
     let unknown = grants::look(rounds, bench, store.as_ref()).await;
     lanes::look(rounds, bench, store.as_ref(), &unknown).await;
+    record::look(rounds, bench).await;
     doors::knock(rounds, bench).await;
 }
