@@ -239,7 +239,8 @@ mod tests {
         while shared.lost.load(Ordering::Relaxed) == 0 {
             clerk.record(&entry());
             records += 1;
-            assert!(clerk.batch.borrow().text.len() <= KEPT + 1024);
+            let kept = clerk.batch.borrow().text.len();
+            assert!(kept <= KEPT + 1024, "{records} records in {kept} bytes");
         }
         assert_eq!(shared.lost.load(Ordering::Relaxed), records);
 

@@ -17,6 +17,7 @@ mod writer;
 use std::io;
 use std::path::{Path, PathBuf};
 
+pub(crate) use book::{Tail, tail};
 pub(crate) use chain::{Hash, Head};
 pub(crate) use clerk::{Clerk, Entry};
 pub(crate) use desk::{Audit, Standing};

@@ -692,3 +692,54 @@ async fn show_prints_what_was_asked_for() {
         said(&off)
     );
 }
+
+#[tokio::test]
+async fn doctor_says_whether_the_record_can_be_written_and_ends_as_it_should() {
+    let wise = house::wise().await;
+    let site = settle(recorded(&wise).lane("personal").logged_out()).await;
+    let file = site.path("logs/audit.log");
+    let look = async || {
+        let output = site.cli(&["doctor", "--offline", "--json"]).await;
+        let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let checks = report["checks"].as_array().unwrap().clone();
+        move |id: &str| {
+            let found = checks.iter().find(|check| check["id"] == id);
+            let found = found.unwrap_or_else(|| panic!("no {id} in {checks:#?}"));
+            let text = [&found["text"], &found["hint"]].map(ToString::to_string);
+            (found["state"].as_str().unwrap().to_owned(), text.concat())
+        }
+    };
+    assert_eq!(look().await("audit.file").0, "skipped", "there is none yet");
+    let lines = some_record(&site).await;
+    let seen = look().await;
+    for id in ["audit.file", "audit.end"] {
+        assert_eq!(seen(id).0, "good", "{:?}", seen(id));
+    }
+    assert!(
+        seen("audit.end")
+            .1
+            .contains(&format!("line {}", lines.len()))
+    );
+
+    fs::write(&file, format!("{}\n{{\"seq\":", lines.join("\n"))).unwrap();
+    assert_eq!(look().await("audit.end").0, "warning");
+    fs::write(&file, lines[..4].join("\n") + "\n").unwrap();
+    let seen = look().await;
+    assert_eq!(seen("audit.end").0, "failed");
+    assert!(
+        seen("audit.end").1.contains("audit verify"),
+        "{:?}",
+        seen("audit.end")
+    );
+    fs::write(&file, "something else\n").unwrap();
+    assert_eq!(look().await("audit.end").0, "failed");
+
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o666)).unwrap();
+    let seen = look().await;
+    assert_eq!(seen("audit.file").0, "warning", "it is not required");
+    assert!(
+        seen("audit.file").1.contains("chmod 600"),
+        "{:?}",
+        seen("audit.file")
+    );
+}

@@ -102,29 +102,7 @@ fn mend(
     known: Option<Head>,
 ) -> Result<(Head, Vec<Found>), AuditError> {
     let failed = |source| AuditError::io(path, source);
-    let length = file.metadata().map_err(failed)?.len();
-    let mut reach = TAIL;
-    let (start, tail, end) = loop {
-        let start = length.saturating_sub(reach);
-        let mut tail = Vec::new();
-        file.seek(SeekFrom::Start(start)).map_err(failed)?;
-        file.read_to_end(&mut tail).map_err(failed)?;
-        // What begins in the middle of a line is not looked at.
-        let skipped = if start == 0 {
-            0
-        } else {
-            let first = tail.iter().position(|byte| *byte == b'\n');
-            first.map_or(tail.len(), |at| at + 1)
-        };
-        let start = start + skipped as u64;
-        tail.drain(..skipped);
-        let end = judge(&tail, start == 0, known);
-        let is_lost = matches!(end, End::Mismatch { .. } | End::Foreign);
-        if !is_lost || start == 0 || reach >= LONGEST_TAIL {
-            break (start, tail, end);
-        }
-        reach *= 16;
-    };
+    let (start, tail, end) = read_tail(file, known).map_err(failed)?;
     let (head, keep, mut found) = match end {
         End::Foreign => {
             return Err(AuditError::Foreign {
@@ -157,6 +135,61 @@ fn mend(
         moved_to,
     });
     Ok((head, found))
+}
+
+/// The last lines of a file, where they begin, and what is to be said of them. Looks as far back as the
+/// known line is.
+fn read_tail(file: &mut File, known: Option<Head>) -> io::Result<(u64, Vec<u8>, End)> {
+    let length = file.metadata()?.len();
+    let mut reach = TAIL;
+    loop {
+        let start = length.saturating_sub(reach);
+        let mut tail = Vec::new();
+        file.seek(SeekFrom::Start(start))?;
+        file.read_to_end(&mut tail)?;
+        // What begins in the middle of a line is not looked at.
+        let skipped = if start == 0 {
+            0
+        } else {
+            let first = tail.iter().position(|byte| *byte == b'\n');
+            first.map_or(tail.len(), |at| at + 1)
+        };
+        let start = start + skipped as u64;
+        tail.drain(..skipped);
+        let end = judge(&tail, start == 0, known);
+        let is_lost = matches!(end, End::Mismatch { .. } | End::Foreign);
+        if !is_lost || start == 0 || reach >= LONGEST_TAIL {
+            return Ok((start, tail, end));
+        }
+        reach *= 16;
+    }
+}
+
+/// How a record ends, for who only looks.
+#[derive(Debug, Eq, PartialEq)]
+pub(crate) enum Tail {
+    /// As the store knows it; the last line, if there is one.
+    Sound(Head),
+    /// So many bytes at the end are no whole line.
+    Torn(usize),
+    /// The store knows nothing of it.
+    Unknown,
+    /// The store knows a line that is not there.
+    Mismatch(Head),
+    /// It holds something else.
+    Foreign,
+}
+
+/// Looks at the end of a record without touching it; a proxy may be writing it.
+pub(crate) fn tail(path: &Path, known: Option<Head>) -> io::Result<Tail> {
+    let (_, tail, end) = read_tail(&mut File::open(path)?, known)?;
+    Ok(match (end, known) {
+        (End::Follows { keep, .. }, _) if tail.len() > keep => Tail::Torn(tail.len() - keep),
+        (End::Follows { head, .. }, _) => Tail::Sound(head),
+        (End::Mismatch { .. }, Some(known)) => Tail::Mismatch(known),
+        (End::Adopted { .. } | End::Mismatch { .. }, _) => Tail::Unknown,
+        (End::Foreign, _) => Tail::Foreign,
+    })
 }
 
 /// Where the chain at the end of a file goes on, and how much of the tail is its.

@@ -36,6 +36,7 @@ pub(crate) enum Group {
     Grants,
     Lanes,
     Store,
+    Record,
     Doors,
 }
 
@@ -54,6 +55,7 @@ impl Group {
             Self::Grants => "Grants",
             Self::Lanes => "Lanes",
             Self::Store => "Store",
+            Self::Record => "Record of who called what",
             Self::Doors => "Proxy and doors",
         }
     }

@@ -18,6 +18,7 @@ mod lanes;
 mod membership;
 mod network;
 mod paper;
+mod record;
 mod rounds;
 mod secrets;
 mod shown;
@@ -138,5 +139,6 @@ async fn go_round(rounds: &mut Rounds, bench: &mut Bench) {
     lanes::look(rounds, bench, store.as_ref(), &unknown).await;
     callers::look(rounds, bench).await;
     authority::look(rounds, bench).await;
+    record::look(rounds, bench).await;
     doors::knock(rounds, bench).await;
 }

@@ -161,7 +161,7 @@ fn lasting(path: &Path) -> Finding {
     }
 }
 
-fn space(place: &Path) -> Finding {
+pub(super) fn space(place: &Path) -> Finding {
     let name = place.display();
     let room = match rustix::fs::statvfs(place) {
         Ok(room) => room,
