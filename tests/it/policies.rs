@@ -123,11 +123,9 @@ async fn what_no_rule_allows_or_one_denies_is_refused_with_the_rule() {
 #[tokio::test]
 async fn a_profile_that_may_not_be_acted_for_is_refused_wherever_it_is_named() {
     let wise = house::wise().await;
-    let house = under(&wise, &format!("profiles = [{PROFILE}]"))
-        .grant("main", PROFILE)
-        .grant("branch", OTHER)
-        .start()
-        .await;
+    // The account has one profile; of the other nothing but its name is needed.
+    let lines = format!("profiles = [{PROFILE}]\n[[grant]]\nname = \"branch\"\nprofile = {OTHER}");
+    let house = under(&wise, &lines).start().await;
     wise.clear();
     let paths = [
         format!("/v2/profiles/{OTHER}"),
@@ -323,7 +321,14 @@ async fn so_many_are_served_at_once_and_a_place_is_free_when_the_answer_went_or_
         .await;
     assert_eq!(one.answer().await.body, "hi");
     one.send(ask).await;
-    first.request().await.expect("there is room again");
+    tokio::select! {
+        request = first.request() => assert!(request.is_some()),
+        mut connection = stub.connection() => {
+            connection.request().await.unwrap();
+            first = connection;
+        }
+        answer = one.answer() => panic!("{answer:?}: {}", house.log()),
+    }
 
     // Whoever goes away leaves a place, too.
     other.reset();
@@ -590,6 +595,7 @@ async fn a_lane_that_a_door_cannot_use_is_found_by_config_check() {
     let door = r#"[{ address = "127.0.0.1:0", lane = "oauth-mtls" }]"#;
     let site = House::on(&wise)
         .lane("personal")
+        .logged_out()
         .set("switch.allow", "[\"personal\"]")
         .set("door", door)
         .prepare()
