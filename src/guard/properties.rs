@@ -69,7 +69,7 @@ fn covers(rule: &str, method: &str, path: &str, loose: bool) -> bool {
             ["GET", "OPTIONS"].contains(&method) && (loose || !steers)
         }
         None => {
-            let set = Set::named(rule).unwrap().operations();
+            let set = Set::named(rule).expect("a rule is a set or a pattern").operations();
             let members = OPERATIONS
                 .iter()
                 .enumerate()

@@ -66,7 +66,7 @@ impl Bearing {
             would: RefCell::default(),
         };
         let judged = borne.judge(worker, &asked, &profiles, head, source, record);
-        record.would_refuse = borne.would.borrow().clone();
+        record.would_refuse.clone_from(&borne.would.borrow());
         judged.map(|()| Self(Some(borne)))
     }
 
