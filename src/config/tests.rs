@@ -461,6 +461,26 @@ const RULES: &[(&str, &str, &str)] = &[
         r#"hardening.files (house.toml): "required" is impossible with a secret from a program (exec), which would be confined with the proxy; name a file, or say "auto""#,
     ),
     (
+        "address = \"127.0.0.1:8080\"",
+        "address = \"127.0.0.1:8080\"\nkey = { file = \"door_key\" }\nread_only = true",
+        r#"door[0].key (house.toml): is the key of a caller now: write [[caller]], name = "application" and this key there, and callers = ["application"] here; door[0].read_only (house.toml): is a policy now: write policy = "read-only" instead of true, nothing of false"#,
+    ),
+    (
+        "address = \"127.0.0.1:8080\"",
+        "address = \"0.0.0.0:8080\"\nexpose = true",
+        "door[0].callers (not set): is missing: a door beyond loopback must know who calls. Run `wise-auth-proxy caller add`, and name the caller here, or ask for client certificates with tls.client_ca",
+    ),
+    (
+        "address = \"127.0.0.1:8080\"",
+        "address = \"127.0.0.1:8080\"\ncallers = [\"books\"]\n[[caller]]\nname = \"books\"\nusers = [\"books\"]",
+        "door[0].callers (house.toml): `books` could never come in here: users and groups are known at unix doors alone, certificates at doors with tls.client_ca; give it a key (`wise-auth-proxy caller rotate books`)",
+    ),
+    (
+        "[wise]",
+        "[[caller]]\nname = \"a\"\nhashes = \"sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef\"\n[[caller]]\nname = \"b\"\nhashes = [\"sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef until 2027-01-31T00:00:00Z\"]\n[wise]",
+        "caller[1].hashes (house.toml): another caller has one of these: they could not be told apart",
+    ),
+    (
         "[oauth]",
         "[oath]",
         "oath (house.toml): there is no such key; did you mean `oauth`?; switch.lane (house.toml): lane oauth-mtls needs [oauth]",

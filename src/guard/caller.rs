@@ -14,11 +14,6 @@ impl CallerId {
     pub(crate) fn index(self) -> usize {
         self.0
     }
-
-    #[cfg(test)]
-    pub(crate) fn nth(index: usize) -> Self {
-        Self(index)
-    }
 }
 
 /// Every caller, in the order of the configuration.

@@ -353,7 +353,13 @@ async fn a_door_with_callers_wants_a_key_of_theirs() {
         error: "http_request_denied",
         hint: "send the caller's key as `Authorization: Bearer`, as a Basic password or in \
             `Proxy-Authorization`",
-        fields: &[("proxy-authenticate", "Bearer realm=\"wise-auth-proxy\"")],
+        fields: &[
+            ("proxy-authenticate", "Bearer realm=\"wise-auth-proxy\""),
+            (
+                "proxy-authenticate",
+                "Basic realm=\"wise-auth-proxy\", charset=\"UTF-8\"",
+            ),
+        ],
     };
     for field in [
         "X-Nothing: x",

@@ -17,6 +17,7 @@
 
 mod architecture;
 mod browsers;
+mod callers;
 mod certificate_year;
 mod certificates;
 mod cli_commands;

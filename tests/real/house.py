@@ -114,6 +114,20 @@ class House:
         text = re.sub(rf"^{key} = .*$", f"{key} = {value}", self.config.read_text(), flags=re.M)
         self.config.write_text(text)
 
+    def add_door(self, *rules):
+        """Writes one more door and returns its port; it opens at the next start."""
+        port = free_port()
+        door = "\n".join(["[[door]]", f'address = "127.0.0.1:{port}"', *rules])
+        text = self.config.read_text().replace("\n[wise]\n", f"\n{door}\n\n[wise]\n", 1)
+        self.config.write_text(text)
+        return port
+
+    def restart(self):
+        """The exit code of the proxy before."""
+        code = self.stop()
+        self.start()
+        return code
+
     def start(self):
         self.log = open(self.folder / "log", "ab")
         self.process = subprocess.Popen(

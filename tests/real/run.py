@@ -152,9 +152,37 @@ def act(checks, scene):
         rejected(checks, scene)
     with checks.section("an OAuth server nobody here wrote"):
         authlib(checks, scene)
+    with checks.section("an application that runs its own OAuth"):
+        own_oauth(checks, scene)
     with checks.section("the end"):
         checks.equal("SIGTERM ends the proxy with exit code 0", house.stop(), 0)
         secrets(checks, scene)
+
+
+def own_oauth(checks, scene):
+    """A door of a caller's own that answers /oauth/token; the last act but the end, for it restarts."""
+    house, old = scene.house, "01234567-89ab-cdef-0123-456789abcdef"
+    port = house.add_door("stand_in = true")
+    done = house.command("caller", "add", "shop", "--door", f"127.0.0.1:{port}")
+    checks.equal("caller add succeeds", outcome(done)[:4], "done")
+    key = done.stdout.strip()
+    checks.equal("the door is opened by a restart", house.restart(), 0)
+    exchanges = len(scene.origin.tokens.exchanges)
+    done = stories.run([sys.executable, stories.CLIENTS / "with_own_oauth.py", f"http://127.0.0.1:{port}", key, old])
+    story = json.loads(done.stdout)
+    ours = f"Bearer {scene.origin.tokens.access}"
+    for what in ("client_secret_basic", "client_secret_post", "refresh", "again"):
+        kind, life, begins, echo = story[what]
+        checks.equal(f"Authlib, {what}: a token of the door's", [kind, life, begins], ["bearer", 43200, "wap_at_"])
+        sent = [value for name, value in echo["headers"] if name.lower() == "authorization"]
+        checks.equal(f"Authlib, {what}: Wise gets the proxy's token", sent, [ours])
+    checks.equal("Authlib with a wrong secret hears invalid_client", story["wrong"], "invalid_client")
+    checks.equal("requests with the key in the base URL, and without", story["userinfo"], [200, 200, 407])
+    new = scene.origin.tokens.exchanges[exchanges:]
+    checks.equal("nothing of it reached the token endpoint", new, [])
+    said = house.folder.joinpath("access.log").read_text()
+    checks.true("the access log names the caller", "caller=shop" in said)
+    checks.true("and no key and no token", key not in said and "wap_" not in said)
 
 
 def outcome(done):

@@ -226,10 +226,7 @@ fn reachable_by(door: &Door) -> (String, bool) {
     }
     match &door.address {
         DoorAddress::Tcp(address) if address.ip().is_loopback() => (
-            format!(
-                "it has no callers: any process of this machine may use it, whoever's it \
-                 is{to_what}"
-            ),
+            format!("every program on this machine may use it, whoever runs it{to_what}"),
             false,
         ),
         DoorAddress::Tcp(_) if certified => (
