@@ -129,13 +129,11 @@ fn pattern(method: &str, path: &str) -> Result<Pattern, String> {
 }
 
 fn no_method(typed: &str) -> String {
-    match nearest(&typed.to_ascii_uppercase(), &METHODS) {
-        Some(near) => format!("begins with no method; did you mean \"{near}\"?"),
-        None => {
-            let methods = METHODS.join(", ");
-            format!("begins with no method; write \"*\" or one of {methods}")
-        }
+    if let Some(near) = nearest(&typed.to_ascii_uppercase(), &METHODS) {
+        return format!("begins with no method; did you mean \"{near}\"?");
     }
+    let methods = METHODS.join(", ");
+    format!("begins with no method; write \"*\" or one of {methods}")
 }
 
 fn is_word(segment: &str) -> bool {

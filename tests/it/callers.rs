@@ -166,7 +166,14 @@ async fn a_key_from_elsewhere_is_kept_as_its_hash_and_must_not_be_short() {
     let site = House::on(&wise).prepare().await;
     let add = |key: &str| {
         let mut command = site.command();
-        let args = ["caller", "add", "legacy", "--door", "127.0.0.1:0", "--key-stdin"];
+        let args = [
+            "caller",
+            "add",
+            "legacy",
+            "--door",
+            "127.0.0.1:0",
+            "--key-stdin",
+        ];
         command.args(args).arg("--config").arg(&site.config);
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
@@ -178,10 +185,16 @@ async fn a_key_from_elsewhere_is_kept_as_its_hash_and_must_not_be_short() {
     let short = add("fifteen-letters\n");
     let said = String::from_utf8(short.stderr).unwrap();
     assert_eq!(short.status.code(), Some(1));
-    assert!(said.contains("too short: whoever guesses it acts for you"), "{said}");
+    assert!(
+        said.contains("too short: whoever guesses it acts for you"),
+        "{said}"
+    );
     assert!(!said.contains("fifteen"), "{said}");
     let added = add(&format!("{PERSONAL_TOKEN}\n"));
-    assert!(added.status.success() && added.stdout.is_empty(), "{added:?}");
+    assert!(
+        added.status.success() && added.stdout.is_empty(),
+        "{added:?}"
+    );
     let file = std::fs::read_to_string(&site.config).unwrap();
     assert!(file.contains("sha256:") && !file.contains(PERSONAL_TOKEN));
     let house = site.start().await;
