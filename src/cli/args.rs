@@ -1130,7 +1130,8 @@ pub(crate) enum PolicyCommand {
     /// The sets of operations that rules can name, or what is in one
     Sets {
         /// Name of one, such as funding
-        set: Option<String>,
+        #[arg(value_name = "SET")]
+        name: Option<String>,
         /// Print JSON
         #[arg(long)]
         json: bool,

@@ -86,19 +86,10 @@ fn pattern(method: &str, path: &str) -> Result<Pattern, String> {
     let method = match method {
         "*" => None,
         "HEAD" => return Err("names HEAD, which goes as GET; write \"GET\"".into()),
-        _ => match METHODS.iter().find(|known| **known == method) {
-            Some(known) => Some(*known),
-            None => {
-                let near = nearest(&method.to_ascii_uppercase(), &METHODS);
-                return Err(match near {
-                    Some(near) => format!("begins with no method; did you mean \"{near}\"?"),
-                    None => format!(
-                        "begins with no method; write \"*\" or one of {}",
-                        METHODS.join(", ")
-                    ),
-                });
-            }
-        },
+        _ => {
+            let known = METHODS.iter().find(|known| **known == method);
+            Some(*known.ok_or_else(|| no_method(method))?)
+        }
     };
     let Some(rest) = path.strip_prefix('/') else {
         return Err("has a path that does not begin with `/`".into());
@@ -135,6 +126,14 @@ fn pattern(method: &str, path: &str) -> Result<Pattern, String> {
         segments,
         goes_on,
     })
+}
+
+fn no_method(typed: &str) -> String {
+    if let Some(near) = nearest(&typed.to_ascii_uppercase(), &METHODS) {
+        return format!("begins with no method; did you mean \"{near}\"?");
+    }
+    let methods = METHODS.join(", ");
+    format!("begins with no method; write \"*\" or one of {methods}")
 }
 
 fn is_word(segment: &str) -> bool {

@@ -9,11 +9,10 @@ pub(super) fn ambiguity(path: &str) -> Option<&'static str> {
     if path == "/" {
         return None;
     }
-    let mut segments = path.split('/');
-    if segments.next() != Some("") {
+    let Some(rest) = path.strip_prefix('/') else {
         return Some("it does not begin with `/`");
-    }
-    for segment in segments {
+    };
+    for segment in rest.split('/') {
         match segment {
             "" => return Some("it has an empty segment"),
             "." | ".." => return Some("it has a dot segment"),

@@ -121,7 +121,7 @@ impl Policies {
         for (position, policy) in self.list.iter().enumerate() {
             let used = self.of_doors.iter().chain(&self.of_callers);
             if used.flatten().any(|used| *used == position) {
-                counts.extend(policy.tally.read(&policy.name).filter(|it| it.count > 0));
+                counts.extend(policy.tally.read(&policy.name).filter(|it| it.times > 0));
             }
         }
         counts

@@ -1,6 +1,8 @@
 //! What holds of every policy and every request, however odd: called by the fuzzers and on their
 //! kept inputs.
 
+#![allow(clippy::expect_used, reason = "what does not hold must panic")]
+
 use crate::config::{self, Rule};
 use crate::guard::{Asked, policy};
 use crate::wise::operations::{OPERATIONS, Operation, Set};
@@ -69,7 +71,9 @@ fn covers(rule: &str, method: &str, path: &str, loose: bool) -> bool {
             ["GET", "OPTIONS"].contains(&method) && (loose || !steers)
         }
         None => {
-            let set = Set::named(rule).unwrap().operations();
+            let set = Set::named(rule)
+                .expect("a rule is a set or a pattern")
+                .operations();
             let members = OPERATIONS
                 .iter()
                 .enumerate()

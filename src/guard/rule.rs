@@ -47,7 +47,7 @@ impl<'a> Asked<'a> {
 /// Some rules, ready to be asked.
 #[derive(Debug, Default)]
 pub(super) struct Rules {
-    rules: Vec<Rule>,
+    typed: Vec<Rule>,
     /// Operations of all sets together.
     named: Ops,
     /// The set of reads is among them, which has operations that the table does not know.
@@ -68,7 +68,7 @@ pub(super) enum Care {
 impl Rules {
     pub(super) fn new(rules: &[Rule]) -> Self {
         let mut compiled = Self {
-            rules: rules.to_vec(),
+            typed: rules.to_vec(),
             ..Self::default()
         };
         for (position, rule) in rules.iter().enumerate() {
@@ -84,7 +84,7 @@ impl Rules {
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.rules.is_empty()
+        self.typed.is_empty()
     }
 
     pub(super) fn cover(&self, asked: &Asked<'_>, care: Care) -> bool {
@@ -95,14 +95,14 @@ impl Rules {
         self.named.meets(found)
             || self.reads && is_read(asked, care)
             || self.patterns.iter().any(|position| {
-                matches!(&self.rules[*position].0, Covers::Pattern(it) if fits(it, asked, care))
+                matches!(&self.typed[*position].0, Covers::Pattern(it) if fits(it, asked, care))
             })
     }
 
     /// The first rule that covers a request, by position and as written.
     pub(super) fn which(&self, asked: &Asked<'_>, care: Care) -> Option<(usize, &Rule)> {
         let covers = |rule: &Rule| Self::new(std::slice::from_ref(rule)).cover(asked, care);
-        self.rules.iter().enumerate().find(|(_, rule)| covers(rule))
+        self.typed.iter().enumerate().find(|(_, rule)| covers(rule))
     }
 }
 

@@ -25,7 +25,7 @@ pub(crate) struct Count {
     pub(crate) policy: String,
     pub(crate) reason: &'static str,
     pub(crate) mode: &'static str,
-    pub(crate) count: u64,
+    pub(crate) times: u64,
 }
 
 impl Tally {
@@ -60,7 +60,7 @@ impl Tally {
                 policy: policy.to_owned(),
                 reason,
                 mode,
-                count: count.load(Ordering::Relaxed),
+                times: count.load(Ordering::Relaxed),
             })
         })
     }

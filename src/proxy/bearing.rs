@@ -66,7 +66,7 @@ impl Bearing {
             would: RefCell::default(),
         };
         let judged = borne.judge(worker, &asked, &profiles, head, source, record);
-        record.would_refuse = borne.would.borrow().clone();
+        record.would_refuse.clone_from(&borne.would.borrow());
         judged.map(|()| Self(Some(borne)))
     }
 
@@ -159,7 +159,9 @@ impl Borne {
         for policy in self.policies() {
             if let Err(reason) = policy.admit(asked, profiles(), body) {
                 self.refuse(worker, policy, &reason)?;
-            } else if let (Some(limit), Some(source)) = (policy.max_body, source) {
+            }
+            // A length that was announced is kept to: what is longer is no well-formed request.
+            if let (Some(limit), Some(source), None) = (policy.max_body, source, body) {
                 source.cap(self.cap(worker, policy, limit));
             }
         }

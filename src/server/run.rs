@@ -497,7 +497,7 @@ fn readings(control: &Control, log: &Sink, limit: &Limit) -> Readings {
                 policy: it.policy,
                 reason: it.reason,
                 mode: it.mode,
-                count: it.count,
+                count: it.times,
             })
             .collect(),
         lane: Some(snapshot.lane),

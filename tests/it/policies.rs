@@ -123,11 +123,9 @@ async fn what_no_rule_allows_or_one_denies_is_refused_with_the_rule() {
 #[tokio::test]
 async fn a_profile_that_may_not_be_acted_for_is_refused_wherever_it_is_named() {
     let wise = house::wise().await;
-    let house = under(&wise, &format!("profiles = [{PROFILE}]"))
-        .grant("main", PROFILE)
-        .grant("branch", OTHER)
-        .start()
-        .await;
+    // The account has one profile; of the other nothing but its name is needed.
+    let lines = format!("profiles = [{PROFILE}]\n[[grant]]\nname = \"branch\"\nprofile = {OTHER}");
+    let house = under(&wise, &lines).start().await;
     wise.clear();
     let paths = [
         format!("/v2/profiles/{OTHER}"),
@@ -323,19 +321,30 @@ async fn so_many_are_served_at_once_and_a_place_is_free_when_the_answer_went_or_
         .await;
     assert_eq!(one.answer().await.body, "hi");
     one.send(ask).await;
-    first.request().await.expect("there is room again");
+    tokio::select! {
+        request = first.request() => assert!(request.is_some()),
+        mut connection = stub.connection() => {
+            connection.request().await.unwrap();
+            first = connection;
+        }
+        answer = one.answer() => panic!("{answer:?}: {}", house.log()),
+    }
 
     // Whoever goes away leaves a place, too.
     other.reset();
-    assert_eq!(
-        second.rest().await,
-        b"",
-        "its connection to Wise ends with it"
-    );
+    second
+        .say("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi")
+        .await;
+    house
+        .metric_until("wise_proxy_requests_in_flight", 1.0)
+        .await;
     let mut third = Wire::to(house.door).await;
     third.send(ask).await;
-    let mut connection = stub.connection().await;
-    connection.request().await.expect("there is room again");
+    tokio::select! {
+        request = second.request() => assert!(request.is_some()),
+        mut connection = stub.connection() => assert!(connection.request().await.is_some()),
+        answer = third.answer() => panic!("{answer:?}: {}", house.log()),
+    }
 }
 
 #[tokio::test]
@@ -590,6 +599,7 @@ async fn a_lane_that_a_door_cannot_use_is_found_by_config_check() {
     let door = r#"[{ address = "127.0.0.1:0", lane = "oauth-mtls" }]"#;
     let site = House::on(&wise)
         .lane("personal")
+        .logged_out()
         .set("switch.allow", "[\"personal\"]")
         .set("door", door)
         .prepare()
@@ -726,4 +736,86 @@ async fn policy_list_and_sets_show_what_there_is() {
     assert_eq!(sets["rates"][0]["path"], "/rates");
     let unknown = site.cli(&["policy", "sets", "fundings"]).await;
     assert_eq!(unknown.status.code(), Some(2));
+}
+
+#[tokio::test]
+async fn a_callers_own_policy_applies_beside_that_of_the_door_and_limits_are_its_own() {
+    let wise = house::wise().await;
+    let door =
+        r#"[{ address = "127.0.0.1:0", policy = "no-funding", callers = ["payroll", "books"] }]"#;
+    let hash = |key: &str| {
+        let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, key.as_bytes());
+        digest
+            .as_ref()
+            .iter()
+            .fold(String::from("sha256:"), |hash, byte| {
+                format!("{hash}{byte:02x}")
+            })
+    };
+    let mut lines = String::from(
+        "[[policy]]\nname = \"payouts\"\nallow = [\"reads\"]\nrequests_per_minute = 1\n",
+    );
+    for name in ["payroll", "books"] {
+        let hash = hash(&format!("the key of {name}"));
+        lines += &format!(
+            "[[caller]]\nname = \"{name}\"\npolicy = \"payouts\"\nhashes = [\"{hash}\"]\n"
+        );
+    }
+    let house = House::on(&wise)
+        .set("door", door)
+        .toml(&lines)
+        .start()
+        .await;
+    wise.clear();
+    let ask = |name: &str, mut request: Request<Bytes>| {
+        let key = format!("Bearer the key of {name}").parse().unwrap();
+        request.headers_mut().insert("authorization", key);
+        request
+    };
+    let me = || Request::get("/v1/me").body(Bytes::new()).unwrap();
+    let answer = house.request(ask("payroll", fund(1))).await;
+    assert_eq!(
+        answer.json()["policy"],
+        "no-funding",
+        "the door's comes first: {answer:?}"
+    );
+    let answer = house
+        .request(ask("payroll", post("/v1/transfers", &json!({}))))
+        .await;
+    refused(
+        &answer,
+        403,
+        "not-allowed",
+        "no rule of the policy",
+        "policy test",
+    );
+    assert_eq!(wise.recorded().len(), 0);
+    for name in ["payroll", "books"] {
+        let answer = house.request(ask(name, me())).await;
+        assert_eq!(answer.status, 200, "{name} has a count of its own");
+        let answer = house.request(ask(name, me())).await;
+        refused(
+            &answer,
+            429,
+            "rate-limited",
+            "lets 1 requests a minute pass",
+            "slow down",
+        );
+    }
+    let said = house
+        .cli(&[
+            "policy",
+            "test",
+            "POST",
+            "/v1/transfers",
+            "--caller",
+            "books",
+        ])
+        .await;
+    assert_eq!(said.status.code(), Some(3));
+    let said = String::from_utf8_lossy(&said.stdout).into_owned();
+    assert!(
+        said.contains("caller books") && said.contains("no-funding"),
+        "{said}"
+    );
 }

@@ -14,6 +14,6 @@ pub(crate) fn run(global: &Global, command: &PolicyCommand) -> Result<(), Failur
     match command {
         PolicyCommand::Test(args) => test::run(global, args),
         PolicyCommand::List { json } => list::run(global, *json),
-        PolicyCommand::Sets { set, json } => sets::run(set.as_deref(), *json),
+        PolicyCommand::Sets { name, json } => sets::run(name.as_deref(), *json),
     }
 }

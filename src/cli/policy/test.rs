@@ -171,7 +171,7 @@ fn shown(words: &[Word], asked: &Asked<'_>, lane: Lane, holder: &str, allowed: b
             (None, Some(rule)) => rows.push(row("", &format!("allows it by `{rule}`"))),
             (None, None) => rows.push(row("", "has nothing against it")),
         }
-        for limit in &word.limits {
+        for limit in word.limits.iter().filter(|_| word.refusal.is_none()) {
             rows.push(row("", &format!("as long as {limit}")));
         }
     }

@@ -124,7 +124,10 @@ mod tests {
         let mut out = String::new();
         for part in path.split('{') {
             match part.split_once('}') {
-                Some((_, rest)) => out.push_str(&format!("x7{rest}")),
+                Some((_, rest)) => {
+                    out.push_str("x7");
+                    out.push_str(rest);
+                }
                 None => out.push_str(part),
             }
         }
