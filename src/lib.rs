@@ -11,6 +11,7 @@ mod clock;
 mod durable;
 mod event;
 mod failpoint;
+mod people;
 mod secret;
 mod sync;
 mod wise;

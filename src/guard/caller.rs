@@ -3,8 +3,9 @@
 use std::time::SystemTime;
 
 use crate::config::{self, KeyHash};
+use crate::guard::GuardError;
 use crate::guard::key::{SHORTEST_KEY, digest};
-use crate::guard::{GuardError, people};
+use crate::people;
 
 /// A caller, by its place in the configuration.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]

@@ -14,7 +14,6 @@ mod key;
 mod ledger;
 mod limit;
 mod path;
-mod people;
 mod policy;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod properties;

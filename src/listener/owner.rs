@@ -6,6 +6,7 @@ use rustix::io::Errno;
 use rustix::process::{Gid, Uid};
 
 use super::ListenerError;
+use crate::people;
 
 /// Gives the socket at `path` to `owner`: `user`, `user:group` or `:group`, by names or numbers.
 /// Before the socket listens, for what is not yet there lets nobody in.
@@ -30,7 +31,7 @@ fn ids(owner: &str) -> Result<(Option<u32>, Option<u32>), ListenerError> {
     let (user, group) = owner.split_once(':').unwrap_or((owner, ""));
     let find = |name: &str, kind, look_up: fn(&str) -> Option<u32>| match name {
         "" => Ok(None),
-        name => match name.parse().ok().or_else(|| look_up(name)) {
+        name => match look_up(name) {
             Some(number) => Ok(Some(number)),
             None => Err(ListenerError::Nobody {
                 kind,
@@ -38,11 +39,9 @@ fn ids(owner: &str) -> Result<(Option<u32>, Option<u32>), ListenerError> {
             }),
         },
     };
-    let user = find(user, "user", |name| {
-        uzers::get_user_by_name(name).map(|user| user.uid())
-    })?;
+    let user = find(user, "user", people::user)?;
     let group = find(group, "group", |name| {
-        uzers::get_group_by_name(name).map(|group| group.gid())
+        people::group(name).map(|(number, _)| number)
     })?;
     Ok((user, group))
 }

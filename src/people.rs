@@ -7,14 +7,14 @@
 use uzers::os::unix::GroupExt;
 
 /// A user's number; `None`: there is no such user.
-pub(super) fn user(name: &str) -> Option<u32> {
+pub(crate) fn user(name: &str) -> Option<u32> {
     let number = || uzers::get_user_by_name(name).map(|user| user.uid());
     name.parse().ok().or_else(number)
 }
 
 /// A group's number and the users that the machine lists as its members; `None`: there is no such
 /// group. A number needs no entry.
-pub(super) fn group(name: &str) -> Option<(u32, Vec<u32>)> {
+pub(crate) fn group(name: &str) -> Option<(u32, Vec<u32>)> {
     let number: Option<u32> = name.parse().ok();
     let entry = match number {
         Some(number) => uzers::get_group_by_gid(number),
