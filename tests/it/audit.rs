@@ -277,6 +277,32 @@ async fn a_kill_under_load_tears_no_chain_and_the_next_start_says_what_it_found(
     assert!(site.path("logs/audit.log.torn").exists());
 }
 
+/// Moments at which the writer may die.
+#[cfg(feature = "failpoints")]
+pub(crate) const POINTS: [&str; 2] = ["audit-write", "audit-sync"];
+
+#[cfg(feature = "failpoints")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_kill_at_any_point_of_the_writer_leaves_a_chain_that_goes_on() {
+    let wise = house::wise().await;
+    let site = settle(recorded(&wise).lane("personal").logged_out()).await;
+    for point in POINTS {
+        for nth in [1, 3] {
+            let house = site.start().await;
+            assert_eq!(house.get("/v1/me").await.status, 200);
+            site.failpoints(&format!("{point} = kill @{nth}"));
+            besieged(&house).await;
+            house.ended().await;
+            site.failpoints("");
+        }
+    }
+    site.start().await.stop().await;
+    python(&[site.path("logs/audit.log")]);
+    verified(&site, &[]).await;
+    let starts = of_kind(&records(&site), "started").len();
+    assert!(starts >= 5, "{starts} starts are recorded");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_rotation_under_load_loses_no_record_and_the_chain_goes_on_from_file_to_file() {
     let wise = house::wise().await;
