@@ -112,12 +112,8 @@ async fn what_no_rule_allows_or_one_denies_is_refused_with_the_rule() {
             .await
             >= 1.0
     );
-    assert_eq!(
-        house
-            .metric("wise_proxy_policy_refusals_total", "mode=\"observed\"")
-            .await,
-        0.0
-    );
+    let other = house.metric("wise_proxy_policy_refusals_total", "mode=\"observed\"");
+    assert!(other.await < 0.5);
 }
 
 #[tokio::test]
@@ -325,7 +321,6 @@ async fn so_many_are_served_at_once_and_a_place_is_free_when_the_answer_went_or_
         request = first.request() => assert!(request.is_some()),
         mut connection = stub.connection() => {
             connection.request().await.unwrap();
-            first = connection;
         }
         answer = one.answer() => panic!("{answer:?}: {}", house.log()),
     }
@@ -511,12 +506,8 @@ async fn a_policy_that_observes_refuses_nothing_and_says_what_it_would_have() {
         }
         assert!(counted >= least, "{reason}: {counted}");
     }
-    assert_eq!(
-        house
-            .metric("wise_proxy_policy_refusals_total", "enforced")
-            .await,
-        0.0
-    );
+    let other = house.metric("wise_proxy_policy_refusals_total", "enforced");
+    assert!(other.await < 0.5);
     house.logs("would_refuse=not-in-allow policy=payouts").await;
     let told = house
         .log()
@@ -757,9 +748,9 @@ async fn a_callers_own_policy_applies_beside_that_of_the_door_and_limits_are_its
     );
     for name in ["payroll", "books"] {
         let hash = hash(&format!("the key of {name}"));
-        lines += &format!(
-            "[[caller]]\nname = \"{name}\"\npolicy = \"payouts\"\nhashes = [\"{hash}\"]\n"
-        );
+        let caller =
+            format!("[[caller]]\nname = \"{name}\"\npolicy = \"payouts\"\nhashes = [\"{hash}\"]\n");
+        lines.push_str(&caller);
     }
     let house = House::on(&wise)
         .set("door", door)
