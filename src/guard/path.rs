@@ -10,32 +10,32 @@ pub(super) fn ambiguity(path: &str) -> Option<&'static str> {
         return None;
     }
     let Some(rest) = path.strip_prefix('/') else {
-        return Some("it does not begin with `/`");
+        return Some("its path does not begin with `/`");
     };
     for segment in rest.split('/') {
         match segment {
-            "" => return Some("it has an empty segment"),
-            "." | ".." => return Some("it has a dot segment"),
+            "" => return Some("its path has an empty segment"),
+            "." | ".." => return Some("its path has a dot segment"),
             _ => {}
         }
     }
     let mut at = 0;
     while let Some(byte) = bytes.get(at) {
         match byte {
-            b'\\' => return Some("it has a backslash"),
-            b';' => return Some("it has a `;`"),
+            b'\\' => return Some("its path has a backslash"),
+            b';' => return Some("its path has a `;`"),
             b'%' => {
                 let escaped = bytes.get(at + 1..at + 3).and_then(decoded);
                 match escaped {
-                    None => return Some("it has a `%` without two hexadecimal digits"),
+                    None => return Some("its path has a `%` without two hexadecimal digits"),
                     Some(b'/' | b'\\' | b'.' | b'%' | b';') => {
-                        return Some("it has an encoded slash, backslash, dot, `;` or `%`");
+                        return Some("its path has an encoded slash, backslash, dot, `;` or `%`");
                     }
                     Some(byte) if is_unreserved(byte) => {
-                        return Some("it encodes what needs no encoding");
+                        return Some("its path encodes what needs no encoding");
                     }
                     Some(byte) if byte.is_ascii_control() => {
-                        return Some("it has an encoded control character");
+                        return Some("its path has an encoded control character");
                     }
                     Some(_) => at += 2,
                 }

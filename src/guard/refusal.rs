@@ -16,7 +16,7 @@ pub(crate) struct Refusal {
 /// What a policy has against a request.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) enum Reason {
-    /// The path could be read in more than one way.
+    /// The request could be read in more than one way.
     Ambiguous(&'static str),
     /// No rule of `allow` covers it.
     NotAllowed,
@@ -102,8 +102,8 @@ impl Reason {
         let explain = "see why: `wise-auth-proxy policy test METHOD PATH`";
         match self {
             Self::Ambiguous(_) => {
-                "send the path as Wise's reference writes it, encoding nothing that needs no \
-                 encoding"
+                "send it as Wise's reference writes it: encode nothing in the path that needs no \
+                 encoding, and say the method where it belongs"
                     .into()
             }
             Self::NotAllowed | Self::Denied { .. } => {
@@ -143,8 +143,8 @@ impl fmt::Display for Refusal {
         match &self.reason {
             Reason::Ambiguous(why) => write!(
                 f,
-                "the path could be read in more than one way: {why}; the policy `{policy}` judges \
-                 paths, so such a one does not pass"
+                "the request could be read in more than one way: {why}; the policy `{policy}` judges \
+                 what is asked for, so such a one does not pass"
             ),
             Reason::NotAllowed => write!(f, "no rule of the policy `{policy}` allows it"),
             Reason::Denied { position, rule } => write!(

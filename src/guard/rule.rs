@@ -33,6 +33,11 @@ impl<'a> Asked<'a> {
         }
     }
 
+    /// Something beside method and path makes it one that could be read differently.
+    pub(crate) fn doubt(&mut self, why: &'static str) {
+        self.ambiguity.get_or_insert(why);
+    }
+
     /// The operation that it is, by position; of several the first.
     pub(crate) fn operation(&self) -> Option<usize> {
         self.found.exact.first()

@@ -18,6 +18,14 @@ use crate::proxy::worker::{View, Worker};
 use crate::wise::Lane;
 use crate::wise::headers::X_WISE_PROFILE;
 
+/// Fields by which some servers take a request for one of another method. A policy judges the
+/// method that it sees.
+const OVERRIDES: [&str; 3] = [
+    "x-http-method-override",
+    "x-http-method",
+    "x-method-override",
+];
+
 /// What policies make of a request; `None` inside where none bears on it, which is the usual case
 /// and costs a branch.
 pub(crate) struct Bearing(Option<Borne>);
@@ -51,7 +59,13 @@ impl Bearing {
         if policies.is_free(door, caller) {
             return Ok(Self(None));
         }
-        let asked = Asked::new(head.method.as_str(), target.path());
+        let mut asked = Asked::new(head.method.as_str(), target.path());
+        if OVERRIDES
+            .iter()
+            .any(|name| head.headers.contains_key(*name))
+        {
+            asked.doubt("a field asks for another method");
+        }
         let profiles = || {
             let field = in_field(&head.headers).map(Named::plainly);
             field.chain(profiles_named(target.path(), target.query()))

@@ -99,6 +99,16 @@ async fn what_no_rule_allows_or_one_denies_is_refused_with_the_rule() {
             "as Wise's reference writes it",
         );
     }
+    for field in [
+        "X-HTTP-Method-Override",
+        "x-http-method",
+        "X-Method-Override",
+    ] {
+        let request = Request::get("/v1/me").header(field, "DELETE");
+        let answer = house.request(request.body(Bytes::new()).unwrap()).await;
+        let detail = "a field asks for another method";
+        refused(&answer, 403, "not-allowed", detail, "where it belongs");
+    }
     assert_eq!(wise.recorded().len(), 0, "nothing may reach Wise");
 
     assert_eq!(house.get("/v1/me").await.status, 200);

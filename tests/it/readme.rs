@@ -232,7 +232,10 @@ fn every_flag_that_is_typed_exists() {
                 .collect();
             let mut program = Command::new(PROGRAM);
             // `switch personal` is a command and its argument.
-            let nested = ["config", "cert", "token", "notify", "migrate", "caller", "policy", "ca", "audit"].contains(command[0]);
+            let nested = [
+                "config", "cert", "token", "notify", "migrate", "caller", "policy", "ca", "audit",
+            ]
+            .contains(command[0]);
             program.args(command.iter().take(if nested { 2 } else { 1 }));
             let help = program.arg("--help").output().unwrap();
             assert!(help.status.success(), "there is no `{typed}`");
