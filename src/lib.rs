@@ -25,6 +25,7 @@ mod telemetry;
 // floor 3
 mod tokens;
 // floor 4
+mod jose;
 mod tls;
 // floor 5
 mod switch;
