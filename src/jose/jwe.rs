@@ -117,7 +117,7 @@ impl ContentKey {
 }
 
 #[derive(Serialize)]
-struct RequestHeader<'a> {
+struct MessageHeader<'a> {
     enc: &'static str,
     alg: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -135,7 +135,7 @@ impl EncryptingKey {
         payload: &[u8],
         nested: bool,
     ) -> Result<(String, ContentKey), JoseError> {
-        let header = RequestHeader {
+        let header = MessageHeader {
             enc: A256GCM,
             alg: RSA_OAEP_256,
             cty: nested.then_some("JWT"),
@@ -151,22 +151,41 @@ impl EncryptingKey {
             None,
         )?;
 
+        let message = content_key.seal(&header, wrapped, payload)?;
+        Ok((message, content_key))
+    }
+}
+
+impl ContentKey {
+    /// Encrypts an answer directly with the content key of the request before.
+    pub(crate) fn encrypt(&self, payload: &[u8]) -> Result<String, JoseError> {
+        let header = MessageHeader {
+            enc: A256GCM,
+            alg: DIRECT,
+            cty: None,
+            kid: None,
+        };
+        let header = serde_json::to_vec(&header).map_err(|_| JoseError::Malformed)?;
+        self.seal(&header, &[], payload)
+    }
+
+    fn seal(&self, header: &[u8], wrapped: &[u8], payload: &[u8]) -> Result<String, JoseError> {
         let mut message = String::with_capacity(payload.len() * 4 / 3 + 1024);
-        compact::encode(&header, &mut message);
-        // One key, one nonce, one message: the nonce is random all the same.
+        compact::encode(header, &mut message);
+        // A key seals a request and at most its answer: random nonces are far from meeting.
         let mut nonce = [0; NONCE_LEN];
         rand::fill(&mut nonce)?;
         let mut sealed = payload.to_vec();
-        let tag = content_key.cipher()?.seal_in_place_separate_tag(
+        let tag = self.cipher()?.seal_in_place_separate_tag(
             Nonce::assume_unique_for_key(nonce),
             Aad::from(message.as_bytes()),
             &mut sealed,
         )?;
-        for part in [&*wrapped, &nonce, &sealed, tag.as_ref()] {
+        for part in [wrapped, &nonce, &sealed, tag.as_ref()] {
             message.push('.');
             compact::encode(part, &mut message);
         }
-        Ok((message, content_key))
+        Ok(message)
     }
 }
 

@@ -25,8 +25,17 @@ pub(crate) fn sign(key: &SigningKey, url: &str, payload: &[u8]) -> Result<String
         kid: key.kid(),
     };
     let header = serde_json::to_vec(&header).map_err(|_| JoseError::Malformed)?;
+    sign_under(key, &header, payload)
+}
+
+/// A payload, signed under a header that the caller spells and that must name the key's algorithm.
+pub(crate) fn sign_under(
+    key: &SigningKey,
+    header: &[u8],
+    payload: &[u8],
+) -> Result<String, JoseError> {
     let mut message = String::with_capacity(payload.len() * 4 / 3 + 1024);
-    compact::encode(&header, &mut message);
+    compact::encode(header, &mut message);
     message.push('.');
     compact::encode(payload, &mut message);
     let signature = key.sign(message.as_bytes())?;

@@ -11,7 +11,7 @@ mod jws;
 mod key;
 
 pub(crate) use jwe::{ContentKey, DecryptingKey, Encrypted, EncryptingKey};
-pub(crate) use jws::{Signed, sign};
+pub(crate) use jws::{Signed, sign, sign_under};
 pub(crate) use key::{Algorithm, SigningKey, VerifyingKey};
 
 /// A message or key cannot be used. Says nothing of its content.
