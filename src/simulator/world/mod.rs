@@ -3,10 +3,12 @@
 
 mod balances;
 mod challenges;
+mod events;
 mod money;
 mod profiles;
 mod quotes;
 mod recipients;
+mod signatures;
 mod simulation;
 mod statements;
 mod subscriptions;
@@ -22,9 +24,17 @@ use serde_json::json;
 
 use self::balances::Balances;
 use self::challenges::Challenges;
+pub(super) use self::challenges::Protected;
+pub(super) use self::challenges::Shown;
+pub(super) use self::challenges::Verdict;
+pub(super) use self::events::Event;
+pub(super) use self::events::What;
+pub(super) use self::events::body as event_body;
 use self::profiles::Profiles;
 use self::quotes::Quotes;
 use self::recipients::Recipients;
+pub use self::signatures::KeyRefused;
+pub(super) use self::subscriptions::Subscription;
 use self::subscriptions::Subscriptions;
 use self::transfers::Transfers;
 use super::endpoints::Found;
@@ -46,8 +56,10 @@ pub(super) struct World {
     quotes: Quotes,
     recipients: Recipients,
     transfers: Transfers,
-    subscriptions: Subscriptions,
+    pub(super) subscriptions: Subscriptions,
     pub(super) challenges: Challenges,
+    /// What happened and was not yet sent to subscribers.
+    pub(super) outbox: Vec<Event>,
 }
 
 /// One admitted call with its body read.
@@ -129,6 +141,7 @@ impl World {
             transfers: Transfers::default(),
             subscriptions: Subscriptions::default(),
             challenges: Challenges::default(),
+            outbox: Vec::new(),
         }
     }
 
@@ -225,7 +238,9 @@ impl World {
                 statements::statement(call, &self.balances, &self.profiles)
             }
             (_, path) if path.starts_with("/simulation/") => self.simulate(call),
-            (_, path) if path.contains("/subscriptions") => self.subscriptions.answer(call),
+            (_, path) if path.contains("/subscriptions") => {
+                self.subscriptions.answer(call, &mut self.outbox)
+            }
             (_, path) if path.starts_with("/one-time-token/") => self.challenges.answer(call),
             _ => generic(call),
         }
