@@ -4,8 +4,10 @@ mod business;
 mod callers;
 mod grants;
 mod hosts;
+mod jose;
 mod pages;
 mod record;
+mod strong;
 mod wire;
 
 use std::error::Error;

@@ -89,7 +89,9 @@ ghdXsaPONoWnCzYSgCAXvuXvfbdaNAPyNvABViTghyU843aR8Uvw2ItCIOlp3mLN
 -----END PUBLIC KEY-----";
     /// The token and signature of that test.
     const TOKEN: &str = "65a31b86-aa2e-47fd-a7a4-3710437ba270";
-    const SIGNATURE: &str = "oMbriRqpykbUnoL2sIX5xCO/yhrpZFd4TDu2lWdbcHkfxoYHQIvjdm/Px9SBgO5Lc58qjPkmeJA4z8B8spOVaxLRienkzvqrT0I11OFH7jJkoMu2g8bxPe7hmnRDdTB8cLZyFYGmlYjsr3vxemTUWSYYXdrys5Dh3LuOzWZmuYQ3bOwsBPm2sl7K39QM2KqXWckyqg9xpguWIGWzO86aKc/OboWqompVYKztLtdzMwAT5WQ5tPH+AA/lpiV3VG8J9TKTYpUzcrsRjUIelY+jznOkrFtqyyQsZ6l/G7yFXYTaA55ARc+k7CJExiw4mFX8wgPUHrGt289170HS+UJZDw==";
+    const SIGNATURE: &str = "1JnHvXd24R99jZFl5KzJer1iMFGIdrGRmu09h7QkGzo5kgk3cLHdDesitNjK131lmpgAEwnI99jtyfJfiMjFZV4VqSAmr68W12r3Jc4ACE17WNa7hGgLC7Gw+m70x9UX5dgv6ws02VlIe9i44iGJ6fN57Piy5LBitxWkAjEEMNjmqO6GdnBlxNuSc9m+eImG91nqXa6BLNFFAPD3FzaEbqW8Ob/l8ayd9xXosTNMz0ywsV/l/zthra/7olAvRLqCrMtzI9ltC7kd40xWNesehLxfQIIoAUiDF9iRCzBavXR6O7jUf56QES6ScjQ43a62V0JIdbUDSdRJPr+zesPQug==";
+    /// Its signature in an older revision of that test, with SHA-1.
+    const OUTDATED: &str = "oMbriRqpykbUnoL2sIX5xCO/yhrpZFd4TDu2lWdbcHkfxoYHQIvjdm/Px9SBgO5Lc58qjPkmeJA4z8B8spOVaxLRienkzvqrT0I11OFH7jJkoMu2g8bxPe7hmnRDdTB8cLZyFYGmlYjsr3vxemTUWSYYXdrys5Dh3LuOzWZmuYQ3bOwsBPm2sl7K39QM2KqXWckyqg9xpguWIGWzO86aKc/OboWqompVYKztLtdzMwAT5WQ5tPH+AA/lpiV3VG8J9TKTYpUzcrsRjUIelY+jznOkrFtqyyQsZ6l/G7yFXYTaA55ARc+k7CJExiw4mFX8wgPUHrGt289170HS+UJZDw==";
 
     #[test]
     fn the_signature_in_wises_own_unit_test_is_taken_and_no_other() {
@@ -97,6 +99,7 @@ ghdXsaPONoWnCzYSgCAXvuXvfbdaNAPyNvABViTghyU843aR8Uvw2ItCIOlp3mLN
         assert!(!keys.signed(TOKEN, SIGNATURE), "no key was uploaded");
         keys.add("wise", KEY).unwrap();
         assert!(keys.signed(TOKEN, SIGNATURE));
+        assert!(!keys.signed(TOKEN, OUTDATED), "SHA-1");
         assert!(!keys.signed(&TOKEN.replace('6', "7"), SIGNATURE));
         assert!(!keys.signed(&format!("{TOKEN}\n"), SIGNATURE));
         assert!(!keys.signed(TOKEN, SIGNATURE.trim_end_matches('=')));
