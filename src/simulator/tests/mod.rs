@@ -8,6 +8,7 @@ mod jose;
 mod pages;
 mod record;
 mod strong;
+mod webhooks;
 mod wire;
 
 use std::error::Error;

@@ -337,9 +337,10 @@ async fn an_approved_statement_is_remembered_for_ninety_days() {
     let guarded = Guarded::new().await;
     let list = format!("/v4/profiles/{BUSINESS}/balances?types=STANDARD");
     let list = guarded.house.call(&guarded.user, "GET", &list, None).await;
-    let balance = body(&list)[0]["id"].as_u64().unwrap();
+    let first = body(&list)[0].clone();
+    let (balance, currency) = (&first["id"], word(&first["currency"]));
     let path = format!(
-        "/v1/profiles/{BUSINESS}/balance-statements/{balance}/statement.json?currency=GBP&intervalStart=2026-10-01T00:00:00Z&intervalEnd=2026-11-01T00:00:00Z&type=COMPACT"
+        "/v1/profiles/{BUSINESS}/balance-statements/{balance}/statement.json?currency={currency}&intervalStart=2026-10-01T00:00:00Z&intervalEnd=2026-11-01T00:00:00Z&type=COMPACT"
     );
     let read = guarded.one_time("GET", &path);
     let ott = challenged(&guarded.send(read.clone()).await);

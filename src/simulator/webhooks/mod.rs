@@ -6,6 +6,7 @@ mod journal;
 mod schedule;
 mod switches;
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
@@ -163,25 +164,24 @@ pub(super) fn repeat(shared: &Arc<Shared>, id: &str) -> bool {
 async fn carry(shared: Arc<Shared>, subscription: Subscription, id: String) {
     let work = async {
         loop {
-            let delivery = {
-                let mut state = shared.lock();
-                if !state.world.subscriptions.contains(&subscription.id) {
-                    let abandon = |delivery: &mut Delivery| {
-                        delivery.state = DeliveryState::Abandoned;
-                    };
-                    state.journal.change(&id, abandon);
-                    return;
-                }
-                match state.journal.find(&id) {
-                    Some(delivery) => delivery.clone(),
-                    None => return,
-                }
+            let delivery = shared.lock().journal.find(&id).cloned();
+            let Some(delivery) = delivery else {
+                return;
             };
             let Some(pause) = once(&shared, &subscription, &delivery).await else {
                 break;
             };
             let minute = shared.lock().faults.webhook.minute;
-            tokio::time::sleep(schedule::scaled(pause, minute)).await;
+            let gone = until_gone(&shared, &subscription.id);
+            if tokio::time::timeout(schedule::scaled(pause, minute), gone)
+                .await
+                .is_ok()
+            {
+                let abandon = |delivery: &mut Delivery| delivery.state = DeliveryState::Abandoned;
+                shared.lock().journal.change(&id, abandon);
+                shared.happened.notify_waiters();
+                return;
+            }
         }
         let (delivery, duplicates) = {
             let state = shared.lock();
@@ -199,6 +199,18 @@ async fn carry(shared: Arc<Shared>, subscription: Subscription, id: String) {
     tokio::select! {
         () = shared.stop.cancelled() => {}
         () = work => {}
+    }
+}
+
+/// Waits until there is no such subscription.
+async fn until_gone(shared: &Shared, subscription: &str) {
+    loop {
+        let mut happened = pin!(shared.happened.notified());
+        happened.as_mut().enable();
+        if !shared.lock().world.subscriptions.contains(subscription) {
+            return;
+        }
+        happened.await;
     }
 }
 
