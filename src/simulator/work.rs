@@ -79,7 +79,7 @@ async fn prepare(
     {
         return Err(Box::new(errors::forbidden(path, &stamp)));
     }
-    let unusable = |unusable| unusable_body(unusable, path, &stamp);
+    let unusable = |unusable| Box::new(unusable_body(unusable, path, &stamp));
     let is_json = header(head, CONTENT_TYPE.as_str()).is_some_and(|value| value.contains("json"));
     if is_json || head.headers.contains_key("x-tw-jose-method") {
         let bytes = upload.whole().await.map_err(unusable)?;
@@ -226,10 +226,10 @@ fn header<'a>(head: &'a Parts, name: &str) -> Option<&'a str> {
     head.headers.get(name)?.to_str().ok()
 }
 
-fn unusable_body(unusable: Unusable, path: &str, now: &str) -> Box<Reply> {
+fn unusable_body(unusable: Unusable, path: &str, now: &str) -> Reply {
     let status = match unusable {
         Unusable::Broken => StatusCode::BAD_REQUEST,
         Unusable::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
     };
-    Box::new(errors::spring(status, "Unreadable body", path, now))
+    errors::spring(status, "Unreadable body", path, now)
 }

@@ -118,12 +118,10 @@ fn sca(shared: &Shared, method: &str, path: &[&str], body: &Value) -> Option<Rep
     Some(match (method, path) {
         ("GET", []) => ok(&challenges.list(&faults.sca, now)),
         ("POST", ["approve"]) => {
-            let kind = match &body["challenge"] {
-                Value::Null => None,
-                kind => match serde_json::from_value::<ChallengeKind>(kind.clone()) {
-                    Ok(kind) => Some(kind),
-                    Err(error) => return Some(refuse(StatusCode::BAD_REQUEST, &error.to_string())),
-                },
+            let kind = serde_json::from_value::<Option<ChallengeKind>>(body["challenge"].clone());
+            let kind = match kind {
+                Ok(kind) => kind,
+                Err(error) => return Some(refuse(StatusCode::BAD_REQUEST, &error.to_string())),
             };
             ok(&json!({"cleared": challenges.approve(body["token"].as_str(), kind)}))
         }

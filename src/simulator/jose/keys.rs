@@ -110,13 +110,13 @@ impl WiseKeys {
             Some(SIGNING) => {
                 let unknown = || bad("algorithm", "Not an algorithm of this scope");
                 let algorithm = Algorithm::named(algorithm).ok_or_else(unknown)?;
-                self.signing(algorithm).map_err(broken)?;
+                self.signing(algorithm)?;
                 let versions = &self.signing[algorithm.name()];
                 let keys: Result<_, _> = versions.iter().map(SigningKey::public_der).collect();
-                (versions.len(), keys.map_err(broken)?)
+                (versions.len(), keys?)
             }
             Some(ENCRYPTION) if algorithm == RSA_OAEP_256 => {
-                self.encryption_key().map_err(broken)?;
+                self.encryption_key()?;
                 let keys = self.encryption.iter().map(|(_, public)| public.clone());
                 (self.encryption.len(), keys.collect())
             }
@@ -145,8 +145,11 @@ impl WiseKeys {
     }
 }
 
-fn broken(_: JoseError) -> Box<Reply> {
-    Box::new(errors::system_error())
+/// A failure of the library, in the words of a service that fails.
+impl From<JoseError> for Box<Reply> {
+    fn from(_: JoseError) -> Self {
+        Self::new(errors::system_error())
+    }
 }
 
 pub(super) fn new_signing(algorithm: Algorithm) -> Result<SigningKey, JoseError> {

@@ -108,7 +108,7 @@ impl Jose {
         let method = match (demanded, said) {
             (None, None) => return Ok(None),
             (Some(method), said) if said.and_then(JoseMethod::read) != Some(method) => {
-                return Err(refusal(method));
+                return Err(Box::new(refusal(method)));
             }
             (Some(method), _) => method,
             (None, Some(said)) => JoseMethod::read(said).ok_or_else(|| {
@@ -121,21 +121,21 @@ impl Jose {
         check_media_types(arrival)?;
         let playground = arrival.template.starts_with(PLAYGROUND);
         if arrival.body.is_empty() && playground && arrival.head.method == Method::POST {
-            return Err(refusal(method));
+            return Err(Box::new(refusal(method)));
         }
         let mut content_key = None;
         let mut payload = arrival.body.to_vec();
         if method.encrypts() && !payload.is_empty() {
             let (inner, key) = self
                 .decrypt(&payload, switches.earlier_keys)
-                .ok_or_else(bare_error)?;
+                .ok_or_else(|| Box::new(bare_error()))?;
             (payload, content_key) = (inner, Some(key));
         }
         let mut algorithm = None;
         if method.signs() && !payload.is_empty() {
             let (inner, its) = self
                 .verify(&payload, arrival, switches.url)
-                .ok_or_else(jws_error)?;
+                .ok_or_else(|| Box::new(jws_error()))?;
             (payload, algorithm) = (inner, Some(its));
         }
         let recipient = match content_key {
@@ -147,10 +147,10 @@ impl Jose {
                 let kid = arrival.header(ENCRYPTION_KID);
                 // Without it Wise can only know by the body whom it talks to.
                 if kid.is_none() && (key.is_none() || method == JoseMethod::JwsJwe) {
-                    return Err(bare_error());
+                    return Err(Box::new(bare_error()));
                 }
                 let key = self.clients.encrypting(kid, arrival.now);
-                let (id, key) = key.ok_or_else(bare_error)?;
+                let (id, key) = key.ok_or_else(|| Box::new(bare_error()))?;
                 Some(Recipient::Key(id, key))
             }
         };
@@ -181,7 +181,7 @@ impl Jose {
         let uri = &arrival.head.uri;
         let expected = match claim {
             UrlClaim::Path => Some(uri.path()),
-            UrlClaim::Target => uri.path_and_query().map(|target| target.as_str()),
+            UrlClaim::Target => uri.path_and_query().map(http::uri::PathAndQuery::as_str),
             UrlClaim::Anything => signed.url(),
         };
         if signed.url() != expected {
@@ -249,7 +249,7 @@ fn check_media_types(arrival: &Arrival<'_>) -> Refusable<()> {
 }
 
 /// A body that is not protected as it must be, in the words of whatever fails first.
-fn refusal(method: JoseMethod) -> Box<Reply> {
+fn refusal(method: JoseMethod) -> Reply {
     if method.encrypts() {
         bare_error()
     } else {
@@ -257,17 +257,17 @@ fn refusal(method: JoseMethod) -> Box<Reply> {
     }
 }
 
-fn jws_error() -> Box<Reply> {
+fn jws_error() -> Reply {
     let description = "Unable to verify the request signature";
     let status = StatusCode::BAD_REQUEST;
-    Box::new(errors::oauth(status, "jws_error", description))
+    errors::oauth(status, "jws_error", description)
 }
 
 /// All that Wise says when encryption fails in either direction.
-fn bare_error() -> Box<Reply> {
+fn bare_error() -> Reply {
     let id = Uuid::new_v4().simple().to_string();
     let body = json!({"message": "An unexpected error occurred", "request_id": id});
-    Box::new(json_reply(StatusCode::INTERNAL_SERVER_ERROR, &body))
+    json_reply(StatusCode::INTERNAL_SERVER_ERROR, &body)
 }
 
 /// What every call of the playground answers with, inside.

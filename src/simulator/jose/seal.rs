@@ -38,7 +38,7 @@ pub(in crate::simulator) async fn close(
     let State { jose, faults, .. } = &mut *state;
     if let Some(message) = jose.protect(envelope, &plain, head.status, &mut faults.jose) {
         let Ok(message) = message else {
-            return *bare_error();
+            return bare_error();
         };
         let media_type = HeaderValue::from_static(MEDIA_TYPE);
         head.headers.insert(CONTENT_TYPE, media_type);

@@ -255,7 +255,7 @@ async fn five_wrong_signatures_lock_for_fifteen_minutes() {
     assert_eq!(locked.status(), 403);
     assert_eq!(locked.headers()["x-2fa-approval-result"], "REJECTED");
     assert!(!locked.headers().contains_key("x-2fa-approval"), "no token");
-    guarded.clock.advance(Duration::from_secs(14 * 60));
+    guarded.clock.advance(Duration::from_mins(14));
     let locked = guarded.send(guarded.pay(&guarded.personal)).await;
     assert!(!locked.headers().contains_key("x-2fa-approval"));
     guarded.clock.advance(Duration::from_mins(1));

@@ -46,15 +46,15 @@ impl Subscriptions {
     pub(in crate::simulator) fn matching(&self, event: &Event) -> Vec<Subscription> {
         self.all
             .values()
-            .filter(|subscription| match &event.test {
-                Some((_, tested)) => *tested == subscription.id,
-                None => {
-                    let heard = match subscription.scope {
-                        Scope::Application => true,
-                        Scope::Profile(profile) => event.profile == Some(profile),
-                    };
-                    heard && subscription.name == event.name
+            .filter(|subscription| {
+                if let Some((_, tested)) = &event.test {
+                    return *tested == subscription.id;
                 }
+                let heard = match subscription.scope {
+                    Scope::Application => true,
+                    Scope::Profile(profile) => event.profile == Some(profile),
+                };
+                heard && subscription.name == event.name
             })
             .cloned()
             .collect()
