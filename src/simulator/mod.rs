@@ -18,6 +18,15 @@
 //! `truncated/{n}`, `gzip`, `status/{code}`, `early-hints`, `processing`, `trailers`,
 //! `too-large`, `last`.
 //!
+//! # Enhanced security
+//!
+//! Signed and encrypted bodies (JOSE) are taken wherever `X-TW-JOSE-Method` is sent, and nothing
+//! else is where `jose.required` in [`Faults`] names the path; the operation inside is the same.
+//! `resource.sca` asks for strong authentication: `POST /sca/approve` plays the human, and
+//! `POST /hub/public-keys` uploads a key for the old way, a signature over the one-time token.
+//! Webhooks are sent for each change of a transfer and for `POST /webhooks/events`, signed with a
+//! key of the simulator's own, and tried again in Wise's rhythm, which `webhook.minute` hurries.
+//!
 //! # Cancellation
 //!
 //! [`Simulator`] stops when dropped. [`Simulator::stop`] also waits for its tasks.

@@ -27,6 +27,8 @@ use crate::simulator::times;
 #[derive(Default)]
 pub(in crate::simulator) struct Challenges {
     open: HashMap<String, Challenge>,
+    /// How many there have been.
+    count: u64,
     pub(in crate::simulator) keys: Keys,
     failures: u32,
     locked_until: Option<SystemTime>,
@@ -35,6 +37,7 @@ pub(in crate::simulator) struct Challenges {
 }
 
 struct Challenge {
+    number: u64,
     request: Protected,
     /// Kinds still to be cleared.
     left: Vec<ChallengeKind>,
@@ -105,7 +108,9 @@ impl Challenges {
             return Verdict::Rejected(None);
         }
         let token = Uuid::new_v4().to_string();
+        self.count += 1;
         let challenge = Challenge {
+            number: self.count,
             request: request.clone(),
             left: rules.challenges.clone(),
             opened: now,
@@ -203,7 +208,7 @@ impl Challenges {
     /// What the control API shows, oldest first.
     pub(in crate::simulator) fn list(&self, rules: &ScaFaults, now: SystemTime) -> Vec<Value> {
         let mut open: Vec<_> = self.open.iter().collect();
-        open.sort_by_key(|(token, challenge)| (challenge.opened, *token));
+        open.sort_by_key(|(_, challenge)| challenge.number);
         open.into_iter()
             .map(|(token, challenge)| {
                 json!({
