@@ -153,7 +153,8 @@ async fn serve<T>(
                     answer = answer.status(307).header(LOCATION, "/elsewhere");
                 }
                 Script::Answer(status, retry_after) => {
-                    answer = answer.status(status);
+                    // As simple servers end every connection.
+                    answer = answer.status(status).header("connection", "close");
                     if let Some(retry_after) = retry_after {
                         answer = answer.header(RETRY_AFTER, retry_after);
                     }

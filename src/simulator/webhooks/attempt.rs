@@ -1,5 +1,6 @@
 //! One POST to a receiver, over a connection of its own.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -182,13 +183,14 @@ where
             retry_after: retry_after.map(str::to_owned),
         })
     };
+    let mut asking = pin!(asking);
     // The body is of no interest: with the answer's head the connection is dropped.
     tokio::select! {
-        biased;
-        answer = asking => answer,
-        ended = connection => match ended {
-            Err(error) => Err(Trouble::Http(error)),
-            Ok(()) => Err(Trouble::Broken("the connection ended before the answer")),
+        answer = asking.as_mut() => answer,
+        // It may have ended with the answer on it, and knows best why there is none.
+        ended = connection => match (asking.await, ended) {
+            (Err(_), Err(error)) => Err(Trouble::Http(error)),
+            (answer, _) => answer,
         },
     }
 }
