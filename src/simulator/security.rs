@@ -3,10 +3,10 @@
 use serde_json::Value;
 
 use super::errors::SimulatorError;
-use super::faults::ChallengeKind;
 use super::handle::Simulator;
 use super::webhooks;
 use super::webhooks::Delivery;
+use super::world::ChallengeKind;
 use super::world::Event;
 use super::world::KeyRefused;
 use super::world::What;

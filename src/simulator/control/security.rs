@@ -23,12 +23,12 @@ use serde_json::json;
 
 use super::ok;
 use super::refuse;
-use crate::simulator::faults::ChallengeKind;
 use crate::simulator::reply;
 use crate::simulator::reply::Reply;
 use crate::simulator::shared::Shared;
 use crate::simulator::shared::State;
 use crate::simulator::webhooks;
+use crate::simulator::world::ChallengeKind;
 use crate::simulator::world::Event;
 use crate::simulator::world::What;
 

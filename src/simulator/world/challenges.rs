@@ -14,10 +14,10 @@ use uuid::Uuid;
 
 use super::Call;
 use super::signatures::Keys;
+use super::switches::ChallengeKind;
+use super::switches::ScaFaults;
+use super::switches::ScaSigning;
 use crate::simulator::errors;
-use crate::simulator::faults::ChallengeKind;
-use crate::simulator::faults::ScaFaults;
-use crate::simulator::faults::ScaSigning;
 use crate::simulator::gate;
 use crate::simulator::gate::Caller;
 use crate::simulator::reply::Reply;

@@ -12,6 +12,7 @@ mod signatures;
 mod simulation;
 mod statements;
 mod subscriptions;
+mod switches;
 mod transfers;
 
 use std::collections::HashMap;
@@ -36,6 +37,9 @@ use self::recipients::Recipients;
 pub use self::signatures::KeyRefused;
 pub(super) use self::subscriptions::Subscription;
 use self::subscriptions::Subscriptions;
+pub use self::switches::ChallengeKind;
+pub use self::switches::ScaFaults;
+pub use self::switches::ScaSigning;
 use self::transfers::Transfers;
 use super::endpoints::Found;
 use super::errors;
