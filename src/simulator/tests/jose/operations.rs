@@ -186,3 +186,33 @@ async fn answers_are_spoilt_on_wish_and_rotation_makes_another_version() {
         assert_eq!(answer.status(), status);
     }
 }
+
+#[tokio::test]
+async fn how_answers_are_made_is_a_switch() {
+    let partner = Partner::new().await;
+    let (user, _) = partner.house.grant(BUSINESS).await;
+    let path = format!("/v3/profiles/{BUSINESS}/quotes");
+    let ask = json!({"sourceCurrency": "GBP", "targetCurrency": "USD", "sourceAmount": 100});
+    partner.house.wise.change_faults(|faults| {
+        faults.jose.direct = true;
+        faults.jose.errors = true;
+        faults.jose.answer_algorithm = Some(SigningAlgorithm::Es256);
+    });
+    // Nobody demands protection here: the header alone brings it.
+    let (message, content_key) = partner.encrypt(ask.to_string().as_bytes()).await;
+    let answer = partner.send(&user, post(&path, "jwe", &message)).await;
+    assert!(Encrypted::parse(answer.body()).unwrap().is_direct());
+    let inside = partner.open(&answer, Some(&content_key)).await;
+    assert_eq!(inside.json()["sourceAmount"], 100.0);
+
+    let message = partner.sign(&path, &json!({}));
+    let answer = partner.send(&user, post(&path, "jws", &message)).await;
+    assert!(answer.status().is_client_error(), "{}", answer.status());
+    assert_eq!(answer.headers()[CONTENT_TYPE], "application/jose+json");
+    let signed = Signed::parse(answer.body()).unwrap();
+    assert_eq!(signed.algorithm(), Some(Algorithm::Es256));
+    let key = partner.wise_key("ES256", "PAYLOAD_SIGNING", "").await;
+    let key = VerifyingKey::from_der(Algorithm::Es256, &material(&key)).unwrap();
+    let refusal: Value = serde_json::from_slice(&signed.verify(&key).unwrap()).unwrap();
+    assert!(refusal["errors"].is_array(), "{refusal}");
+}
