@@ -85,14 +85,23 @@ impl Arrival<'_> {
         value.to_str().ok().map(str::trim)
     }
 
-    /// On the playground each path has its own method.
-    fn demanded(&self, switches: &JoseFaults) -> Option<JoseMethod> {
+    /// The method that an operation always has: on the playground each path its own, and what a
+    /// user alone knows or has comes encrypted.
+    fn fixed(&self) -> Option<JoseMethod> {
         match self.template.strip_prefix(PLAYGROUND) {
-            Some("jws") => Some(JoseMethod::Jws),
-            Some("jwsjwe") => Some(JoseMethod::JwsJwe),
-            Some(_) => Some(JoseMethod::Jwe),
-            None => switches.required(self.head.uri.path()),
+            Some("jws") => return Some(JoseMethod::Jws),
+            Some("jwsjwe") => return Some(JoseMethod::JwsJwe),
+            Some(_) => return Some(JoseMethod::Jwe),
+            None => {}
         }
+        let secret = matches!(
+            self.template,
+            "/profiles/{profileId}/pin"
+                | "/profiles/{profileId}/pin/verify"
+                | "/profiles/{profileId}/device-fingerprints"
+                | "/profiles/{profileId}/device-fingerprints/verify"
+        );
+        (secret && self.head.method == Method::POST).then_some(JoseMethod::Jwe)
     }
 }
 
@@ -103,7 +112,8 @@ impl Jose {
         arrival: &Arrival<'_>,
         switches: &JoseFaults,
     ) -> Refusable<Option<Opened>> {
-        let demanded = arrival.demanded(switches);
+        let fixed = arrival.fixed();
+        let demanded = fixed.or_else(|| switches.required(arrival.head.uri.path()));
         let said = arrival.header(METHOD);
         let method = match (demanded, said) {
             (None, None) => return Ok(None),
@@ -119,8 +129,7 @@ impl Jose {
             })?,
         };
         check_media_types(arrival)?;
-        let playground = arrival.template.starts_with(PLAYGROUND);
-        if arrival.body.is_empty() && playground && arrival.head.method == Method::POST {
+        if arrival.body.is_empty() && fixed.is_some() && arrival.head.method == Method::POST {
             return Err(Box::new(refusal(method)));
         }
         let mut content_key = None;

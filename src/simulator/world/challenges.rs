@@ -20,6 +20,7 @@ use super::switches::ScaSigning;
 use crate::simulator::errors;
 use crate::simulator::gate;
 use crate::simulator::gate::Caller;
+use crate::simulator::reply::Refusable;
 use crate::simulator::reply::Reply;
 use crate::simulator::reply::json_reply;
 use crate::simulator::times;
@@ -225,34 +226,63 @@ impl Challenges {
 
     /// `/v1/one-time-token/…`
     pub(super) fn answer(&mut self, call: &Call<'_>) -> Reply {
-        let rules = &call.faults.sca;
-        let token = call.header("one-time-token").unwrap_or_default().to_owned();
-        if self.find(&token, rules, call.now).is_none() {
-            let message = "One time token not found";
-            let status = StatusCode::BAD_REQUEST;
-            return errors::field(status, "NOT_VALID", "One-Time-Token", message);
-        }
         let path = call.found.endpoint.path;
+        if path.ends_with("/verify") {
+            let right = call.body["otpCode"] == CODE;
+            return self.attempt(call, right, "otpCode", ChallengeKind::is_phone);
+        }
+        let properties = match self.properties(call) {
+            Ok((_, properties)) => properties,
+            Err(refusal) => return *refusal,
+        };
         if path.ends_with("/trigger") {
             let number = json!({"obfuscatedPhoneNo": "*********8888"});
             return json_reply(StatusCode::OK, &number);
         }
-        if path.ends_with("/verify") {
-            if self.is_locked(call.now) {
-                return errors::forbidden(call.path, &times::nanoseconds(call.now));
-            }
-            if call.body["otpCode"] != CODE {
-                self.failed(call.now);
-                let message = "Wrong code";
-                return errors::field(StatusCode::BAD_REQUEST, "NOT_VALID", "otpCode", message);
-            }
-            self.failures = 0;
-            if let Some(challenge) = self.open.get_mut(&token) {
-                challenge.left.retain(|left| !left.is_phone());
-            }
+        json_reply(
+            StatusCode::OK,
+            &json!({"oneTimeTokenProperties": properties}),
+        )
+    }
+
+    /// An attempt of the user's at one kind of challenge.
+    pub(super) fn attempt(
+        &mut self,
+        call: &Call<'_>,
+        right: bool,
+        field: &str,
+        clears: fn(ChallengeKind) -> bool,
+    ) -> Reply {
+        let token = match self.properties(call) {
+            Ok((token, _)) => token,
+            Err(refusal) => return *refusal,
+        };
+        if self.is_locked(call.now) {
+            return errors::forbidden(call.path, &times::nanoseconds(call.now));
         }
-        let Some(challenge) = self.open.get(&token) else {
-            return call.missing("One time token");
+        if !right {
+            self.failed(call.now);
+            return errors::field(StatusCode::BAD_REQUEST, "NOT_VALID", field, "Wrong code");
+        }
+        self.failures = 0;
+        if let Some(challenge) = self.open.get_mut(&token) {
+            challenge.left.retain(|left| !clears(*left));
+        }
+        match self.properties(call) {
+            Ok((_, properties)) => json_reply(StatusCode::OK, &properties),
+            Err(refusal) => *refusal,
+        }
+    }
+
+    /// The token that a call names, and how its challenges stand.
+    fn properties(&self, call: &Call<'_>) -> Refusable<(String, Value)> {
+        let rules = &call.faults.sca;
+        let token = call.header("one-time-token").unwrap_or_default();
+        let Some(challenge) = self.find(token, rules, call.now) else {
+            let message = "One time token not found";
+            let status = StatusCode::BAD_REQUEST;
+            let refusal = errors::field(status, "NOT_VALID", "One-Time-Token", message);
+            return Err(Box::new(refusal));
         };
         let challenges: Vec<Value> = challenge.left.iter().map(|kind| describe(*kind)).collect();
         let properties = json!({
@@ -262,12 +292,7 @@ impl Challenges {
             "actionType": action(challenge),
             "userId": USER,
         });
-        let body = if path.ends_with("/status") {
-            json!({"oneTimeTokenProperties": properties})
-        } else {
-            properties
-        };
-        json_reply(StatusCode::OK, &body)
+        Ok((token.to_owned(), properties))
     }
 }
 

@@ -5,6 +5,7 @@ mod balances;
 mod challenges;
 mod events;
 mod money;
+mod pins;
 mod profiles;
 mod quotes;
 mod recipients;
@@ -31,6 +32,7 @@ pub(super) use self::challenges::Verdict;
 pub(super) use self::events::Event;
 pub(super) use self::events::What;
 pub(super) use self::events::body as event_body;
+use self::pins::Pins;
 use self::profiles::Profiles;
 use self::quotes::Quotes;
 use self::recipients::Recipients;
@@ -62,6 +64,7 @@ pub(super) struct World {
     transfers: Transfers,
     pub(super) subscriptions: Subscriptions,
     pub(super) challenges: Challenges,
+    pins: Pins,
     /// What happened and was not yet sent to subscribers.
     pub(super) outbox: Vec<Event>,
 }
@@ -145,6 +148,7 @@ impl World {
             transfers: Transfers::default(),
             subscriptions: Subscriptions::default(),
             challenges: Challenges::default(),
+            pins: Pins::default(),
             outbox: Vec::new(),
         }
     }
@@ -246,6 +250,9 @@ impl World {
                 self.subscriptions.answer(call, &mut self.outbox)
             }
             (_, path) if path.starts_with("/one-time-token/") => self.challenges.answer(call),
+            (_, "/profiles/{profileId}/pin" | "/profiles/{profileId}/pin/verify") => {
+                self.pins.answer(call, &mut self.challenges)
+            }
             _ => generic(call),
         }
     }

@@ -216,3 +216,57 @@ async fn how_answers_are_made_is_a_switch() {
     let refusal: Value = serde_json::from_slice(&signed.verify(&key).unwrap()).unwrap();
     assert!(refusal["errors"].is_array(), "{refusal}");
 }
+
+#[tokio::test]
+async fn a_pin_comes_encrypted_and_clears_its_challenge() {
+    let partner = Partner::new().await;
+    let (user, _) = partner.house.grant(BUSINESS).await;
+    partner.house.wise.change_faults(|faults| {
+        faults.resource.sca = Sca::Funding;
+        faults.sca.challenges = vec![ChallengeKind::Pin];
+    });
+    let transfer = partner.house.transfer(&user, 100, "pin").await;
+    let pay = format!(
+        "/v3/profiles/{BUSINESS}/transfers/{}/payments",
+        transfer["id"]
+    );
+    let refused = partner
+        .house
+        .call(&user, "POST", &pay, Some(json!({"type": "BALANCE"})))
+        .await;
+    let ott = refused.headers()["x-2fa-approval"].clone();
+
+    let path = format!("/v2/profiles/{BUSINESS}/pin");
+    let verify = format!("{path}/verify");
+    let plain = Some(json!({"pin": "1234"}));
+    bare_error(&partner.house.call(&user, "POST", &path, plain).await);
+    let send = async |path: &str, pin: &str| {
+        let body = json!({"pin": pin}).to_string();
+        let (message, _) = partner.encrypt(body.as_bytes()).await;
+        let jose = Jose {
+            kid: Some(ENCRYPTION_KID),
+            ..post(path, "jwe", &message)
+        };
+        let mut request = jose.request(&user);
+        request.headers_mut().insert("one-time-token", ott.clone());
+        partner.house.plain(request).await
+    };
+    assert_eq!(send(&verify, "1234").await.status(), 404, "there is none");
+    assert_eq!(send(&path, "12").await.status(), 400);
+    let made = send(&path, "1234").await;
+    assert_eq!((made.status().as_u16(), made.body().len()), (200, 0));
+    assert_eq!(send(&path, "1234").await.status(), 409, "there is one");
+    assert_eq!(send(&verify, "4321").await.status(), 400);
+    let verified = send(&verify, "1234").await;
+    let verified = partner.open(&verified, None).await.json();
+    assert_eq!(verified["challenges"], json!([]));
+    assert_eq!(verified["oneTimeToken"], ott.to_str().unwrap());
+
+    let mut again = request(&user, "POST", &pay, Some(json!({"type": "BALANCE"})));
+    again.headers_mut().insert("x-2fa-approval", ott.clone());
+    assert_eq!(partner.house.plain(again).await.status(), 201);
+    let removed = partner.house.call(&user, "DELETE", &path, None).await;
+    assert_eq!(removed.status(), 204);
+    let removed = partner.house.call(&user, "DELETE", &path, None).await;
+    assert_eq!(removed.status(), 404);
+}
