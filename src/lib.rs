@@ -28,6 +28,7 @@ mod audit;
 mod guard;
 mod tokens;
 // floor 4
+mod jose;
 mod tls;
 // floor 5
 mod switch;

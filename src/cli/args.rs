@@ -876,7 +876,7 @@ pub(crate) struct SimulatorArgs {
     #[arg(long, value_name = "ID")]
     pub(crate) profile: Vec<u64>,
 
-    /// JSON file with further options, such as {"faults": {"token": {"access-lifetime": 60}}};
+    /// JSON file with further options, such as {"faults": {"token": {"lifetime": 60}}};
     /// flags win over it
     #[arg(long, value_name = "PATH")]
     pub(crate) options: Option<PathBuf>,

@@ -27,12 +27,14 @@ const CLIENT_ID: &str = "client_id = \"demo\"";
 const MARK: &str = "# Made by `wise-auth-proxy simulator`, anew at every start.\n";
 const CONFIG: &str = "proxy.toml";
 /// What the directory holds besides, all of it replaced at every start.
-const FILES: [&str; 5] = [
+const FILES: [&str; 7] = [
     "ca.pem",
     "client.key",
     "client.pem",
     "client_secret",
     "personal_token",
+    "webhook-ca.pem",
+    "webhook-key.pem",
 ];
 
 pub(crate) fn run(args: &SimulatorArgs) -> Result<(), Failure> {
@@ -130,7 +132,8 @@ fn claim(dir: &Path) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Writes what a partner of this Wise has: authority, certificate, secrets.
+/// Writes what a partner of this Wise has: authority, certificate, secrets, and what its webhooks
+/// verify with.
 fn equip(
     dir: &Path,
     simulator: &Simulator,
@@ -154,6 +157,8 @@ fn equip(
         ("client.pem", &leaf),
         ("client_secret", client_secret.expose()),
         ("personal_token", personal_token.expose()),
+        ("webhook-ca.pem", &simulator.webhook_ca_pem()?),
+        ("webhook-key.pem", &simulator.webhook_key_pem()?),
     ] {
         write(&dir.join(name), text.as_bytes())?;
     }

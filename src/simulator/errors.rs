@@ -40,6 +40,9 @@ pub enum SimulatorError {
         "cannot build the simulator's TLS configuration: {0}; this is a defect of the simulator, please report it"
     )]
     Tls(String),
+    /// The keys of the webhooks' sender could not be made.
+    #[error("cannot send webhooks: {0}")]
+    Webhooks(String),
     /// An option contradicts itself.
     #[error("{option}: {hint}")]
     Option {

@@ -9,6 +9,10 @@ use std::str::FromStr;
 use serde::Deserialize;
 use serde::Serialize;
 
+use super::jose::JoseFaults;
+use super::webhooks::WebhookFaults;
+use super::world::ScaFaults;
+
 /// All switches. Missing keys keep their defaults; unknown keys are an error.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
@@ -23,6 +27,12 @@ pub struct Faults {
     pub resource: ResourceFaults,
     /// What the Developer Hub issues.
     pub hub: HubFaults,
+    /// How strong customer authentication goes; `resource.sca` says where.
+    pub sca: ScaFaults,
+    /// Signed and encrypted bodies.
+    pub jose: JoseFaults,
+    /// Webhooks on their way to the receiver.
+    pub webhook: WebhookFaults,
 }
 
 /// How the token endpoint behaves.

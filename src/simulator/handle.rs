@@ -20,6 +20,7 @@ use super::faults::Faults;
 use super::hub::Hub;
 use super::hub::HubError;
 use super::hub::Issued;
+use super::jose::Jose;
 use super::listener;
 use super::listener::Connections;
 use super::oauth::Exchange;
@@ -35,13 +36,15 @@ use super::shared::State;
 use super::tls::Revocations;
 use super::tls::Tls;
 use super::tokens::Tokens;
+use super::webhooks::Journal;
+use super::webhooks::Sender;
 use super::world::World;
 use crate::clock::Clock;
 use crate::clock::System;
 
 /// A running fake Wise.
 pub struct Simulator {
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
 }
 
 impl Simulator {
@@ -97,6 +100,8 @@ impl Simulator {
             hub: Hub::default(),
             world: World::new(&options.business_profiles, now),
             exchanges: Vec::new(),
+            jose: Jose::default(),
+            journal: Journal::default(),
         };
         let stop = CancellationToken::new();
         let revocations = Arc::new(Revocations::default());
@@ -115,6 +120,7 @@ impl Simulator {
             clock,
             state: Mutex::new(state),
             recorder: Recorder::new(options.recorder_capacity),
+            sender: Sender::default(),
             connections: Connections::new(stop.clone()),
             next_connection: AtomicU64::new(1),
             happened: Notify::new(),

@@ -18,6 +18,15 @@
 //! `truncated/{n}`, `gzip`, `status/{code}`, `early-hints`, `processing`, `trailers`,
 //! `too-large`, `last`.
 //!
+//! # Enhanced security
+//!
+//! Signed and encrypted bodies (JOSE) are taken wherever `X-TW-JOSE-Method` is sent, and nothing
+//! else is where `jose.required` in [`Faults`] names the path; the operation inside is the same.
+//! `resource.sca` asks for strong authentication: `POST /sca/approve` plays the human, and
+//! `POST /hub/public-keys` uploads a key for the old way, a signature over the one-time token.
+//! Webhooks are sent for each change of a transfer and for `POST /webhooks/events`, signed with a
+//! key of the simulator's own, and tried again in Wise's rhythm, which `webhook.minute` hurries.
+//!
 //! # Cancellation
 //!
 //! [`Simulator`] stops when dropped. [`Simulator::stop`] also waits for its tasks.
@@ -30,12 +39,14 @@ mod faults;
 mod gate;
 mod handle;
 mod hub;
+mod jose;
 mod listener;
 mod oauth;
 mod options;
 mod pki;
 mod recorder;
 mod reply;
+mod security;
 mod service;
 mod shared;
 mod table;
@@ -46,6 +57,8 @@ mod tls;
 mod tokens;
 mod transport;
 mod upload;
+mod webhooks;
+mod work;
 mod world;
 
 pub use self::errors::SimulatorError;
@@ -71,6 +84,13 @@ pub use self::faults::UnauthorizedShape;
 pub use self::handle::Simulator;
 pub use self::hub::HubError;
 pub use self::hub::Issued;
+pub use self::jose::JoseFaults;
+pub use self::jose::JoseMethod;
+pub use self::jose::JoseRoute;
+pub use self::jose::SigningAlgorithm;
+pub use self::jose::Tamper;
+pub use self::jose::Tampering;
+pub use self::jose::UrlClaim;
 pub use self::oauth::Exchange;
 pub use self::oauth::Outcome;
 pub use self::options::Options;
@@ -89,3 +109,14 @@ pub(crate) fn operations() -> impl Iterator<Item = (&'static str, &'static str)>
     let known = table::ENDPOINTS.iter();
     known.map(|endpoint| (endpoint.method, endpoint.path))
 }
+pub use self::webhooks::Attempt;
+pub use self::webhooks::Delivery;
+pub use self::webhooks::DeliveryState;
+pub use self::webhooks::Forgery;
+pub use self::webhooks::Forging;
+pub use self::webhooks::Receivers;
+pub use self::webhooks::WebhookFaults;
+pub use self::world::ChallengeKind;
+pub use self::world::KeyRefused;
+pub use self::world::ScaFaults;
+pub use self::world::ScaSigning;

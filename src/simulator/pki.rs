@@ -3,6 +3,12 @@
 use std::time::Duration;
 use std::time::SystemTime;
 
+use aws_lc_rs::encoding::AsDer as _;
+use aws_lc_rs::encoding::Pkcs8V1Der;
+use aws_lc_rs::encoding::PublicKeyX509Der;
+use aws_lc_rs::error::Unspecified;
+use aws_lc_rs::rsa;
+use aws_lc_rs::signature::KeyPair as _;
 use rcgen::BasicConstraints;
 use rcgen::CertificateParams;
 use rcgen::DistinguishedName;
@@ -42,22 +48,37 @@ const DAY: Duration = Duration::from_hours(24);
 
 impl Authority {
     pub(super) fn new(name: &str, now: SystemTime) -> Result<Self, rcgen::Error> {
+        let (params, key) = (Self::params(name, 1, now), KeyPair::generate()?);
+        let certificate = params.self_signed(&key)?;
+        Ok(Self {
+            issuer: Issuer::new(params, key),
+            certificate,
+        })
+    }
+
+    /// An authority under this one.
+    pub(super) fn intermediate(&self, name: &str, now: SystemTime) -> Result<Self, rcgen::Error> {
+        let (mut params, key) = (Self::params(name, 0, now), KeyPair::generate()?);
+        params.use_authority_key_identifier_extension = true;
+        let certificate = params.signed_by(&key, &self.issuer)?;
+        Ok(Self {
+            issuer: Issuer::new(params, key),
+            certificate,
+        })
+    }
+
+    fn params(name: &str, below: u8, now: SystemTime) -> CertificateParams {
         let mut params = CertificateParams::default();
         params.distinguished_name = DistinguishedName::new();
         params
             .distinguished_name
             .push(DnType::OrganizationName, "Simulated Wise");
         params.distinguished_name.push(DnType::CommonName, name);
-        params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+        params.is_ca = IsCa::Ca(BasicConstraints::Constrained(below));
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         params.not_before = (now - DAY).into();
         params.not_after = (now + DAY * 3_650).into();
-        let key = KeyPair::generate()?;
-        let certificate = params.self_signed(&key)?;
-        Ok(Self {
-            issuer: Issuer::new(params, key),
-            certificate,
-        })
+        params
     }
 
     pub(super) fn pem(&self) -> String {
@@ -127,6 +148,16 @@ impl Authority {
             expires,
         })
     }
+}
+
+/// A new RSA key, as PKCS#8, and its public half as a `SubjectPublicKeyInfo`.
+///
+/// 2,048 bits, which others count as the least: more would only make tests slower.
+pub(super) fn rsa_2048() -> Result<(Vec<u8>, Vec<u8>), Unspecified> {
+    let pair = rsa::KeyPair::generate(rsa::KeySize::Rsa2048)?;
+    let private: Pkcs8V1Der<'static> = pair.as_der()?;
+    let public: PublicKeyX509Der<'static> = pair.public_key().as_der()?;
+    Ok((private.as_ref().to_vec(), public.as_ref().to_vec()))
 }
 
 /// Lower-case hex.

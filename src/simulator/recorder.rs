@@ -233,6 +233,22 @@ impl Recorder {
         }
     }
 
+    /// Takes the transaction of a body that could not be read as it came.
+    pub(super) fn transaction(&self, sequence: u64, transaction: Option<&str>) {
+        let Some(id) = transaction else {
+            return;
+        };
+        let mut inner = self.lock();
+        *inner
+            .counters
+            .transactions
+            .entry(id.to_owned())
+            .or_default() += 1;
+        if let Some(record) = inner.find(sequence) {
+            record.customer_transaction_id = Some(id.to_owned());
+        }
+    }
+
     /// Takes the answer's status.
     pub(super) fn answered(&self, sequence: u64, status: u16) {
         let mut inner = self.lock();

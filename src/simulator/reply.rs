@@ -73,6 +73,11 @@ pub(super) fn typed(
     reply
 }
 
+/// Another body under a head that is there already.
+pub(super) fn again(head: http::response::Parts, body: Bytes) -> Reply {
+    Response::from_parts(head, Full::new(body).boxed_unsync())
+}
+
 /// An answer whose body is played step by step, without a declared length.
 pub(super) fn scripted(
     status: StatusCode,

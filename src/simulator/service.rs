@@ -1,6 +1,5 @@
 //! The life of one request: written down, let in, answered, and stamped with a trace id.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,11 +9,9 @@ use http::Method;
 use http::Request;
 use http::StatusCode;
 use http::Version;
-use http::header::CONTENT_TYPE;
 use http::header::LOCATION;
 use http::request::Parts;
 use hyper::body::Incoming;
-use serde_json::Value;
 use uuid::Uuid;
 
 use super::authorise;
@@ -30,7 +27,6 @@ use super::faults::MissingCertificate;
 use super::faults::PersonalFaults;
 use super::gate;
 use super::gate::Bearer;
-use super::gate::Caller;
 use super::gate::Visit;
 use super::listener::Connection;
 use super::oauth;
@@ -44,9 +40,8 @@ use super::reply::Reply;
 use super::shared::Shared;
 use super::times;
 use super::transport;
-use super::upload::Unusable;
 use super::upload::Upload;
-use super::world::Call;
+use super::work;
 
 /// The connection is gone, so there is nobody to answer.
 #[derive(Debug, thiserror::Error)]
@@ -217,7 +212,7 @@ async fn route(
     }
     let reply = match found {
         None => transport::answer(shared, connection, head, upload).await,
-        Some(found) => work(shared, head, &found, caller, upload).await,
+        Some(found) => work::answer(shared, head, &found, caller, upload).await,
     };
     if lose {
         return vanish(connection, false).await;
@@ -283,123 +278,6 @@ fn find(personal: &PersonalFaults, visit: &Visit<'_>) -> Refusable<(Found, Crede
         allowed = allowed.or(Credentials::PERSONAL);
     }
     Ok((found, allowed))
-}
-
-/// A business call: reads its body, asks the world.
-async fn work(
-    shared: &Arc<Shared>,
-    head: &Parts,
-    found: &Found,
-    caller: Caller,
-    upload: Upload,
-) -> Reply {
-    let now = shared.now();
-    let path = head.uri.path();
-    let stamp = times::nanoseconds(now);
-    if let Some(profile) = found.text("profileId") {
-        let allowed = profile
-            .parse()
-            .is_ok_and(|profile| shared.lock().world.may_use(caller, profile));
-        if !allowed {
-            return errors::foreign_profile(&stamp);
-        }
-    }
-    if let Some(client) = found.text("clientKey").or(found.text("clientId"))
-        && client != shared.client_id
-    {
-        return errors::forbidden(path, &stamp);
-    }
-    if let Some(refusal) = authenticate_strongly(shared, head, found, caller) {
-        return refusal;
-    }
-    let is_json = head
-        .headers
-        .get(CONTENT_TYPE)
-        .and_then(|value| value.to_str().ok())
-        .is_some_and(|value| value.contains("json"));
-    let body = if is_json {
-        match upload.whole().await {
-            Ok(bytes) if bytes.is_empty() => Value::Null,
-            Ok(bytes) => {
-                let Ok(body) = serde_json::from_slice(&bytes) else {
-                    let message = "JSON parse error";
-                    return errors::spring(StatusCode::BAD_REQUEST, message, path, &stamp);
-                };
-                body
-            }
-            Err(unusable) => return unusable_body(unusable, path, &stamp),
-        }
-    } else {
-        if let Err(unusable) = upload.measure().await {
-            return unusable_body(unusable, path, &stamp);
-        }
-        Value::Null
-    };
-    let query: HashMap<String, String> =
-        form_urlencoded::parse(head.uri.query().unwrap_or_default().as_bytes())
-            .into_owned()
-            .collect();
-    let mut state = shared.lock();
-    let state = &mut *state;
-    let approved = head.headers.contains_key("x-2fa-approval") && found.endpoint.sca;
-    let mut reply = state.world.answer(
-        &Call {
-            found,
-            path,
-            query: &query,
-            headers: &head.headers,
-            body: &body,
-            caller,
-            now,
-            faults: &state.faults,
-            client_id: &shared.client_id,
-        },
-        &mut state.tokens,
-    );
-    if approved {
-        reply.headers_mut().insert(
-            "x-2fa-approval-result",
-            HeaderValue::from_static("APPROVED"),
-        );
-    }
-    reply
-}
-
-/// PSD2 for personal tokens, then the challenge if the switches ask for one.
-fn authenticate_strongly(
-    shared: &Shared,
-    head: &Parts,
-    found: &Found,
-    caller: Caller,
-) -> Option<Reply> {
-    let now = shared.now();
-    let (template, path) = (found.endpoint.path, head.uri.path());
-    let mut state = shared.lock();
-    let with_body = state.faults.resource.sca_body;
-    let restricted = gate::is_funding(template) || gate::is_statement(template);
-    if caller == Caller::Personal && state.faults.personal.psd2 && restricted {
-        return Some(gate::challenge(path, now, with_body, None));
-    }
-    if !gate::challenged(state.faults.resource.sca, template, found.endpoint.sca) {
-        return None;
-    }
-    let presented = head
-        .headers
-        .get("x-2fa-approval")
-        .and_then(|value| value.to_str().ok());
-    if presented.is_some_and(|ott| state.world.challenges.spend(ott)) {
-        return None;
-    }
-    let ott = state.world.challenges.open(template, now);
-    Some(gate::challenge(path, now, with_body, Some(&ott)))
-}
-
-fn unusable_body(unusable: Unusable, path: &str, now: &str) -> Reply {
-    let status = match unusable {
-        Unusable::Broken => StatusCode::BAD_REQUEST,
-        Unusable::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
-    };
-    errors::spring(status, "Unreadable body", path, now)
 }
 
 /// What a switch does instead of an answer.

@@ -16,6 +16,7 @@ use tokio_util::task::TaskTracker;
 use super::faults::Faults;
 use super::hub::Hub;
 use super::hub::HubError;
+use super::jose::Jose;
 use super::listener::Connections;
 use super::oauth::Exchange;
 use super::pki::Authority;
@@ -23,6 +24,8 @@ use super::recorder::Recorder;
 use super::tls::Revocations;
 use super::tls::Tls;
 use super::tokens::Tokens;
+use super::webhooks::Journal;
+use super::webhooks::Sender;
 use super::world::World;
 use crate::clock::Clock;
 use crate::secret::Secret;
@@ -49,6 +52,7 @@ pub(super) struct Shared {
     pub(super) clock: Arc<dyn Clock>,
     pub(super) state: Mutex<State>,
     pub(super) recorder: Recorder,
+    pub(super) sender: Sender,
     pub(super) connections: Connections,
     pub(super) next_connection: AtomicU64,
     /// Rings at each arrival, answer and exchange.
@@ -63,6 +67,8 @@ pub(super) struct State {
     pub(super) tokens: Tokens,
     pub(super) hub: Hub,
     pub(super) world: World,
+    pub(super) jose: Jose,
+    pub(super) journal: Journal,
     pub(super) exchanges: Vec<Exchange>,
 }
 

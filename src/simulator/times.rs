@@ -3,6 +3,7 @@
 use std::time::SystemTime;
 
 use time::OffsetDateTime;
+use time::PrimitiveDateTime;
 use time::format_description::BorrowedFormatItem;
 use time::macros::format_description;
 
@@ -40,6 +41,18 @@ pub(super) fn spaced(time: SystemTime) -> String {
     format(time, SPACED)
 }
 
+/// Reads `2017-11-24 10:47:49`.
+pub(super) fn read_spaced(text: &str) -> Option<SystemTime> {
+    let time = PrimitiveDateTime::parse(text, SPACED).ok()?;
+    Some(time.assume_utc().into())
+}
+
+/// Reads `Fri, 11 Apr 2025 03:43:28 GMT`.
+pub(super) fn read_http(text: &str) -> Option<SystemTime> {
+    let time = PrimitiveDateTime::parse(text, HTTP).ok()?;
+    Some(time.assume_utc().into())
+}
+
 /// `2018-08-31T10:43:31+0000`
 pub(super) fn offset(time: SystemTime) -> String {
     format(time, OFFSET)
@@ -71,5 +84,9 @@ mod tests {
         assert_eq!(spaced(time), "2025-04-11 03:43:28");
         assert_eq!(offset(time), "2025-04-11T03:43:28+0000");
         assert_eq!(http(time), "Fri, 11 Apr 2025 03:43:28 GMT");
+        let whole = SystemTime::UNIX_EPOCH + Duration::from_secs(1_744_343_008);
+        assert_eq!(read_spaced("2025-04-11 03:43:28"), Some(whole));
+        assert_eq!(read_http("Fri, 11 Apr 2025 03:43:28 GMT"), Some(whole));
+        assert_eq!(read_spaced("2025-04-11T03:43:28Z"), None);
     }
 }

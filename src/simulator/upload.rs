@@ -59,6 +59,11 @@ impl Upload {
         }
     }
 
+    /// The recorder's number for the request.
+    pub(super) fn sequence(&self) -> u64 {
+        self.sequence
+    }
+
     /// The next piece; `None` at the end.
     pub(super) async fn chunk(&mut self) -> Result<Option<Bytes>, Unusable> {
         loop {

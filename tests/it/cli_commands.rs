@@ -671,6 +671,13 @@ async fn a_simulator_writes_what_the_demo_configuration_needs() {
             .mode();
         assert_eq!(mode & 0o777, 0o600, "{name}");
     }
+    for (name, block) in [
+        ("webhook-key.pem", "-----BEGIN PUBLIC KEY-----"),
+        ("webhook-ca.pem", "-----BEGIN CERTIFICATE-----"),
+    ] {
+        let text = std::fs::read_to_string(dir.join(name)).unwrap();
+        assert!(text.starts_with(block), "{name}: {text}");
+    }
     let shown = Command::new(env!("CARGO_BIN_EXE_wise-auth-proxy"))
         .env_clear()
         .args(["cert", "show", "--json", "--config"])

@@ -4,8 +4,11 @@ mod business;
 mod callers;
 mod grants;
 mod hosts;
+mod jose;
 mod pages;
 mod record;
+mod strong;
+mod webhooks;
 mod wire;
 
 use std::error::Error;

@@ -3,13 +3,17 @@
 
 mod balances;
 mod challenges;
+mod events;
 mod money;
+mod pins;
 mod profiles;
 mod quotes;
 mod recipients;
+mod signatures;
 mod simulation;
 mod statements;
 mod subscriptions;
+mod switches;
 mod transfers;
 
 use std::collections::HashMap;
@@ -22,10 +26,22 @@ use serde_json::json;
 
 use self::balances::Balances;
 use self::challenges::Challenges;
+pub(super) use self::challenges::Protected;
+pub(super) use self::challenges::Shown;
+pub(super) use self::challenges::Verdict;
+pub(super) use self::events::Event;
+pub(super) use self::events::What;
+pub(super) use self::events::body as event_body;
+use self::pins::Pins;
 use self::profiles::Profiles;
 use self::quotes::Quotes;
 use self::recipients::Recipients;
+pub use self::signatures::KeyRefused;
+pub(super) use self::subscriptions::Subscription;
 use self::subscriptions::Subscriptions;
+pub use self::switches::ChallengeKind;
+pub use self::switches::ScaFaults;
+pub use self::switches::ScaSigning;
 use self::transfers::Transfers;
 use super::endpoints::Found;
 use super::errors;
@@ -46,8 +62,11 @@ pub(super) struct World {
     quotes: Quotes,
     recipients: Recipients,
     transfers: Transfers,
-    subscriptions: Subscriptions,
+    pub(super) subscriptions: Subscriptions,
     pub(super) challenges: Challenges,
+    pins: Pins,
+    /// What happened and was not yet sent to subscribers.
+    pub(super) outbox: Vec<Event>,
 }
 
 /// One admitted call with its body read.
@@ -129,6 +148,8 @@ impl World {
             transfers: Transfers::default(),
             subscriptions: Subscriptions::default(),
             challenges: Challenges::default(),
+            pins: Pins::default(),
+            outbox: Vec::new(),
         }
     }
 
@@ -225,8 +246,13 @@ impl World {
                 statements::statement(call, &self.balances, &self.profiles)
             }
             (_, path) if path.starts_with("/simulation/") => self.simulate(call),
-            (_, path) if path.contains("/subscriptions") => self.subscriptions.answer(call),
+            (_, path) if path.contains("/subscriptions") => {
+                self.subscriptions.answer(call, &mut self.outbox)
+            }
             (_, path) if path.starts_with("/one-time-token/") => self.challenges.answer(call),
+            (_, "/profiles/{profileId}/pin" | "/profiles/{profileId}/pin/verify") => {
+                self.pins.answer(call, &mut self.challenges)
+            }
             _ => generic(call),
         }
     }

@@ -68,7 +68,7 @@ impl World {
                 "The transfer cannot go to this state from its present one",
             );
         }
-        transfer.status = next;
+        self.outbox.push(transfer.enter(next, call.now));
         let reply = json_reply(StatusCode::OK, &transfer.json());
         if next == Status::FundsRefunded {
             let (profile, currency, cents) = transfer.refund();

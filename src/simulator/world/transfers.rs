@@ -10,6 +10,8 @@ use serde_json::json;
 
 use super::Call;
 use super::World;
+use super::events::Event;
+use super::events::TransferState;
 use super::money;
 use super::profiles;
 use super::statements;
@@ -150,6 +152,24 @@ impl Transfer {
         })
     }
 
+    /// Goes to another state, which subscribers hear of.
+    pub(super) fn enter(&mut self, status: Status, now: SystemTime) -> Event {
+        let before = std::mem::replace(&mut self.status, status);
+        self.event(Some(before), now)
+    }
+
+    fn event(&self, before: Option<Status>, now: SystemTime) -> Event {
+        TransferState {
+            id: self.id,
+            profile: self.profile,
+            recipient: self.recipient,
+            now: self.status.word(),
+            before: before.map(Status::word),
+            occurred: now,
+        }
+        .event()
+    }
+
     pub(super) fn refund(&self) -> (u64, &'static str, i64) {
         (self.profile, self.source, self.source_cents)
     }
@@ -186,7 +206,7 @@ impl World {
         }
         match (endpoint.method, endpoint.path) {
             ("GET", "/transfers/{transferId}") => json_reply(StatusCode::OK, &transfer.json()),
-            ("PUT", "/transfers/{transferId}/cancel") => self.cancel(id),
+            ("PUT", "/transfers/{transferId}/cancel") => self.cancel(id, call.now),
             ("GET", "/transfers/{transferId}/payments") => {
                 json_reply(StatusCode::OK, &transfer.payments.clone().into())
             }
@@ -273,6 +293,7 @@ impl World {
             payments: Vec::new(),
         };
         let reply = json_reply(StatusCode::OK, &transfer.json());
+        self.outbox.push(transfer.event(None, call.now));
         self.quotes.uses(quote.id(), id);
         self.transfers
             .by_transaction
@@ -281,7 +302,7 @@ impl World {
         reply
     }
 
-    fn cancel(&mut self, id: u64) -> Reply {
+    fn cancel(&mut self, id: u64, now: SystemTime) -> Reply {
         let Some(transfer) = self.transfers.all.get_mut(&id) else {
             return crate::simulator::reply::empty(StatusCode::NOT_FOUND);
         };
@@ -294,7 +315,7 @@ impl World {
             );
         }
         let was_paid = transfer.status != Status::IncomingPaymentWaiting;
-        transfer.status = Status::Cancelled;
+        self.outbox.push(transfer.enter(Status::Cancelled, now));
         let reply = json_reply(StatusCode::OK, &transfer.json());
         if was_paid {
             let (profile, currency, cents) = transfer.refund();
@@ -351,7 +372,8 @@ impl World {
             "errorCode": null,
             "balanceTransactionId": 987_654_320 + self.transfers.payments,
         });
-        transfer.status = Status::Processing;
+        self.outbox
+            .push(transfer.enter(Status::Processing, call.now));
         transfer.payments.push(payment.clone());
         json_reply(StatusCode::CREATED, &payment)
     }

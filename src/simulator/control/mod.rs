@@ -15,6 +15,10 @@
 //! | `POST /connections/close`, `POST /connections/finish` | ends connections at once, or politely |
 //! | `GET /ca.pem` | the CA of the server certificates |
 //! | `GET /state` | addresses, profiles, grants |
+//!
+//! Further ones are in [`security`].
+
+mod security;
 
 use std::sync::Arc;
 
@@ -25,13 +29,13 @@ use serde::Serialize;
 use serde_json::Value;
 use serde_json::json;
 
-use super::faults::Faults;
-use super::hub::HubError;
-use super::listener::Connection;
-use super::reply;
-use super::reply::Reply;
-use super::shared::Shared;
-use super::upload::Upload;
+use crate::simulator::faults::Faults;
+use crate::simulator::hub::HubError;
+use crate::simulator::listener::Connection;
+use crate::simulator::reply;
+use crate::simulator::reply::Reply;
+use crate::simulator::shared::Shared;
+use crate::simulator::upload::Upload;
 
 pub(super) async fn answer(
     shared: &Arc<Shared>,
@@ -60,7 +64,7 @@ pub(super) async fn answer(
     dispatch(shared, &head.method, head.uri.path(), &body)
 }
 
-fn dispatch(shared: &Shared, method: &Method, path: &str, body: &Value) -> Reply {
+fn dispatch(shared: &Arc<Shared>, method: &Method, path: &str, body: &Value) -> Reply {
     let done = || reply::empty(StatusCode::NO_CONTENT);
     let segments: Vec<&str> = path.trim_matches('/').split('/').collect();
     match (method.as_str(), segments.as_slice()) {
@@ -160,10 +164,12 @@ fn dispatch(shared: &Shared, method: &Method, path: &str, body: &Value) -> Reply
             shared.ca_pem.clone(),
         ),
         ("GET", ["state"]) => ok(&state(shared)),
-        _ => refuse(
-            StatusCode::NOT_FOUND,
-            "no such operation; see the documentation of the control API",
-        ),
+        (method, segments) => {
+            security::dispatch(shared, method, segments, body).unwrap_or_else(|| {
+                let hint = "no such operation; see the documentation of the control API";
+                refuse(StatusCode::NOT_FOUND, hint)
+            })
+        }
     }
 }
 
