@@ -9,6 +9,7 @@ use clap::{Parser, Subcommand};
 
 use super::audit::AuditArgs;
 use super::failure::Failure;
+use super::jose::JoseArgs;
 use super::migrate::{Guide, Start, Step};
 use super::spelling;
 use crate::config::{ConfigError, Lane, Loaded, ProfileId, Sources, load};
@@ -226,6 +227,18 @@ Examples:
   wise-auth-proxy ca export --for java
   wise-auth-proxy ca export --out wise-ca.pem --for python")]
     Ca(CaArgs),
+
+    /// Make, register and try out keys for signed and encrypted bodies (JOSE)
+    ///
+    /// Wise agrees them with some partners, under the OAuth client's own credential. These commands
+    /// prepare the keys and prove them; the proxy itself does not sign or encrypt requests yet.
+    #[command(after_help = "\
+Examples:
+  wise-auth-proxy jose keygen --signing ES512 --out secrets/jose-signing.key
+  wise-auth-proxy jose register --signing --key secrets/jose-signing.key --algorithm ES512
+  wise-auth-proxy jose list
+  wise-auth-proxy jose test --json | jq .passed")]
+    Jose(JoseArgs),
 
     /// Run a fake Wise on this machine, until Ctrl-C
     ///

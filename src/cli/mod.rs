@@ -17,6 +17,7 @@ mod demo;
 mod doctor;
 mod failure;
 mod init;
+mod jose;
 mod login;
 mod manual;
 mod migrate;
@@ -29,6 +30,7 @@ mod reload;
 mod report;
 mod run;
 mod screen;
+mod sheet;
 mod shutdown;
 mod simulator;
 mod spelling;
@@ -81,6 +83,7 @@ fn run(args: Args) -> Result<(), Failure> {
         Command::Csr(args) => csr::run(&global, &args),
         Command::Cert(args) => cert::run(&global, &args.command),
         Command::Ca(args) => ca::run(&global, &args.command),
+        Command::Jose(args) => jose::run(&global, &args.command),
         Command::Simulator(args) => simulator::run(&args),
         Command::Demo(args) => demo::run(&args),
         Command::Switch(args) => switch::run(&global, &args),

@@ -1,15 +1,17 @@
 //! The rules between keys: from the file as typed to a [`Config`] that can be run.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::file::{self, File};
 use super::leaf::{List, Parsed};
 use super::secrets::Named;
 use super::url;
+use super::values::Kid;
 use super::{
-    Config, Door, Environment, Hardening, Hosts, Lane, LaneSet, Measure, Mtls, Notify, OAuth,
-    Origin, Policy, Roots, SecretSource, Store, Switch, TokenUrl, Trust,
+    Config, Door, Environment, Hardening, Hosts, Jose, JoseDecrypting, JoseSigning, Lane, LaneSet,
+    Measure, Mtls, Notify, OAuth, Origin, Policy, Roots, SecretSource, SigningAlgorithm, Store,
+    Switch, TokenUrl, Trust,
 };
 use crate::wise::hosts::{PRODUCTION, Preset, SANDBOX};
 
@@ -56,6 +58,7 @@ pub(super) fn check(file: &File, base: &Path) -> Result<Config, Vec<Finding>> {
     let runtime = check.runtime(&file.runtime);
     let admin = check.admin(&file.admin, &store, &doors);
     let ca = check.ca(&file.ca, &store);
+    let jose = check.jose(&file.jose);
     let audit = check.audit(&file.audit);
     let log = check.log(&file.log);
     let notify = check.notify(&file.notify);
@@ -80,6 +83,7 @@ pub(super) fn check(file: &File, base: &Path) -> Result<Config, Vec<Finding>> {
             runtime,
             admin,
             ca,
+            jose,
             audit,
             log,
             notify,
@@ -338,6 +342,54 @@ impl Check<'_> {
             self.refuse("personal.token", SECRET_MISSING);
         }
         token
+    }
+
+    fn jose(&mut self, typed: &file::Jose) -> Jose {
+        for (key, of, is_said) in [
+            (
+                "jose.signing_key",
+                "jose.signing_algorithm",
+                typed.signing_algorithm.is_some(),
+            ),
+            (
+                "jose.signing_key",
+                "jose.signing_kid",
+                typed.signing_kid.is_some(),
+            ),
+            (
+                "jose.encryption_key",
+                "jose.encryption_kid",
+                typed.encryption_kid.is_some(),
+            ),
+        ] {
+            let key_is_said = match key {
+                "jose.signing_key" => typed.signing_key.is_some(),
+                _ => typed.encryption_key.is_some(),
+            };
+            if is_said && !key_is_said {
+                self.refuse(
+                    key,
+                    format!("{of} is said of a key: name its PEM file; `jose keygen` makes one"),
+                );
+            }
+        }
+        let path = |typed: &Option<Parsed<PathBuf>>| {
+            let Parsed(path) = typed.as_ref()?;
+            Some(self.base.join(path))
+        };
+        let kid = |typed: &Option<Parsed<Kid>>| typed.clone().map(|Parsed(Kid(kid))| kid);
+        let algorithm = typed.signing_algorithm.map(|Parsed(algorithm)| algorithm);
+        Jose {
+            signing: path(&typed.signing_key).map(|path| JoseSigning {
+                algorithm: algorithm.unwrap_or(SigningAlgorithm::Es512),
+                path,
+                kid: kid(&typed.signing_kid),
+            }),
+            decrypting: path(&typed.encryption_key).map(|path| JoseDecrypting {
+                path,
+                kid: kid(&typed.encryption_kid),
+            }),
+        }
     }
 
     fn mtls(&mut self, typed: Option<&file::Mtls>) -> Option<Mtls> {

@@ -14,11 +14,12 @@ use serde::Deserialize;
 use super::leaf::{List, Parsed};
 use super::secrets::Named;
 use super::values::{
-    AddressOrOff, FileOrOff, GrantName, HostName, Level, Listen, Mode, Name, Page, Redirect, Size,
+    AddressOrOff, FileOrOff, GrantName, HostName, Kid, Level, Listen, Mode, Name, Page, Redirect,
+    Size,
 };
 use super::{
     AccessLog, Environment, EventKind, HttpVersion, KeyHash, Lane, LogFormat, Measure, Origin,
-    ProfileId, Roots, TokenUrl,
+    ProfileId, Roots, SigningAlgorithm, TokenUrl,
 };
 
 /// Configuration of wise-auth-proxy.
@@ -61,6 +62,9 @@ pub(super) struct File {
     /// The local certificate authority of doors that offer CONNECT.
     #[serde(default)]
     pub(super) ca: Ca,
+    /// Keys for signed and encrypted bodies.
+    #[serde(default)]
+    pub(super) jose: Jose,
     /// The record of who called what.
     pub(super) audit: Audit,
     /// What is written about all this.
@@ -170,6 +174,22 @@ pub(super) struct Ca {
     pub(super) certificate: Option<Parsed<PathBuf>>,
     /// PEM file of its private key, 0600; without it `ca.key` in the store.
     pub(super) key: Option<Parsed<PathBuf>>,
+}
+
+/// Keys for signed and encrypted bodies.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Jose {
+    /// How requests are signed; without it ES512.
+    pub(super) signing_algorithm: Option<Parsed<SigningAlgorithm>>,
+    /// PEM file (PKCS#8): the private key that signs, 0600.
+    pub(super) signing_key: Option<Parsed<PathBuf>>,
+    /// The id under which Wise has its public half; `jose register` writes it.
+    pub(super) signing_kid: Option<Parsed<Kid>>,
+    /// PEM file (PKCS#8): the private RSA key that decrypts answers, 0600.
+    pub(super) encryption_key: Option<Parsed<PathBuf>>,
+    /// The id under which Wise has its public half; `jose register` writes it.
+    pub(super) encryption_kid: Option<Parsed<Kid>>,
 }
 
 /// The record of who called what.

@@ -32,7 +32,9 @@ use std::time::Duration;
 use crate::secret::Secret;
 
 pub use crate::event::Kind as EventKind;
-pub use crate::wise::{Lane, LaneSet, ParseLaneError, ParseProfileError, ProfileId};
+pub use crate::wise::{
+    Lane, LaneSet, ParseLaneError, ParseProfileError, ProfileId, SigningAlgorithm,
+};
 pub use error::{ConfigError, Problem, SetBy};
 pub use explain::{Setting, settings};
 pub use key_hash::{KeyHash, NotAKeyHash};
@@ -81,6 +83,8 @@ pub struct Config {
     pub admin: Admin,
     /// The local certificate authority; read when a door offers CONNECT.
     pub ca: Ca,
+    /// Keys for signed and encrypted bodies.
+    pub jose: Jose,
     /// The record of who called what.
     pub audit: Audit,
     /// What is written about all this.
@@ -137,7 +141,13 @@ impl Config {
         ];
         let wanted = self.doors.iter().any(|door| door.connect);
         let authority = authority.into_iter().filter(move |_| wanted);
-        ca.chain(mtls).chain(tls).chain(authority)
+        let signing = self.jose.signing.iter();
+        let signing = signing.map(|key| ("jose.signing_key", key.path.as_path()));
+        let decrypting = self.jose.decrypting.iter();
+        let decrypting = decrypting.map(|key| ("jose.encryption_key", key.path.as_path()));
+        (ca.chain(mtls).chain(tls).chain(authority))
+            .chain(signing)
+            .chain(decrypting)
     }
 }
 
@@ -359,6 +369,40 @@ pub struct Ca {
     pub certificate: PathBuf,
     /// PEM file of its private key.
     pub key: PathBuf,
+}
+
+/// Keys for signed and encrypted bodies.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Jose {
+    /// The key that signs requests.
+    pub signing: Option<JoseSigning>,
+    /// The key that decrypts answers.
+    pub decrypting: Option<JoseDecrypting>,
+}
+
+/// A private key that signs requests.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct JoseSigning {
+    /// How it signs.
+    pub algorithm: SigningAlgorithm,
+    /// PEM file, PKCS#8.
+    pub path: PathBuf,
+    /// The id under which Wise has the public half; `None`: not registered, or not said.
+    pub kid: Option<String>,
+}
+
+/// A private key that decrypts answers.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct JoseDecrypting {
+    /// PEM file, PKCS#8, RSA.
+    pub path: PathBuf,
+    /// The id under which Wise has the public half; `None`: not registered, or not said.
+    pub kid: Option<String>,
+}
+
+/// Whether a text can be the id of a key: a UUID.
+pub(crate) fn is_key_id(text: &str) -> bool {
+    text.len() == 36 && uuid::Uuid::try_parse(text).is_ok()
 }
 
 /// The record of who called what.

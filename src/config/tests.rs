@@ -326,6 +326,31 @@ const RULES: &[(&str, &str, &str)] = &[
         "mtls.key (not set): say the PEM file of its private key",
     ),
     (
+        "[mtls]",
+        "[jose]\nsigning_kid = \"e87da464-8e5e-4380-8f2d-4e4e04052672\"\n[mtls]",
+        "jose.signing_key (not set): jose.signing_kid is said of a key: name its PEM file; `jose keygen` makes one",
+    ),
+    (
+        "[mtls]",
+        "[jose]\nsigning_algorithm = \"ES256\"\n[mtls]",
+        "jose.signing_key (not set): jose.signing_algorithm is said of a key: name its PEM file; `jose keygen` makes one",
+    ),
+    (
+        "[mtls]",
+        "[jose]\nencryption_kid = \"e87da464-8e5e-4380-8f2d-4e4e04052672\"\n[mtls]",
+        "jose.encryption_key (not set): jose.encryption_kid is said of a key: name its PEM file; `jose keygen` makes one",
+    ),
+    (
+        "[mtls]",
+        "[jose]\nsigning_key = \"a.key\"\nsigning_kid = \"mine\"\n[mtls]",
+        "jose.signing_kid (house.toml): must be the UUID under which Wise has the key, in quotes; `jose register` writes it",
+    ),
+    (
+        "[mtls]",
+        "[jose]\nsigning_key = \"a.key\"\nsigning_algorithm = \"RS256\"\n[mtls]",
+        "jose.signing_algorithm (house.toml): must be \"ES256\", \"ES384\", \"ES512\", \"PS256\", \"PS384\" or \"PS512\"",
+    ),
+    (
         "[[grant]]\nname = \"main\"\nprofile = 30000000",
         "",
         "switch.lane (house.toml): lane oauth-mtls needs a [[grant]]",
@@ -582,6 +607,8 @@ const OTHER_VALUES: &[(&str, &str)] = &[
     ("hardening.files", "off"),
     ("hardening.memory", "off"),
     ("hardening.privileges", "required"),
+    ("jose.encryption_key", "decrypts.key"),
+    ("jose.signing_key", "signs.key"),
     ("log.access", "access.log"),
     ("log.format", "json"),
     ("log.level", "debug"),
@@ -714,6 +741,29 @@ fn no_key_is_dead() {
         .via
         .unwrap();
     assert_eq!(via.credentials, Some(SecretSource::Env("VIA".to_owned())));
+    let keys = [
+        ("jose.signing_algorithm", "PS256"),
+        ("jose.signing_key", "signs.key"),
+        ("jose.signing_kid", "E87DA464-8e5e-4380-8f2d-4e4e04052672"),
+        ("jose.encryption_key", "decrypts.key"),
+        (
+            "jose.encryption_kid",
+            "1d4c2a3b-8e5e-4380-8f2d-4e4e04052672",
+        ),
+    ];
+    let loaded = load(&with_flags(FULL, &keys)).unwrap().config;
+    let files: Vec<_> = loaded.files().map(|(key, _)| key).collect();
+    assert!(files.ends_with(&["jose.signing_key", "jose.encryption_key"]));
+    let signing = loaded.jose.signing.unwrap();
+    assert_eq!(signing.algorithm, SigningAlgorithm::Ps256);
+    assert_eq!(signing.path, PathBuf::from("/etc/house/signs.key"));
+    let kid = "e87da464-8e5e-4380-8f2d-4e4e04052672";
+    assert_eq!(signing.kid.as_deref(), Some(kid));
+    let decrypting = loaded.jose.decrypting.unwrap();
+    assert_eq!(decrypting.path, PathBuf::from("/etc/house/decrypts.key"));
+    assert!(decrypting.kid.is_some());
+    let plain = load(&with_flags(FULL, &keys[1..2])).unwrap().config.jose;
+    assert_eq!(plain.signing.unwrap().algorithm, SigningAlgorithm::Es512);
     let told = [
         ("notify.webhook.env", "URL"),
         ("notify.authorization.env", "KEY"),
@@ -734,6 +784,9 @@ fn no_key_is_dead() {
         "door[].expose",
         "door[].mode",
         "grant[].default",
+        "jose.encryption_kid",
+        "jose.signing_algorithm",
+        "jose.signing_kid",
         "upstream.via_credentials",
     ];
     for SchemaKey { path, .. } in schema::keys() {

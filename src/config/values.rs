@@ -9,7 +9,7 @@ use super::leaf::Leaf;
 use super::url;
 use super::{
     AccessLog, Environment, EventKind, HttpVersion, KeyHash, Lane, LogFormat, Measure, Origin,
-    ProfileId, Roots, TokenUrl,
+    ProfileId, Roots, SigningAlgorithm, TokenUrl,
 };
 
 /// Bytes, as a size such as `"8 MiB"`.
@@ -31,6 +31,10 @@ pub(super) struct Name(pub(super) String);
 /// A file or `off`.
 #[derive(Clone, Debug)]
 pub(super) struct FileOrOff(pub(super) Option<PathBuf>);
+
+/// An id of a key, as Wise wants them.
+#[derive(Clone, Debug)]
+pub(super) struct Kid(pub(super) String);
 
 /// A host name without scheme and port, in lower case.
 #[derive(Clone, Debug)]
@@ -95,6 +99,25 @@ words!(Measure, "\"auto\", \"required\" or \"off\"",
     "auto" => Self::Auto, "required" => Self::Required, "off" => Self::Off);
 words!(LogFormat, "\"human\" or \"json\"",
     "human" => Self::Human, "json" => Self::Json);
+
+impl Leaf for SigningAlgorithm {
+    const RIGHT: &'static str =
+        "\"ES256\", \"ES384\", \"ES512\", \"PS256\", \"PS384\" or \"PS512\"";
+    const WORDS: &'static [&'static str] = &["ES256", "ES384", "ES512", "PS256", "PS384", "PS512"];
+
+    fn text(text: &str) -> Option<Self> {
+        Self::named(text)
+    }
+}
+
+impl Leaf for Kid {
+    const RIGHT: &'static str =
+        "the UUID under which Wise has the key, in quotes; `jose register` writes it";
+
+    fn text(text: &str) -> Option<Self> {
+        super::is_key_id(text).then(|| Self(text.to_ascii_lowercase()))
+    }
+}
 
 impl Leaf for String {
     const RIGHT: &'static str = "a text in quotes, not empty";

@@ -51,7 +51,11 @@ impl fmt::Debug for EncryptingKey {
 }
 
 /// A private key that content keys are decrypted with: ours.
-pub(crate) struct DecryptingKey(OaepPrivateDecryptingKey);
+pub(crate) struct DecryptingKey {
+    key: OaepPrivateDecryptingKey,
+    /// The public half, as a DER `SubjectPublicKeyInfo`.
+    public: Vec<u8>,
+}
 
 impl DecryptingKey {
     /// A key from PKCS#8.
@@ -61,22 +65,26 @@ impl DecryptingKey {
         if key.key_size_bits() < SHORTEST {
             return Err(wrong);
         }
-        Ok(Self(OaepPrivateDecryptingKey::new(key)?))
+        let public = key.public_key().as_der()?.as_ref().to_vec();
+        let key = OaepPrivateDecryptingKey::new(key)?;
+        Ok(Self { key, public })
     }
 
-    /// A new key of 3,072 bits: its PKCS#8 and the public key's `SubjectPublicKeyInfo`. Takes up to
-    /// a second.
-    pub(crate) fn generate() -> Result<(Zeroizing<Vec<u8>>, Vec<u8>), JoseError> {
+    /// A new key of 3,072 bits as PKCS#8. Takes up to a second.
+    pub(crate) fn generate() -> Result<Zeroizing<Vec<u8>>, JoseError> {
         let key = PrivateDecryptingKey::generate(KeySize::Rsa3072)?;
-        let public = key.public_key().as_der()?.as_ref().to_vec();
-        let private = Zeroizing::new(key.as_der()?.as_ref().to_vec());
-        Ok((private, public))
+        Ok(Zeroizing::new(key.as_der()?.as_ref().to_vec()))
+    }
+
+    /// The public key as a DER `SubjectPublicKeyInfo`, as Wise wants it registered.
+    pub(crate) fn public_der(&self) -> &[u8] {
+        &self.public
     }
 }
 
 impl fmt::Debug for DecryptingKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("DecryptingKey")
+        f.debug_struct("DecryptingKey").finish_non_exhaustive()
     }
 }
 
@@ -262,9 +270,9 @@ impl<'a> Encrypted<'a> {
         if self.is_direct() {
             return Err(JoseError::Unsupported("direct encryption"));
         }
-        let mut unwrapped = Zeroizing::new(vec![0; key.0.min_output_size()]);
+        let mut unwrapped = Zeroizing::new(vec![0; key.key.min_output_size()]);
         let unwrapped = key
-            .0
+            .key
             .decrypt(&OAEP_SHA256_MGF1SHA256, &self.wrapped, &mut unwrapped, None)
             .map_err(|_| JoseError::Undecryptable)?;
         let content_key = ContentKey::from_slice(unwrapped)?;

@@ -9,51 +9,11 @@ use aws_lc_rs::signature::{
     self, EcdsaKeyPair, EcdsaSigningAlgorithm, KeyPair as _, ParsedPublicKey, RsaEncoding,
     VerificationAlgorithm,
 };
-use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-use super::JoseError;
-
-/// How a message is signed (RFC 7518 §3.1): those that Wise takes.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, PartialEq, Serialize)]
-#[serde(rename_all = "UPPERCASE")]
-pub(crate) enum Algorithm {
-    Es256,
-    Es384,
-    Es512,
-    Ps256,
-    Ps384,
-    Ps512,
-}
+use super::{Algorithm, JoseError};
 
 impl Algorithm {
-    pub(crate) const ALL: [Self; 6] = [
-        Self::Es256,
-        Self::Es384,
-        Self::Es512,
-        Self::Ps256,
-        Self::Ps384,
-        Self::Ps512,
-    ];
-
-    /// The word of RFC 7518 and of Wise's API.
-    pub(crate) const fn name(self) -> &'static str {
-        match self {
-            Self::Es256 => "ES256",
-            Self::Es384 => "ES384",
-            Self::Es512 => "ES512",
-            Self::Ps256 => "PS256",
-            Self::Ps384 => "PS384",
-            Self::Ps512 => "PS512",
-        }
-    }
-
-    pub(crate) fn named(name: &str) -> Option<Self> {
-        Self::ALL
-            .into_iter()
-            .find(|algorithm| algorithm.name() == name)
-    }
-
     fn curve(self) -> Option<&'static EcdsaSigningAlgorithm> {
         match self {
             Self::Es256 => Some(&signature::ECDSA_P256_SHA256_FIXED_SIGNING),

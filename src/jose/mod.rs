@@ -4,15 +4,20 @@
 //! is encrypted with A256GCM, its key with RSA-OAEP-256, or by agreement from the request before
 //! (`dir`). Nothing else is understood, and what is not understood is refused: never is a payload
 //! handed out that was not verified.
+//!
+//! The one thing it reads are files with private keys of ours.
 
 mod compact;
+mod file;
 mod jwe;
 mod jws;
 mod key;
 
+pub(crate) use crate::wise::SigningAlgorithm as Algorithm;
+pub(crate) use file::{KeyFileError, pem, read_decrypting, read_signing};
 pub(crate) use jwe::{ContentKey, DecryptingKey, Encrypted, EncryptingKey};
 pub(crate) use jws::{Signed, sign, sign_under};
-pub(crate) use key::{Algorithm, SigningKey, VerifyingKey};
+pub(crate) use key::{SigningKey, VerifyingKey};
 
 /// A message or key cannot be used. Says nothing of its content.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]

@@ -29,6 +29,14 @@ fn with_part(message: &str, at: usize, part: &str) -> String {
     parts.join(".")
 }
 
+/// A new private key and its public half.
+fn new_decrypting() -> (zeroize::Zeroizing<Vec<u8>>, Vec<u8>) {
+    let private = DecryptingKey::generate().unwrap();
+    let public = DecryptingKey::from_pkcs8(&private).unwrap();
+    let public = public.public_der().to_vec();
+    (private, public)
+}
+
 fn header(json: &str) -> String {
     URL_SAFE_NO_PAD.encode(json)
 }
@@ -170,8 +178,8 @@ fn what_is_no_compact_serialisation_is_malformed() {
 
 #[test]
 fn what_is_encrypted_is_read_by_its_key_and_no_other() {
-    let (private, public) = DecryptingKey::generate().unwrap();
-    let (other, _) = DecryptingKey::generate().unwrap();
+    let (private, public) = new_decrypting();
+    let (other, _) = new_decrypting();
     let encrypting = EncryptingKey::from_der(Some("its-key".to_owned()), &public).unwrap();
     let (message, content_key) = encrypting.encrypt(br#"{"pin":"1234"}"#, false).unwrap();
     assert!(!message.contains(&header(r#"{"pin"#)[..4]));
@@ -212,7 +220,7 @@ fn what_is_encrypted_is_read_by_its_key_and_no_other() {
 
 #[test]
 fn an_encrypted_message_that_was_changed_anywhere_is_refused() {
-    let (private, public) = DecryptingKey::generate().unwrap();
+    let (private, public) = new_decrypting();
     let encrypting = EncryptingKey::from_der(None, &public).unwrap();
     let ours = DecryptingKey::from_pkcs8(&private).unwrap();
     let (message, _) = encrypting.encrypt(b"{}", true).unwrap();
@@ -239,7 +247,7 @@ fn an_encrypted_message_that_was_changed_anywhere_is_refused() {
 #[test]
 fn keys_of_another_kind_or_too_short_are_refused() {
     let es256 = SigningKey::generate(Algorithm::Es256).unwrap();
-    let (rsa, public) = DecryptingKey::generate().unwrap();
+    let (rsa, public) = new_decrypting();
     for algorithm in [Algorithm::Es384, Algorithm::Es512, Algorithm::Ps256] {
         assert!(SigningKey::from_pkcs8(algorithm, None, &es256).is_err());
     }

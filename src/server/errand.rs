@@ -3,8 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::HeaderValue;
+use bytes::Bytes;
 use http::uri::PathAndQuery;
+use http::{HeaderValue, Request};
 
 use crate::config::{Config, Lane};
 use crate::credentials::FileStore;
@@ -55,5 +56,10 @@ impl Errand {
         authorization: HeaderValue,
     ) -> Result<Answer, OnceError> {
         upstream::get(&self.way, path, authorization, self.connect_timeout).await
+    }
+
+    /// Sends a request to the API. Only dialling is bounded; the caller bounds the rest.
+    pub(crate) async fn send(&self, request: Request<Bytes>) -> Result<Answer, OnceError> {
+        upstream::send(&self.way, request, self.connect_timeout).await
     }
 }

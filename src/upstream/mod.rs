@@ -24,7 +24,7 @@ pub(crate) use answer::{AnswerBody, ConnectionError};
 pub(crate) use dial::DialError;
 pub(crate) use endpoint::{Endpoint, EndpointError};
 pub(crate) use gather::Gathering;
-pub(crate) use once::{Answer, OnceError, get, knock, post};
+pub(crate) use once::{Answer, OnceError, get, knock, post, send};
 pub(crate) use pool::{AcquireError, Lease, Local, Pool, SendError};
 pub(crate) use probe::{Session, addresses, greet, reach};
 pub(crate) use token_endpoint::{Aim, TokenEndpoint};

@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use http::header::{ACCEPT, AUTHORIZATION, DATE, HOST, USER_AGENT};
+use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, DATE, HOST, USER_AGENT};
 use http::uri::{self, PathAndQuery};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri};
 use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
@@ -63,6 +63,8 @@ pub(super) struct Question {
     pub(super) authorization: Option<HeaderValue>,
     /// Type and bytes of the body, where there is one.
     pub(super) body: Option<(HeaderValue, Bytes)>,
+    /// Further fields; they win over ours.
+    pub(super) fields: HeaderMap,
 }
 
 /// GETs a JSON document.
@@ -79,6 +81,7 @@ pub(crate) async fn get(
         path,
         authorization: Some(authorization),
         body: None,
+        fields: HeaderMap::new(),
     };
     let resolver = Resolver::new(Duration::ZERO);
     ask(endpoint, &resolver, connect_timeout, question).await
@@ -97,6 +100,7 @@ pub(crate) async fn knock(
         path,
         authorization: None,
         body: None,
+        fields: HeaderMap::new(),
     };
     let resolver = Resolver::new(Duration::ZERO);
     ask(endpoint, &resolver, connect_timeout, question).await
@@ -118,6 +122,29 @@ pub(crate) async fn post(
         path,
         authorization,
         body: Some((json, body)),
+        fields: HeaderMap::new(),
+    };
+    let resolver = Resolver::new(Duration::ZERO);
+    ask(endpoint, &resolver, connect_timeout, question).await
+}
+
+/// Sends a request with its path, its fields and, where they say its type, its body.
+///
+/// Bounds dialling by `connect_timeout` and nothing else. Cancel safe.
+pub(crate) async fn send(
+    endpoint: &Endpoint,
+    request: Request<Bytes>,
+    connect_timeout: Duration,
+) -> Result<Answer, OnceError> {
+    let (mut head, body) = request.into_parts();
+    let path = head.uri.into_parts().path_and_query;
+    let kind = head.headers.remove(CONTENT_TYPE);
+    let question = Question {
+        method: head.method,
+        path: path.unwrap_or_else(|| PathAndQuery::from_static("/")),
+        authorization: None,
+        body: kind.map(|kind| (kind, body)),
+        fields: head.headers,
     };
     let resolver = Resolver::new(Duration::ZERO);
     ask(endpoint, &resolver, connect_timeout, question).await
@@ -228,10 +255,11 @@ impl Question {
         }
         headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
         if let Some(kind) = kind {
-            headers.insert(http::header::CONTENT_TYPE, kind);
+            headers.insert(CONTENT_TYPE, kind);
         }
         let agent = concat!("wise-auth-proxy/", env!("CARGO_PKG_VERSION"));
         headers.insert(USER_AGENT, HeaderValue::from_static(agent));
+        headers.extend(self.fields);
         // Scheme and authority come together or not at all, and the path is there: this cannot
         // fail.
         *request.uri_mut() = Uri::from_parts(parts).unwrap_or_default();

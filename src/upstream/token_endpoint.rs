@@ -79,6 +79,7 @@ impl TokenEndpoint {
             path: aim.path.clone(),
             authorization: Some(aim.authorization.clone()),
             body: Some((urlencoded, form)),
+            fields: HeaderMap::new(),
         };
         let answer = ask(
             &aim.endpoint,

@@ -11,3 +11,10 @@ pub(crate) const X_TRACE_ID: HeaderName = HeaderName::from_static("x-trace-id");
 /// `REJECTED` on a 403 that asks for strong customer authentication (Wise, "SCA and 2FA").
 pub(crate) const X_2FA_APPROVAL_RESULT: HeaderName =
     HeaderName::from_static("x-2fa-approval-result");
+
+/// How a body is protected: `jws`, `jwe` or `jws+jwe` (Wise, "JOSE").
+pub(crate) const X_TW_JOSE_METHOD: HeaderName = HeaderName::from_static("x-tw-jose-method");
+
+/// Id of the key of ours that the answer is to be encrypted to.
+pub(crate) const X_TW_JOSE_ENCRYPTION_KID: HeaderName =
+    HeaderName::from_static("x-tw-jose-encryption-kid");

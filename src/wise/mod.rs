@@ -5,6 +5,7 @@
 
 pub(crate) mod headers;
 pub(crate) mod hosts;
+pub(crate) mod jose;
 mod lane;
 pub(crate) mod operations;
 mod profile;
@@ -13,6 +14,7 @@ pub(crate) mod properties;
 pub(crate) mod routes;
 pub(crate) mod wire;
 
+pub use jose::SigningAlgorithm;
 pub use lane::{Lane, LaneSet, ParseLaneError};
 pub use profile::{ParseProfileError, ProfileId};
 pub(crate) use routes::CredentialKind;

@@ -30,7 +30,8 @@ const FLOORS: [&[&str]; 10] = [
 const CELLAR: &str = "failpoint";
 
 /// The fake Wise spells Wise's words itself, so that a wrong constant of ours meets a right one.
-/// `jose` is cryptography and knows no word of Wise's API; other implementations vouch for it.
+/// `jose` is cryptography: all that it knows of Wise are the names of algorithms, which are the RFCs'
+/// own; other implementations vouch for it.
 const SIMULATOR_MAY_IMPORT: [&str; 5] = ["clock", "secret", "listener", "tls", "jose"];
 
 /// Libraries that stay in their rooms, so that a new major version is one room's work.

@@ -44,6 +44,7 @@ mod h2_takes_back;
 mod h2_upstream;
 mod house;
 mod init;
+mod jose;
 mod lanes;
 mod leaks;
 mod leaks_of_keys;

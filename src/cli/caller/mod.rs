@@ -10,10 +10,10 @@ use anyhow::anyhow;
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
-use self::sheet::Sheet;
 use super::args::{AddCallerArgs, CallerCommand, Global, RotateCallerArgs};
 use super::failure::{Exit, Failure};
 use super::report;
+use super::sheet::Sheet;
 use super::terminal::hidden_line;
 use crate::clock::{Clock as _, System};
 use crate::config::KeyHash;

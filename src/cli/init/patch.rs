@@ -4,6 +4,7 @@
 use toml_edit::{ArrayOfTables, DocumentMut, Item, Table, Value};
 
 use super::super::args::LOGIN_REDIRECT;
+use super::super::sheet::{put, set};
 use super::answers::{Answers, Client, Grant, Place};
 use super::before::{Before, DOOR, STATE};
 use super::render::{pair, profile, source_value};
@@ -112,42 +113,4 @@ fn grants(document: &mut DocumentMut, wanted: &[Grant]) {
         grants.push(table);
     }
     document.insert("grant", Item::ArrayOfTables(grants));
-}
-
-/// Sets a key of a table, which is made at the end where it is missing.
-fn put(document: &mut DocumentMut, section: &str, key: &str, value: impl Into<Value>) {
-    if !document.get(section).is_some_and(Item::is_table) {
-        // Written in one line; it stands there in full then.
-        let whole = document.remove(section);
-        let whole = whole.and_then(|item| item.into_table().ok());
-        document.insert(section, Item::Table(whole.unwrap_or_default()));
-    }
-    if let Some(table) = document.get_mut(section).and_then(Item::as_table_mut) {
-        set(table, key, value.into());
-    }
-}
-
-/// Sets a key, unless it says the same already.
-fn set(table: &mut Table, key: &str, value: Value) {
-    let same = table.get(key).and_then(Item::as_value);
-    if same.is_some_and(|same| plain(same) == plain(&value)) {
-        return;
-    }
-    let mut value = value;
-    if let Some(before) = same {
-        // A comment behind the value stays.
-        *value.decor_mut() = before.decor().clone();
-    }
-    match table.get_mut(key) {
-        Some(item) => *item = Item::Value(value),
-        None => drop(table.insert(key, Item::Value(value))),
-    }
-}
-
-/// Without the spaces and comments around it.
-fn plain(value: &Value) -> String {
-    let mut value = value.clone();
-    value.decor_mut().clear();
-    let text = value.to_string();
-    text.split_whitespace().collect()
 }

@@ -1,0 +1,146 @@
+//! `jose keygen`: a private key in a file.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use anyhow::anyhow;
+use serde_json::json;
+
+use super::super::args::Global;
+use super::super::failure::{Exit, Failure};
+use super::super::report::{self, Progress};
+use super::super::spelling;
+use super::args::KeygenArgs;
+use super::{fingerprint, flag, trade};
+use crate::config::{Jose, SigningAlgorithm};
+use crate::durable;
+use crate::jose::{DecryptingKey, SigningKey, pem};
+use crate::wise::jose::{RSA_OAEP_256, Scope};
+
+pub(super) fn run(global: &Global, args: &KeygenArgs) -> Result<(), Failure> {
+    // A key can be made before there is a configuration.
+    let jose = match (&args.out, global.try_load()?) {
+        (_, Ok(loaded)) => loaded.config.jose,
+        (Some(_), Err(_)) => Jose::default(),
+        (None, Err(error)) => return Err(error.into()),
+    };
+    let scope = match args.signing {
+        Some(_) => Scope::Signing,
+        None => Scope::Encryption,
+    };
+    let path = place(args, &jose, scope)?;
+    let is_there = path.symlink_metadata().is_ok();
+    if is_there && !args.force {
+        // Before the second that an RSA key takes.
+        return Err(in_the_way(&path));
+    }
+    let doing = format!("making a key for {}", algorithm(args.signing));
+    let (pkcs8, public) = Progress::new().during(&doing, || match args.signing {
+        Some(algorithm) => {
+            let pkcs8 = SigningKey::generate(algorithm)?;
+            let key = SigningKey::from_pkcs8(algorithm, None, &pkcs8)?;
+            key.public_der().map(|public| (pkcs8, public))
+        }
+        None => {
+            let pkcs8 = DecryptingKey::generate()?;
+            let public = DecryptingKey::from_pkcs8(&pkcs8)?.public_der().to_vec();
+            Ok((pkcs8, public))
+        }
+    })?;
+    write(&path, pem(&pkcs8).as_bytes(), args.force)?;
+
+    report::say(&format!(
+        "the private key is in {}: it stays on this machine",
+        path.display()
+    ));
+    if is_there {
+        report::say("the key before is gone: what Wise encrypts to it can no longer be read");
+    }
+    let next = next(global, args.signing, &jose, &path);
+    report::say(&format!(
+        "next: `{next}` gives Wise its public half and writes it into the configuration, under [jose]"
+    ));
+    if args.json {
+        return report::json(&json!({
+            "key": path,
+            "scope": scope,
+            "algorithm": algorithm(args.signing),
+            "public_key_sha256": fingerprint(&public),
+            "replaced": is_there,
+            "next": { "command": next },
+        }));
+    }
+    Ok(())
+}
+
+fn algorithm(signing: Option<SigningAlgorithm>) -> &'static str {
+    signing.map_or(RSA_OAEP_256, SigningAlgorithm::name)
+}
+
+fn place(args: &KeygenArgs, jose: &Jose, scope: Scope) -> Result<PathBuf, Failure> {
+    let configured = match scope {
+        Scope::Signing => jose.signing.as_ref().map(|key| &key.path),
+        Scope::Encryption => jose.decrypting.as_ref().map(|key| &key.path),
+    };
+    args.out.as_ref().or(configured).cloned().ok_or_else(|| {
+        let error = anyhow!("the configuration names no {} key", trade(scope));
+        let file = format!("secrets/jose-{}.key", trade(scope));
+        Failure::new(Exit::Usage, error)
+            .hint(format!("say where the new one goes, such as --out {file}"))
+    })
+}
+
+fn in_the_way(path: &Path) -> Failure {
+    let error = anyhow!("{} is there already", path.display());
+    Failure::new(Exit::Failed, error).hint(
+        "name another file with --out: the key in use must go on until the new one is registered; \
+         --force replaces it",
+    )
+}
+
+fn write(path: &Path, pem: &[u8], force: bool) -> Result<(), Failure> {
+    let written = || {
+        if let Some(directory) = path.parent().filter(|it| !it.as_os_str().is_empty()) {
+            durable::make_dir(directory)?;
+        }
+        if force {
+            durable::replace(path, pem)
+        } else {
+            durable::create_new(path, pem)
+        }
+    };
+    written().map_err(|error| {
+        if error.kind() == io::ErrorKind::AlreadyExists {
+            return in_the_way(path);
+        }
+        let error = anyhow!(error).context(format!("cannot write {}", path.display()));
+        Failure::new(Exit::Failed, error).hint("check that the directory is yours")
+    })
+}
+
+/// The command that registers it: the configuration need not know the file yet.
+fn next(global: &Global, signing: Option<SigningAlgorithm>, jose: &Jose, path: &Path) -> String {
+    let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let (scope, is_configured) = match signing {
+        Some(algorithm) => {
+            let known = jose.signing.as_ref();
+            let same = |known: &crate::config::JoseSigning| {
+                known.path == absolute && known.algorithm == algorithm
+            };
+            (Scope::Signing, known.is_some_and(same))
+        }
+        None => {
+            let known = jose.decrypting.as_ref();
+            let same = known.is_some_and(|known| known.path == absolute);
+            (Scope::Encryption, same)
+        }
+    };
+    let mut command = format!("jose register {}", flag(scope));
+    if !is_configured {
+        command.push_str(&format!(" --key {}", spelling::path(path)));
+        if let Some(algorithm) = signing {
+            command.push_str(&format!(" --algorithm {algorithm}"));
+        }
+    }
+    global.typed(&command)
+}
