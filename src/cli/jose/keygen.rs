@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::anyhow;
 use serde_json::json;
+use zeroize::Zeroizing;
 
 use super::super::args::Global;
 use super::super::failure::{Exit, Failure};
@@ -14,7 +15,7 @@ use super::args::KeygenArgs;
 use super::{fingerprint, flag, trade};
 use crate::config::{Jose, SigningAlgorithm};
 use crate::durable;
-use crate::jose::{DecryptingKey, SigningKey, pem};
+use crate::jose::{DecryptingKey, JoseError, SigningKey, pem};
 use crate::wise::jose::{RSA_OAEP_256, Scope};
 
 pub(super) fn run(global: &Global, args: &KeygenArgs) -> Result<(), Failure> {
@@ -35,18 +36,7 @@ pub(super) fn run(global: &Global, args: &KeygenArgs) -> Result<(), Failure> {
         return Err(in_the_way(&path));
     }
     let doing = format!("making a key for {}", algorithm(args.signing));
-    let (pkcs8, public) = Progress::new().during(&doing, || match args.signing {
-        Some(algorithm) => {
-            let pkcs8 = SigningKey::generate(algorithm)?;
-            let key = SigningKey::from_pkcs8(algorithm, None, &pkcs8)?;
-            key.public_der().map(|public| (pkcs8, public))
-        }
-        None => {
-            let pkcs8 = DecryptingKey::generate()?;
-            let public = DecryptingKey::from_pkcs8(&pkcs8)?.public_der().to_vec();
-            Ok((pkcs8, public))
-        }
-    })?;
+    let (pkcs8, public) = Progress::new().during(&doing, || made(args.signing))?;
     write(&path, pem(&pkcs8).as_bytes(), args.force)?;
 
     report::say(&format!(
@@ -71,6 +61,19 @@ pub(super) fn run(global: &Global, args: &KeygenArgs) -> Result<(), Failure> {
         }));
     }
     Ok(())
+}
+
+/// A new key as PKCS#8, and its public half.
+fn made(signing: Option<SigningAlgorithm>) -> Result<(Zeroizing<Vec<u8>>, Vec<u8>), JoseError> {
+    if let Some(algorithm) = signing {
+        let pkcs8 = SigningKey::generate(algorithm)?;
+        let key = SigningKey::from_pkcs8(algorithm, None, &pkcs8)?;
+        let public = key.public_der()?;
+        return Ok((pkcs8, public));
+    }
+    let pkcs8 = DecryptingKey::generate()?;
+    let public = DecryptingKey::from_pkcs8(&pkcs8)?.public_der().to_vec();
+    Ok((pkcs8, public))
 }
 
 fn algorithm(signing: Option<SigningAlgorithm>) -> &'static str {
@@ -121,26 +124,19 @@ fn write(path: &Path, pem: &[u8], force: bool) -> Result<(), Failure> {
 /// The command that registers it: the configuration need not know the file yet.
 fn next(global: &Global, signing: Option<SigningAlgorithm>, jose: &Jose, path: &Path) -> String {
     let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
-    let (scope, is_configured) = match signing {
-        Some(algorithm) => {
-            let known = jose.signing.as_ref();
-            let same = |known: &crate::config::JoseSigning| {
-                known.path == absolute && known.algorithm == algorithm
-            };
-            (Scope::Signing, known.is_some_and(same))
-        }
-        None => {
-            let known = jose.decrypting.as_ref();
-            let same = known.is_some_and(|known| known.path == absolute);
-            (Scope::Encryption, same)
-        }
+    let is_configured = if let Some(algorithm) = signing {
+        let known = jose.signing.as_ref();
+        known.is_some_and(|known| known.path == absolute && known.algorithm == algorithm)
+    } else {
+        let known = jose.decrypting.as_ref();
+        known.is_some_and(|known| known.path == absolute)
     };
-    let mut command = format!("jose register {}", flag(scope));
-    if !is_configured {
-        command.push_str(&format!(" --key {}", spelling::path(path)));
-        if let Some(algorithm) = signing {
-            command.push_str(&format!(" --algorithm {algorithm}"));
-        }
-    }
+    let flag = signing.map_or(flag(Scope::Encryption), |_| flag(Scope::Signing));
+    let how = signing.map_or_else(String::new, |it| format!(" --algorithm {it}"));
+    let command = if is_configured {
+        format!("jose register {flag}")
+    } else {
+        format!("jose register {flag} --key {}{how}", spelling::path(path))
+    };
     global.typed(&command)
 }

@@ -113,10 +113,9 @@ impl Partner {
         algorithm: &str,
         version: Option<u64>,
     ) -> Result<WiseKey, CallError> {
-        let mut path = format!("{WISE_KEYS}?algorithm={algorithm}&scope={}", scope.name());
-        if let Some(version) = version {
-            path.push_str(&format!("&version={version}"));
-        }
+        let version = version.map_or_else(String::new, |it| format!("&version={it}"));
+        let scope = scope.name();
+        let path = format!("{WISE_KEYS}?algorithm={algorithm}&scope={scope}{version}");
         let request = Request::get(path).body(Bytes::new())?;
         let answer = self.send(request).await?;
         if answer.status != StatusCode::OK {
