@@ -238,7 +238,8 @@ impl Policy {
 
     /// Judges the way a request would leave.
     ///
-    /// `acts_for`: the profile that its token acts for.
+    /// `acts_for`: the profile that its token acts for. `names_profile`: whether its path or query
+    /// names one, as Wise sees them; a field of ours would bind nobody.
     pub(crate) fn send(
         &self,
         lane: Lane,

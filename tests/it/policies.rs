@@ -103,12 +103,18 @@ async fn what_no_rule_allows_or_one_denies_is_refused_with_the_rule() {
         "X-HTTP-Method-Override",
         "x-http-method",
         "X-Method-Override",
+        "X_HTTP_Method_Override",
+        "X-Original-URL",
+        "X-Rewrite-URL",
     ] {
         let request = Request::get("/v1/me").header(field, "DELETE");
         let answer = house.request(request.body(Bytes::new()).unwrap()).await;
-        let detail = "a field asks for another method";
+        let detail = "a field asks for another method or path";
         refused(&answer, 403, "not-allowed", detail, "where it belongs");
     }
+    let answer = house.get("/v1/me?%5Fmethod=delete").await;
+    let detail = "its query asks for another method";
+    refused(&answer, 403, "not-allowed", detail, "where it belongs");
     assert_eq!(wise.recorded().len(), 0, "nothing may reach Wise");
 
     assert_eq!(house.get("/v1/me").await.status, 200);
@@ -124,6 +130,36 @@ async fn what_no_rule_allows_or_one_denies_is_refused_with_the_rule() {
     );
     let other = house.metric("wise_proxy_policy_refusals_total", "mode=\"observed\"");
     assert!(other.await < 0.5);
+}
+
+#[tokio::test]
+async fn a_denied_funding_does_not_pass_under_another_spelling() {
+    let wise = house::wise().await;
+    let house = under(&wise, "deny = [\"funding\"]\nfundings_per_hour = 9")
+        .start()
+        .await;
+    wise.clear();
+    let path = format!("/v3/profiles/{PROFILE}/transfers/17/payments");
+    let twice = "could be read in more than one way";
+    for (method, end, detail) in [
+        ("post", "", twice),
+        ("Post", "", twice),
+        ("POST", "%20", twice),
+        ("POST", "%C2%A0", twice),
+        ("POST", ".json", "by rule 1 of `deny`, `funding`"),
+        ("POST", ".", "by rule 1 of `deny`, `funding`"),
+    ] {
+        let mut wire = Wire::to(house.door).await;
+        let head = "HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\n{}";
+        wire.send(format!("{method} {path}{end} {head}")).await;
+        let answer = wire.answer().await;
+        println!("{method} {end}");
+        refused(&answer, 403, "not-allowed", detail, "");
+        let target = format!("{path}{end}");
+        let said = house.cli(&["policy", "test", method, &target]).await;
+        assert_eq!(said.status.code(), Some(3), "{method} {end}: {said:?}");
+    }
+    assert_eq!(wise.recorded().len(), 0, "nothing may reach Wise");
 }
 
 #[tokio::test]
@@ -177,8 +213,16 @@ async fn a_profile_that_may_not_be_acted_for_is_refused_wherever_it_is_named() {
         "the personal token would act for any",
         "name the profile",
     );
+    // Our own field says whom we ask for, and Wise never sees it.
+    let field = Request::get("/v1/me").header("x-wise-profile", PROFILE.to_string());
+    let answer = house.send(field).await;
+    let hint = "in the path, or as `profile` in the query";
+    let detail = "the personal token would act for any";
+    refused(&answer, 403, "not-allowed", detail, hint);
     assert_eq!(wise.recorded().len(), 0);
     assert_eq!(house.get(&path).await.status, 200);
+    let named = format!("/v1/transfers?profile={PROFILE}");
+    assert_eq!(house.get(&named).await.status, 200);
 }
 
 #[tokio::test]
@@ -643,6 +687,7 @@ async fn policy_test_says_what_the_proxy_would_do_without_one() {
     let site = under(&wise, &lines).logged_out().prepare().await;
     let fund = format!("/v3/profiles/{PROFILE}/transfers/17/payments");
     let other = format!("/v2/profiles/{OTHER}");
+    let by_query = format!("/v1/transfers?profile={PROFILE}");
     let (profile, other_id) = (PROFILE.to_string(), OTHER.to_string());
     for (args, code, says) in [
         (vec!["GET", "/v1/me"], 0, "allows it by `reads`"),
@@ -663,10 +708,22 @@ async fn policy_test_says_what_the_proxy_would_do_without_one() {
             3,
             "would act for any",
         ),
+        // The field is not for Wise, so it binds nobody there.
         (
             vec!["GET", "/v1/me", "--lane", "personal", "--profile", &profile],
+            3,
+            "would act for any",
+        ),
+        (
+            vec!["GET", &by_query, "--lane", "personal"],
             0,
             "as long as",
+        ),
+        (vec!["get", "/v1/me"], 3, "not all upper-case letters"),
+        (
+            vec!["GET", "/v1/me?_method=PUT"],
+            3,
+            "its query asks for another method",
         ),
         (
             vec!["POST", "/v1/transfers", "--body-size", "1025"],
