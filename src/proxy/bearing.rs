@@ -111,33 +111,33 @@ impl Bearing {
     /// down already.
     pub(crate) async fn fund(&self, worker: &Worker) -> Result<(), Fault> {
         let Some(borne) = &self.0 else { return Ok(()) };
-        let holder = borne.view.snapshot.policies.holder(borne.holder());
-        // Those in force look at one count, and the smallest cap decides; each that is only tried
-        // out has a count of its own, in which what it would have refused does not count.
+        let (policies, holder) = (&borne.view.snapshot.policies, borne.holder());
         let capped = |observe: bool| {
             let policies = borne.policies().filter(move |it| it.observe == observe);
             policies.filter_map(|policy| Some((policy.fundings_per_hour?, policy)))
         };
-        let mut asks: Vec<_> = capped(true).collect();
-        asks.extend(capped(false).min_by_key(|(per_hour, _)| *per_hour));
-        for (per_hour, policy) in asks {
-            let of = if policy.observe {
-                format!("{holder} tried under {}", policy.name)
-            } else {
-                holder.to_owned()
-            };
+        // Those in force look at one count, and the smallest cap decides.
+        if let Some((per_hour, policy)) = capped(false).min_by_key(|(per_hour, _)| *per_hour) {
             let ask = Ask {
-                of,
+                of: policies.holder(holder).to_owned(),
                 per_hour,
                 policy: policy.name.clone(),
-                observe: policy.observe,
             };
             let reason = match worker.shared.caps.ask(ask).await {
-                Verdict::Granted => continue,
-                Verdict::Capped(wait) => Reason::FundingCap { per_hour, wait },
-                Verdict::Unrecorded(why) => Reason::FundingUnrecorded(why),
+                Verdict::Granted => None,
+                Verdict::Capped(wait) => Some(Reason::FundingCap { per_hour, wait }),
+                Verdict::Unrecorded(why) => Some(Reason::FundingUnrecorded(why)),
             };
-            borne.refuse(worker, policy, &reason)?;
+            if let Some(reason) = reason {
+                borne.refuse(worker, policy, &reason)?;
+            }
+        }
+        // It leaves. Each that is only tried out counts that for itself, and holds up nobody.
+        for (_, policy) in capped(true) {
+            let now = worker.shared.clock.boot();
+            if let Err(reason) = policies.try_funding(policy, holder, now) {
+                borne.refuse(worker, policy, &reason)?;
+            }
         }
         Ok(())
     }

@@ -31,6 +31,13 @@ fn fund(transfer: u32) -> Request<Bytes> {
     post(&path, &json!({ "type": "BALANCE" }))
 }
 
+/// A caller's key as the configuration knows it.
+fn hash(key: &str) -> String {
+    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, key.as_bytes());
+    let digits = digest.as_ref().iter().map(|byte| format!("{byte:02x}"));
+    format!("sha256:{}", digits.collect::<String>())
+}
+
 /// What every refusal must look like.
 fn refused(answer: &Answer, status: u16, kind: &str, detail: &str, hint: &str) {
     assert_eq!(answer.status, status, "{answer:?}");
@@ -523,6 +530,64 @@ async fn a_funding_that_cannot_be_written_down_does_not_leave() {
 }
 
 #[tokio::test]
+async fn a_cap_that_is_tried_out_waits_for_no_disk_and_counts_only_what_leaves() {
+    let wise = house::wise().await;
+    let door = r#"[{ address = "127.0.0.1:0", policy = "payouts", callers = ["payroll"] }]"#;
+    let lines = format!(
+        "[[policy]]\nname = \"payouts\"\nfundings_per_hour = 1\n\
+         [[policy]]\nname = \"trial\"\nobserve = true\nfundings_per_hour = 2\n\
+         [[caller]]\nname = \"payroll\"\npolicy = \"trial\"\nhashes = [\"{}\"]\n",
+        hash("planted-door-key")
+    );
+    let house = House::on(&wise)
+        .set("door", door)
+        .toml(&lines)
+        .start()
+        .await;
+    wise.clear();
+    let fund = |transfer| {
+        let mut request = fund(transfer);
+        let key = "Bearer planted-door-key".parse().unwrap();
+        request.headers_mut().insert("authorization", key);
+        request
+    };
+    let observed = "policy=\"trial\",reason=\"funding-cap\",mode=\"observed\"";
+    let counted = async |house: &House| {
+        let name = "wise_proxy_policy_refusals_total";
+        house.metric(name, observed).await
+    };
+    let ours = |answer: &Answer| answer.headers.contains_key("proxy-status");
+    assert!(!ours(&house.request(fund(1)).await));
+    for transfer in 2..5 {
+        let answer = house.request(fund(transfer)).await;
+        let detail = "lets 1 fundings pass in any hour";
+        refused(
+            &answer,
+            429,
+            "funding-cap",
+            detail,
+            "of the policy `payouts`",
+        );
+    }
+    assert!(
+        counted(&house).await < 0.5,
+        "what did not leave is no funding"
+    );
+
+    // With nothing in force, nothing is written down.
+    rewrite(&house.site, "fundings_per_hour = 1\n", "");
+    house.reload().await;
+    let ledger = house.site.path("state/fundings.log");
+    std::fs::remove_file(&ledger).unwrap();
+    std::fs::create_dir(&ledger).unwrap();
+    assert!(!ours(&house.request(fund(5)).await));
+    assert!(counted(&house).await < 0.5);
+    assert!(!ours(&house.request(fund(6)).await));
+    assert!(counted(&house).await > 0.5, "a reload gives no fresh start");
+    house.logs("would_refuse=funding-cap policy=trial").await;
+}
+
+#[tokio::test]
 async fn a_policy_that_observes_refuses_nothing_and_says_what_it_would_have() {
     let wise = house::wise().await;
     let rules = "observe = true\nallow = [\"quotes\"]\nmax_body = 1\nrequests_per_minute = 1\n\
@@ -801,15 +866,6 @@ async fn a_callers_own_policy_applies_beside_that_of_the_door_and_limits_are_its
     let wise = house::wise().await;
     let door =
         r#"[{ address = "127.0.0.1:0", policy = "no-funding", callers = ["payroll", "books"] }]"#;
-    let hash = |key: &str| {
-        let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, key.as_bytes());
-        digest
-            .as_ref()
-            .iter()
-            .fold(String::from("sha256:"), |hash, byte| {
-                format!("{hash}{byte:02x}")
-            })
-    };
     let mut lines = String::from(
         "[[policy]]\nname = \"payouts\"\nallow = [\"reads\"]\nrequests_per_minute = 1\n",
     );
