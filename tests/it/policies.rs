@@ -7,6 +7,7 @@ use http::Request;
 use serde_json::json;
 use wise_auth_proxy::simulator::{Credential, Simulator};
 
+use crate::failures_table::row;
 use crate::house::{self, Answer, House, PROFILE, Plan, Site, post};
 use crate::wire::{Stub, Wire};
 
@@ -284,7 +285,9 @@ async fn a_body_that_is_too_long_is_refused_before_or_broken_while_it_goes() {
             "longer than the 10 bytes",
             "max_body",
         );
-        assert_eq!(wise.recorded().len(), 0);
+        row("door-body-too-large")
+            .shown(&house, &answer, wise.recorded().len())
+            .await;
 
         let head = "POST /v1/simulator/echo HTTP/1.1\r\nHost: localhost\r\n\
                     Transfer-Encoding: chunked\r\n\r\n";
@@ -335,8 +338,9 @@ async fn of_requests_that_come_at_once_as_many_pass_as_the_minute_allows() {
         );
         let after = answer.headers["retry-after"].to_str().unwrap();
         assert!((1..=60).contains(&after.parse::<u32>().unwrap()), "{after}");
+        let others = wise.recorded().len() - 1;
+        row("door-rate").shown(&house, answer, others).await;
     }
-    assert_eq!(wise.recorded().len(), 1);
 
     house.reload().await;
     let answer = house.get("/v1/me").await;
@@ -371,7 +375,9 @@ async fn so_many_are_served_at_once_and_a_place_is_free_when_the_answer_went_or_
         "wait for",
     );
     assert_eq!(answer.headers["retry-after"], "1");
-    assert_eq!(stub.uncalled(), 0);
+    row("door-at-once")
+        .shown(&house, &answer, stub.uncalled())
+        .await;
 
     first
         .say("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi")
@@ -430,7 +436,10 @@ async fn fundings_are_capped_and_neither_a_kill_nor_a_reload_forgets_them() {
             .unwrap();
         assert!((3000..=3600).contains(&after), "{after}");
     };
-    capped(&house.request(fund(3)).await);
+    let answer = house.request(fund(3)).await;
+    capped(&answer);
+    let others = wise.recorded().len() - 2;
+    row("door-funding-cap").shown(&house, &answer, others).await;
     assert_eq!(
         house.get("/v1/me").await.status,
         200,
@@ -521,7 +530,9 @@ async fn a_funding_that_cannot_be_written_down_does_not_leave() {
         "nothing was paid",
     );
     assert!(answer.headers.contains_key("retry-after"));
-    assert_eq!(wise.recorded().len(), 0);
+    row("door-funding-unrecorded")
+        .shown(&house, &answer, wise.recorded().len())
+        .await;
     assert_eq!(house.get("/v1/me").await.status, 200);
 
     std::fs::remove_dir(&ledger).unwrap();
