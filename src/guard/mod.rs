@@ -20,6 +20,7 @@ pub(crate) mod properties;
 mod refusal;
 mod roster;
 mod rule;
+mod spelling;
 mod tally;
 #[cfg(test)]
 mod tests;
@@ -35,6 +36,7 @@ pub(crate) use policy::{ActsFor, Holder, Policies, Policy};
 pub(crate) use refusal::{Reason, Refusal};
 pub(crate) use roster::{Presence, Roster, Stranger};
 pub(crate) use rule::Asked;
+pub(crate) use spelling::{doubt_in_fields, doubt_in_query};
 pub(crate) use token::{Kind, Mint, Ticket};
 
 use crate::config::SecretError;

@@ -101,7 +101,7 @@ impl Door {
     }
 
     /// Finds out who calls; `None`: the door asks nobody.
-    fn recognise(
+    pub(super) fn recognise(
         &self,
         headers: &HeaderMap,
         peer: &Peer,
