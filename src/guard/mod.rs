@@ -28,7 +28,7 @@ mod token;
 
 pub(crate) use caller::{Caller, CallerId, Callers};
 pub(crate) use caps::{Ask, Caps, Verdict};
-pub(crate) use key::{Identity, KeyId, SHORTEST_KEY, digest, fresh};
+pub(crate) use key::{Identity, KeyId, SHORTEST_KEY, digest, fresh, is_stand_in};
 pub(crate) use ledger::Ledger;
 pub(crate) use limit::Place;
 pub(crate) use path::{Named, profiles_named};
@@ -51,6 +51,11 @@ pub(crate) enum GuardError {
          least {SHORTEST_KEY} characters, or have `wise-auth-proxy caller rotate {caller}` make one"
     )]
     ShortKey { caller: String },
+    #[error(
+        "caller.key of `{caller}` begins as tokens of a door's own /oauth/token do (wap_at_, wap_rt_), \
+         and would be taken for one; have `wise-auth-proxy caller rotate {caller}` make another"
+    )]
+    TokenForKey { caller: String },
     #[error("`{one}` and `{other}` have the same key, and could not be told apart by it")]
     SameKey { one: String, other: String },
     #[error(

@@ -44,6 +44,7 @@ enum Why {
     WrongKey,
     EndedKey,
     EndedToken,
+    ForeignToken,
 }
 
 impl Roster {
@@ -95,10 +96,10 @@ impl Roster {
                 Some(_) | None => self.look_up(shown, now, &mut why).map(|it| it.caller),
             };
             if look.is_none() && why == Why::NothingShown {
-                why = if key::is_stand_in(shown) {
-                    Why::EndedToken
-                } else {
-                    Why::WrongKey
+                why = match mint {
+                    _ if !key::is_stand_in(shown) => Why::WrongKey,
+                    Some(_) => Why::EndedToken,
+                    None => Why::ForeignToken,
                 };
             }
             look
@@ -186,6 +187,9 @@ impl Stranger {
     pub(crate) fn hint(self) -> String {
         let by_key = match self.why {
             Why::EndedToken => "have the application ask this door's /oauth/token for a new token",
+            Why::ForeignToken => {
+                "take the token to the door that gave it, or send the caller's key here"
+            }
             Why::EndedKey => {
                 "give the application its new key: `wise-auth-proxy caller rotate` makes one"
             }
@@ -216,6 +220,9 @@ impl fmt::Display for Stranger {
             Why::NothingShown => "the caller is none that this door knows",
             Why::WrongKey => "the key that the caller shows is none that this door knows",
             Why::EndedKey => "the key that the caller shows has ended",
+            Why::ForeignToken => {
+                "the token that the caller shows is of another door: this one gives none"
+            }
             Why::EndedToken => {
                 "the token that the caller shows is none of this door's, or has ended"
             }
