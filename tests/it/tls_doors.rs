@@ -142,8 +142,9 @@ async fn a_door_of_client_certificates_lets_nobody_in_without() {
 async fn a_caller_with_a_key_needs_no_certificate_in_the_handshake() {
     let wise = house::wise().await;
     let (authority, callers) = (Authority::new(), Authority::new());
-    let door = ASKING.replace("} }]", "}, key = { file = \"door_key\" } }]");
-    let site = site(plan(&wise, &door), &authority).await;
+    let door = ASKING.replace("} }]", "}, callers = [\"payroll\"] }]");
+    let caller = "[[caller]]\nname = \"payroll\"\nkey = { file = \"door_key\" }\n";
+    let site = site(plan(&wise, &door).toml(caller), &authority).await;
     std::fs::write(site.path("callers.pem"), &callers.pem).unwrap();
     site.secret("door_key", "planted-door-key");
     let house = site.start().await;

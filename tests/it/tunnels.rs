@@ -6,16 +6,29 @@ use tokio::net::TcpStream;
 use wise_auth_proxy::simulator::Simulator;
 
 use crate::failures::{Problem, assert_problem};
-use crate::house::{self, House, Site};
+use crate::house::{self, House, Plan, Site};
 use crate::tls_client::Client;
 use crate::wire::Wire;
 
 const DOOR: &str = "[{ address = \"127.0.0.1:0\", connect = true }]";
 
+/// A door that offers CONNECT to one caller, who has a key.
+const ASKING: &str = "[{ address = \"127.0.0.1:0\", connect = true, callers = [\"payroll\"] }]";
+const CALLER: &str = "[[caller]]\nname = \"payroll\"\nkey = { file = \"door_key\" }\n";
+/// `x:planted-door-key` in base64.
+const SHOWN: &str = "Proxy-Authorization: Basic eDpwbGFudGVkLWRvb3Ita2V5\r\n";
+
 /// A house in lane `personal` whose door offers CONNECT, with what an application trusts.
 async fn house_with(wise: &Simulator, door: &str) -> (House, Client) {
+    house_of(plan(wise, door)).await
+}
+
+fn plan<'a>(wise: &'a Simulator, door: &str) -> Plan<'a> {
     let plan = House::on(wise).lane("personal").logged_out();
-    let plan = plan.set("door", door).set("log.level", "debug");
+    plan.set("door", door).set("log.level", "debug")
+}
+
+async fn house_of(plan: Plan<'_>) -> (House, Client) {
     let site = plan.prepare().await;
     site.secret("door_key", "planted-door-key");
     let client = authority(&site).await;
@@ -181,16 +194,19 @@ async fn nothing_but_wise_s_hosts_is_offered_a_tunnel() {
 #[tokio::test]
 async fn who_was_known_at_connect_is_known_inside() {
     let wise = house::wise().await;
-    let door = "[{ address = \"127.0.0.1:0\", connect = true, key = { file = \"door_key\" } }]";
-    let (house, client) = house_with(&wise, door).await;
+    let (house, client) = house_of(plan(&wise, ASKING).toml(CALLER)).await;
     let unknown = Problem {
         status: 407,
         kind: "caller-unknown",
         error: "http_request_denied",
-        hint: "send the door's key as `Authorization: Bearer` or in `Proxy-Authorization`",
+        hint: "send the caller's key as `Authorization: Bearer`, as a Basic password or in \
+               `Proxy-Authorization`",
         fields: &[
-            ("proxy-authenticate", "Basic realm=\"wise-auth-proxy\""),
             ("proxy-authenticate", "Bearer realm=\"wise-auth-proxy\""),
+            (
+                "proxy-authenticate",
+                "Basic realm=\"wise-auth-proxy\", charset=\"UTF-8\"",
+            ),
         ],
     };
     let host = authority_of(&wise);
@@ -199,10 +215,8 @@ async fn who_was_known_at_connect_is_known_inside() {
     let mut wire = refused(&house, &bare, &unknown).await;
     wire.send(&bare).await;
     assert_problem(&wire.answer().await, &unknown);
-    // `x:planted-door-key` in base64.
-    let shown = "Proxy-Authorization: Basic eDpwbGFudGVkLWRvb3Ita2V5\r\n";
     wire.send(format!(
-        "CONNECT {host} HTTP/1.1\r\nHost: {host}\r\n{shown}\r\n"
+        "CONNECT {host} HTTP/1.1\r\nHost: {host}\r\n{SHOWN}\r\n"
     ))
     .await;
     let head = wire.read_to("\r\n\r\n").await;
