@@ -440,6 +440,7 @@ async fn who_asked_for_a_tunnel_and_what_came_of_it_is_recorded() {
     let answer = inside.request(ask(&wise, "/v1/me")).await.unwrap();
     assert_eq!(answer.status, 200, "{answer:?}");
     drop(inside);
+    house.logs(" ACCESS GET /v1/me 200 ").await;
     let (site, log) = (house.site.clone(), house.log());
     house.stop().await;
 
@@ -464,7 +465,7 @@ async fn who_asked_for_a_tunnel_and_what_came_of_it_is_recorded() {
     ];
     assert_eq!(said, wanted, "{text}");
     // An opened tunnel is no request to Wise.
-    let opened = log.lines().filter(|line| line.contains("method=CONNECT"));
+    let opened = log.lines().filter(|line| line.contains(" ACCESS CONNECT "));
     assert_eq!(opened.count(), 2, "{log}");
 }
 
