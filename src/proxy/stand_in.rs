@@ -52,7 +52,7 @@ pub(super) async fn answer(
 ) -> Result<Said, Fault> {
     let limit = {
         let view = worker.view();
-        view.snapshot.doors[door].is_well_directed(head, peer)?;
+        view.snapshot.doors[door].is_well_directed(head, peer, record.at())?;
         view.snapshot.upstream.answer_timeout
     };
     if source.is_some() && !may_be_form(&head.headers) {
@@ -82,7 +82,8 @@ pub(super) async fn answer(
     let identity = match door.roster() {
         Some(roster) => {
             let secret = field("client_secret").map(str::as_bytes);
-            let known = roster.authenticate(&head.headers, secret, peer.presence(), now);
+            let presence = peer.presence(&door.ways, now);
+            let known = roster.authenticate(&head.headers, secret, presence, now);
             let Some(known) = known else {
                 return Ok(invalid_client());
             };

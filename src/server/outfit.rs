@@ -397,7 +397,7 @@ fn known_by_certificate_alone(config: &Config, door: &config::Door) -> bool {
     let Some(names) = &door.callers else {
         return true;
     };
-    let is_unix = matches!(door.address, config::DoorAddress::Unix { .. });
+    let is_unix = matches!(door.address, config::DoorAddress::Unix { .. }) && !door.proxy_protocol;
     let mut callers = config.callers.iter().filter(|it| names.contains(&it.name));
     !callers.any(|caller| {
         let by_kernel = is_unix && !(caller.users.is_empty() && caller.groups.is_empty());

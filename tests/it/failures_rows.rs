@@ -182,6 +182,33 @@ pub const ROWS: &[Row] = &[
         ..DOOR
     },
     Row {
+        id: "tunnel-not-offered",
+        fault: "CONNECT where the door does not offer it, or a request in a tunnel that it offers no more",
+        told: &[("", Told::Problem(403, "not-allowed", "http_request_denied"))],
+        ..DOOR
+    },
+    Row {
+        id: "tunnel-foreign",
+        fault: "CONNECT to a host or port that is not Wise's",
+        told: &[("", Told::Problem(403, "wrong-host", "http_request_denied"))],
+        ..DOOR
+    },
+    Row {
+        id: "tunnel-other-host",
+        fault: "another host inside a tunnel than the one that it leads to",
+        told: &[("", Told::Problem(421, "wrong-host", "http_request_denied"))],
+        ..DOOR
+    },
+    Row {
+        id: "tunnel-caller",
+        fault: "CONNECT without a caller's key",
+        told: &[(
+            "",
+            Told::Problem(407, "caller-unknown", "http_request_denied"),
+        )],
+        ..DOOR
+    },
+    Row {
         id: "door-body-stalls",
         fault: "the application stops sending its body",
         told: &[(

@@ -13,7 +13,8 @@ use crate::listener;
 /// What a door knows of a connection, whatever its requests say.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Presence<'a> {
-    pub(crate) from: &'a listener::Peer,
+    /// `None`: somebody else speaks for whoever that is.
+    pub(crate) from: Option<&'a listener::Peer>,
     /// Names in the client certificate, which was verified.
     pub(crate) certificate: &'a [String],
 }
@@ -159,7 +160,7 @@ impl Roster {
         if let Some((_, id)) = certificates.find(|(name, _)| presence.certificate.contains(name)) {
             return Some(*id);
         }
-        let listener::Peer::Unix { uid, gid } = presence.from else {
+        let Some(listener::Peer::Unix { uid, gid }) = presence.from else {
             return None;
         };
         let of = |list: &[(u32, CallerId)], wanted: u32| {
@@ -183,6 +184,14 @@ impl Roster {
 }
 
 impl Stranger {
+    /// At a door that asks for a certificate and nothing else.
+    pub(crate) const UNCERTIFIED: Self = Self {
+        why: Why::NothingShown,
+        by_key: false,
+        by_certificate: true,
+        by_user: false,
+    };
+
     /// What would make it known at this door.
     pub(crate) fn hint(self) -> String {
         let by_key = match self.why {
