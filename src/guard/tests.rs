@@ -292,31 +292,43 @@ const SUFFIXES: [&str; 10] = [
     "%C0%80",
 ];
 
-fn path() -> impl Strategy<Value = String> {
+/// A method and a path: often those of one operation, or nearly.
+fn call() -> impl Strategy<Value = (String, String)> {
+    let any_method = || {
+        prop_oneof![
+            6 => prop::sample::select(&METHODS[..]),
+            1 => prop::sample::select(&ODD_METHODS[..]),
+        ]
+    };
     let segment =
         prop_oneof![20 => prop::sample::select(&WORDS[..]), 1 => prop::sample::select(&NASTY[..])];
     let free = prop::collection::vec(segment, 0..7);
     let free = free.prop_map(|segments| format!("/{}", segments.join("/")));
+    let free = (any_method(), free).prop_map(|(method, path)| (method.to_owned(), path));
     let known = (
         0..OPERATIONS.len(),
+        prop_oneof![Just(None), any_method().prop_map(Some)],
         prop::sample::select(&["", "/v1", "/2026Q3", "/V3", "/v1/v1"][..]),
     )
-        .prop_map(|(at, version)| {
-            let filled = OPERATIONS[at]
+        .prop_map(|(at, method, version)| {
+            let operation = &OPERATIONS[at];
+            let filled = operation
                 .path
                 .split('{')
                 .map(|part| match part.split_once('}') {
                     Some((_, rest)) => format!("17{rest}"),
                     None => part.to_owned(),
                 });
-            format!("{version}{}", filled.collect::<String>())
+            let path = format!("{version}{}", filled.collect::<String>());
+            (method.unwrap_or(operation.method).to_owned(), path)
         });
-    let shouted = known.clone().prop_map(|path| path.to_uppercase());
+    let shouted = (known.clone()).prop_map(|(method, path)| (method, path.to_uppercase()));
+    let whispered = (known.clone()).prop_map(|(method, path)| (method.to_lowercase(), path));
     let ended = (known.clone(), prop::sample::select(&NASTY[..]))
-        .prop_map(|(path, end)| format!("{path}/{end}"));
+        .prop_map(|((method, path), end)| (method, format!("{path}/{end}")));
     let suffixed = (known.clone(), prop::sample::select(&SUFFIXES[..]))
-        .prop_map(|(path, suffix)| format!("{path}{suffix}"));
-    prop_oneof![3 => free, 4 => known, 1 => shouted, 1 => ended, 2 => suffixed]
+        .prop_map(|((method, path), suffix)| (method, format!("{path}{suffix}")));
+    prop_oneof![3 => free, 4 => known, 1 => shouted, 1 => whispered, 1 => ended, 2 => suffixed]
 }
 
 fn rule() -> impl Strategy<Value = String> {
@@ -357,11 +369,7 @@ proptest! {
     fn every_decision_is_the_one_that_a_plain_reading_gives(
         allow in prop::option::of(prop::collection::vec(rule(), 1..4)),
         deny in prop::collection::vec(rule(), 0..3),
-        method in prop_oneof![
-            9 => prop::sample::select(&METHODS[..]),
-            1 => prop::sample::select(&ODD_METHODS[..]),
-        ],
-        path in path(),
+        (method, path) in call(),
     ) {
         let parsed = |texts: &[String]| texts.iter().map(|it| Rule::parse(it).unwrap()).collect();
         let typed = config::Policy {
@@ -370,8 +378,8 @@ proptest! {
             deny: parsed(&deny),
             ..config::Policy::default()
         };
-        let decided = reason(&typed, method, &path);
-        prop_assert_eq!(decided, expected(allow.as_deref(), &deny, method, &path), "{} {}", method, path);
+        let decided = reason(&typed, &method, &path);
+        prop_assert_eq!(decided, expected(allow.as_deref(), &deny, &method, &path), "{} {}", method, path);
     }
 }
 
