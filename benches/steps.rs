@@ -18,6 +18,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use criterion::{BatchSize, Criterion};
+use http::header::AUTHORIZATION;
 use http::{HeaderMap, Request};
 use wise_auth_proxy::config::{self, Config, FileChoice, LogFormat, Sources};
 use wise_auth_proxy::internal::Steps;
@@ -46,14 +47,34 @@ profile = 30000001
 address = "127.0.0.1:8080"
 [[door]]
 address = "127.0.0.1:8082"
+callers = ["payroll", "reports", "payouts"]
 policy = "usual"
+[[caller]]
+name = "payroll"
+hashes = ["sha256:1068003856eb9a560860272f094fd681dee23f2e8625364a16633eef55cc6a13"]
+[[caller]]
+name = "reports"
+hashes = ["sha256:cde2380c07237d0b087e8d940f65da86b4675449fc9b45a0442540bd6c65cb09"]
+[[caller]]
+name = "payouts"
+hashes = ["sha256:2b459dd76e64d3e9155a3bb3d3a83c5b439cad8d01a492ebbde9279adb8fba80"]
 [[policy]]
 name = "usual"
 allow = ["reads", "quotes", "transfers", "POST /v3/profiles/*/contacts/**"]
 deny = ["funding"]
 profiles = [30000000, 30000001]
-requests_per_minute = 1000000
+requests_per_minute = 600
 "#;
+
+/// What the last of the callers shows.
+const KEY: &str = "Bearer the-key-of-payouts-0123456789";
+
+/// The door that lets in whoever comes, and the one with callers and a policy.
+const OPEN: usize = 0;
+const KEPT: usize = 1;
+
+/// No request of a benchmark is one too many, though it comes every few nanoseconds.
+const NEVER_TOO_MANY: u32 = 4_000_000_000;
 
 /// An application: its name, what it asks for, and the fields it does that with.
 type Application = (
@@ -141,9 +162,10 @@ const ANSWER: [(&str, &str); 14] = [
 ];
 
 /// What a request goes through, in order; where a step has two kinds, both.
-const STEPS: [&[&str]; 10] = [
+const STEPS: [&[&str]; 11] = [
     &["note"],
     &["admit"],
+    &["caller-none", "caller"],
     &["policy-none", "policy"],
     &["choose"],
     &["take"],
@@ -185,7 +207,11 @@ fn configuration() -> Config {
         variables: Vec::new(),
         flags: Vec::new(),
     };
-    config::load(&sources).unwrap().config
+    let mut config = config::load(&sources).unwrap().config;
+    for policy in &mut config.policies {
+        policy.requests_per_minute = Some(NEVER_TOO_MANY);
+    }
+    config
 }
 
 fn measure(criterion: &mut Criterion, config: &Config, (name, target, fields): Application) {
@@ -213,15 +239,28 @@ fn measure(criterion: &mut Criterion, config: &Config, (name, target, fields): A
     group.bench_function("admit", |bencher| {
         bencher.iter(|| steps.admit(black_box(&head)));
     });
-    for (id, door) in [("policy-none", 0), ("policy", 1)] {
-        assert!(steps.judge(&mut steps.note(), &head, door), "{name}");
+    let mut keyed = steps.head();
+    keyed.headers.insert(AUTHORIZATION, KEY.parse().unwrap());
+    for (id, head, door) in [("caller-none", &head, OPEN), ("caller", &keyed, KEPT)] {
+        group.bench_function(id, |bencher| {
+            bencher.iter(|| steps.recognise(black_box(head), door).is_ok());
+        });
+    }
+    let recognised = |head, door| steps.recognise(head, door).unwrap();
+    let (nobody, caller) = (recognised(&head, OPEN), recognised(&keyed, KEPT));
+    assert!(nobody.is_none() && caller.is_some() && steps.recognise(&head, KEPT).is_err());
+    for (id, head, who) in [
+        ("policy-none", &head, (OPEN, nobody)),
+        ("policy", &keyed, (KEPT, caller)),
+    ] {
         group.bench_function(id, |bencher| {
             bencher.iter_batched_ref(
                 || steps.note(),
-                |noted| steps.judge(noted, black_box(&head), door),
+                |noted| steps.judge(noted, black_box(head), who),
                 BATCH,
             );
         });
+        assert!(steps.judge(&mut steps.note(), head, who), "{name}: {id}");
     }
     group.bench_function("choose", |bencher| {
         bencher.iter(|| steps.choose(black_box(&head)));

@@ -3,11 +3,9 @@
 use std::cell::RefCell;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::mpsc::TrySendError;
 use std::time::{Duration, SystemTime};
 
 use super::Audit;
-use super::desk::Message;
 use super::members::Members;
 use crate::listener::Peer;
 use crate::telemetry::access::Second;
@@ -87,11 +85,12 @@ impl Clerk {
         self.audit.is_some()
     }
 
-    /// Whether a request may be served: what must be recorded can be.
+    /// Whether a request may be served: what must be recorded can be, as far as is known.
     pub(crate) fn may_serve(&self) -> bool {
-        self.audit
-            .as_ref()
-            .is_none_or(|audit| !audit.required || !audit.shared.blocked.load(Ordering::Relaxed))
+        let Some(audit) = self.audit.as_ref().filter(|audit| audit.required) else {
+            return true;
+        };
+        !audit.shared.blocked.load(Ordering::Relaxed) && !audit.shared.hangs()
     }
 
     /// Adds the record of a request.
@@ -120,17 +119,14 @@ impl Clerk {
     /// Hands on what was collected. Where there is no room it waits here, up to a megabyte.
     pub(crate) fn flush(&self) {
         let Some(audit) = &self.audit else { return };
+        audit.watch();
         let mut batch = self.batch.borrow_mut();
         if batch.text.is_empty() {
             return;
         }
         let (text, records) = (std::mem::take(&mut batch.text), batch.records);
-        let back = match audit.queue.try_send(Message::Records(text, records)) {
-            Ok(()) => None,
-            Err(TrySendError::Full(message) | TrySendError::Disconnected(message)) => Some(message),
-        };
         batch.records = 0;
-        if let Some(Message::Records(text, records)) = back {
+        if let Err(text) = audit.hand(text, records) {
             audit.shared.blocked.store(true, Ordering::Relaxed);
             if text.len() >= KEPT {
                 audit.shared.lose(records);
@@ -138,6 +134,16 @@ impl Clerk {
                 batch.text = text;
                 batch.records = records;
             }
+        }
+    }
+}
+
+impl Drop for Clerk {
+    /// What the writer never had room for is at least counted.
+    fn drop(&mut self) {
+        let records = self.batch.get_mut().records;
+        if let Some(audit) = self.audit.as_ref().filter(|_| records > 0) {
+            audit.shared.lose(records);
         }
     }
 }
@@ -183,7 +189,7 @@ mod tests {
     use std::sync::mpsc::sync_channel;
 
     use super::*;
-    use crate::audit::desk::Shared;
+    use crate::audit::desk::{Message, Shared};
 
     fn entry() -> Entry<'static> {
         Entry {

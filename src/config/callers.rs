@@ -174,7 +174,8 @@ impl Check<'_> {
                     &format!("door.{i}.callers"),
                     format!(
                         "`{name}` could never come in here: users and groups are known at unix \
-                         doors alone, certificates at doors with tls.client_ca; give it a key \
+                         doors alone, and not through `proxy_protocol`, certificates at doors with \
+                         tls.client_ca; give it a key \
                          (`wise-auth-proxy caller rotate {name}`)"
                     ),
                 );
@@ -214,7 +215,8 @@ impl Check<'_> {
 
 /// Whether any of the caller's ways is one that the door looks at.
 fn can_come(caller: &Caller, door: &Door) -> bool {
-    let unix = matches!(door.address, DoorAddress::Unix { .. });
+    // Of a balancer's connections the kernel knows the balancer.
+    let unix = matches!(door.address, DoorAddress::Unix { .. }) && !door.proxy_protocol;
     let certified = door.tls.as_ref().is_some_and(|tls| tls.client_ca.is_some());
     let by_user = !(caller.users.is_empty() && caller.groups.is_empty());
     caller.key.is_some()

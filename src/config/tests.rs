@@ -498,7 +498,12 @@ const RULES: &[(&str, &str, &str)] = &[
     (
         "address = \"127.0.0.1:8080\"",
         "address = \"127.0.0.1:8080\"\ncallers = [\"books\"]\n[[caller]]\nname = \"books\"\nusers = [\"books\"]",
-        "door[0].callers (house.toml): `books` could never come in here: users and groups are known at unix doors alone, certificates at doors with tls.client_ca; give it a key (`wise-auth-proxy caller rotate books`)",
+        "door[0].callers (house.toml): `books` could never come in here: users and groups are known at unix doors alone, and not through `proxy_protocol`, certificates at doors with tls.client_ca; give it a key (`wise-auth-proxy caller rotate books`)",
+    ),
+    (
+        "address = \"127.0.0.1:8080\"",
+        "address = \"unix:app.sock\"\nproxy_protocol = true\ncallers = [\"books\"]\n[[caller]]\nname = \"books\"\nusers = [\"books\"]",
+        "door[0].callers (house.toml): `books` could never come in here: users and groups are known at unix doors alone, and not through `proxy_protocol`, certificates at doors with tls.client_ca; give it a key (`wise-auth-proxy caller rotate books`)",
     ),
     (
         "[wise]",

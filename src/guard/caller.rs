@@ -4,7 +4,7 @@ use std::time::SystemTime;
 
 use crate::config::{self, KeyHash};
 use crate::guard::GuardError;
-use crate::guard::key::{SHORTEST_KEY, digest};
+use crate::guard::key::{SHORTEST_KEY, digest, is_stand_in};
 use crate::people;
 
 /// A caller, by its place in the configuration.
@@ -78,6 +78,9 @@ impl Caller {
             })?;
             if key.expose().chars().count() < SHORTEST_KEY {
                 return Err(GuardError::ShortKey { caller: caller() });
+            }
+            if is_stand_in(key.expose().as_bytes()) {
+                return Err(GuardError::TokenForKey { caller: caller() });
             }
             hashes.push(KeyHash {
                 digest: digest(key.expose().as_bytes()),
@@ -180,6 +183,13 @@ pub(super) mod tests {
         let said = refused(std::slice::from_ref(&caller));
         assert!(said.contains("`payroll` is too short"), "{said}");
         assert!(!said.contains("fifteen"), "{said}");
+        write("wap_at_eighteen-letters\n");
+        let said = refused(std::slice::from_ref(&caller));
+        assert!(
+            said.contains("`payroll` begins as tokens of a door's own"),
+            "{said}"
+        );
+        assert!(!said.contains("eighteen"), "{said}");
         std::fs::remove_file(&path).unwrap();
         assert!(refused(&[caller]).starts_with("caller.key of `payroll`: "));
     }

@@ -34,8 +34,6 @@ pub(crate) struct Ask {
     pub(crate) per_hour: u32,
     /// For the event.
     pub(crate) policy: String,
-    /// Nobody is refused: the policy is tried out.
-    pub(crate) observe: bool,
 }
 
 /// The answer.
@@ -150,7 +148,7 @@ impl Keeper {
     fn tell(&mut self, ask: &Ask, verdict: &Verdict) {
         let now = self.clock.boot();
         let fresh = self.told.get(&ask.of).is_none_or(|until| *until <= now);
-        if !matches!(verdict, Verdict::Capped(_)) || ask.observe || !fresh {
+        if !matches!(verdict, Verdict::Capped(_)) || !fresh {
             return;
         }
         self.told.insert(ask.of.clone(), now + HOUR);

@@ -25,14 +25,25 @@ pub(crate) fn digest(key: &[u8]) -> [u8; 32] {
 
 /// A new key: `wap_` and 256 random bits in base64url.
 pub(crate) fn fresh() -> Result<Secret, GuardError> {
+    drawn(|bits| rand::fill(bits).map_err(|_| GuardError::NoRandomness))
+}
+
+/// Drawn again where it would be taken for a token.
+fn drawn(
+    mut draw: impl FnMut(&mut [u8; 32]) -> Result<(), GuardError>,
+) -> Result<Secret, GuardError> {
     let mut bits = Zeroizing::new([0; 32]);
-    rand::fill(bits.as_mut_slice()).map_err(|_| GuardError::NoRandomness)?;
-    let text = Zeroizing::new(URL_SAFE_NO_PAD.encode(*bits));
-    Ok(Secret::new(format!("wap_{}", text.as_str())))
+    loop {
+        draw(&mut bits)?;
+        let text = Zeroizing::new(format!("wap_{}", URL_SAFE_NO_PAD.encode(*bits)));
+        if !is_stand_in(text.as_bytes()) {
+            return Ok(Secret::new(text.as_str()));
+        }
+    }
 }
 
 /// Whether a key is a token of the stand-in, which no caller has for its key.
-pub(super) fn is_stand_in(key: &[u8]) -> bool {
+pub(crate) fn is_stand_in(key: &[u8]) -> bool {
     key.starts_with(b"wap_at_") || key.starts_with(b"wap_rt_")
 }
 
@@ -193,6 +204,18 @@ mod tests {
         ] {
             assert!(keys("authorization", value).is_empty(), "{value}");
         }
+    }
+
+    #[test]
+    fn no_key_of_ours_looks_like_a_token() {
+        let mut draws = ["at_", "rt_", "at-"].into_iter();
+        let key = drawn(|bits| {
+            let text = format!("{}{}", draws.next().unwrap(), "A".repeat(40));
+            bits.copy_from_slice(&URL_SAFE_NO_PAD.decode(text).unwrap());
+            Ok(())
+        });
+        let key = key.unwrap();
+        assert!(key.expose().starts_with("wap_at-AAA"), "{}", key.expose());
     }
 
     #[test]

@@ -1,8 +1,12 @@
-//! How many requests one caller has going, and how fast they come.
+//! How many requests one caller has going, how fast they come, and what a cap that is only tried out
+//! would let pass.
 
-use std::sync::Arc;
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
+
+use crate::guard::caps::HOUR;
 
 /// What is remembered of one caller under one policy. Shared by the workers, and by the
 /// configurations that follow each other.
@@ -12,6 +16,9 @@ pub(crate) struct State {
     /// nanoseconds of the boot clock.
     due: AtomicU64,
     at_once: AtomicU32,
+    /// When each funding of the last hour ends to count, under a cap that refuses nothing: so it
+    /// costs no disk, and a restart forgets it.
+    fundings: Mutex<VecDeque<Duration>>,
 }
 
 impl State {
@@ -37,6 +44,23 @@ impl State {
                 Err(other) => due = other,
             }
         }
+    }
+
+    /// Counts a funding, or says after how long one would fit.
+    pub(super) fn try_funding(&self, per_hour: u32, now: Duration) -> Result<(), Duration> {
+        let mut tried = self.fundings.lock().unwrap_or_else(PoisonError::into_inner);
+        while tried.front().is_some_and(|ends| *ends <= now) {
+            tried.pop_front();
+        }
+        let limit = usize::try_from(per_hour).unwrap_or(usize::MAX);
+        if tried.len() < limit {
+            tried.push_back(now + HOUR);
+            return Ok(());
+        }
+        // The one whose end makes room; with no room at all, an hour from now.
+        let last = tried.len().checked_sub(limit.max(1));
+        let frees = last.and_then(|last| tried.get(last));
+        Err(frees.map_or(HOUR, |ends| ends.saturating_sub(now)))
     }
 
     /// Takes a place; false: that many were taken already.
@@ -121,6 +145,21 @@ mod tests {
         let wait = state.take(60_000, later).unwrap_err();
         assert_eq!(wait, Duration::from_millis(1));
         state.take(60_000, later + wait).unwrap();
+    }
+
+    #[test]
+    fn a_cap_that_is_tried_out_counts_as_one_in_force() {
+        let state = State::default();
+        let apart = Duration::from_mins(10);
+        state.try_funding(2, START).unwrap();
+        state.try_funding(2, START + apart).unwrap();
+        let wait = state.try_funding(2, START + 2 * apart).unwrap_err();
+        assert_eq!(wait, Duration::from_mins(40));
+        state.try_funding(2, START + 2 * apart + wait).unwrap();
+        let wait = state.try_funding(1, START + 2 * apart + wait).unwrap_err();
+        assert_eq!(wait, HOUR, "the last of them, under a smaller cap");
+        let none = State::default().try_funding(0, START).unwrap_err();
+        assert_eq!(none, HOUR);
     }
 
     #[test]

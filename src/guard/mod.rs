@@ -20,6 +20,7 @@ pub(crate) mod properties;
 mod refusal;
 mod roster;
 mod rule;
+mod spelling;
 mod tally;
 #[cfg(test)]
 mod tests;
@@ -27,7 +28,7 @@ mod token;
 
 pub(crate) use caller::{Caller, CallerId, Callers};
 pub(crate) use caps::{Ask, Caps, Verdict};
-pub(crate) use key::{Identity, KeyId, SHORTEST_KEY, digest, fresh};
+pub(crate) use key::{Identity, KeyId, SHORTEST_KEY, digest, fresh, is_stand_in};
 pub(crate) use ledger::Ledger;
 pub(crate) use limit::Place;
 pub(crate) use path::{Named, profiles_named};
@@ -35,6 +36,7 @@ pub(crate) use policy::{ActsFor, Holder, Policies, Policy};
 pub(crate) use refusal::{Reason, Refusal};
 pub(crate) use roster::{Presence, Roster, Stranger};
 pub(crate) use rule::Asked;
+pub(crate) use spelling::{doubt_in_fields, doubt_in_query};
 pub(crate) use token::{Kind, Mint, Ticket};
 
 use crate::config::SecretError;
@@ -49,6 +51,11 @@ pub(crate) enum GuardError {
          least {SHORTEST_KEY} characters, or have `wise-auth-proxy caller rotate {caller}` make one"
     )]
     ShortKey { caller: String },
+    #[error(
+        "caller.key of `{caller}` begins as tokens of a door's own /oauth/token do (wap_at_, wap_rt_), \
+         and would be taken for one; have `wise-auth-proxy caller rotate {caller}` make another"
+    )]
+    TokenForKey { caller: String },
     #[error("`{one}` and `{other}` have the same key, and could not be told apart by it")]
     SameKey { one: String, other: String },
     #[error(

@@ -24,6 +24,7 @@ pub(super) fn ambiguity(path: &str) -> Option<&'static str> {
         match byte {
             b'\\' => return Some("its path has a backslash"),
             b';' => return Some("its path has a `;`"),
+            b'!'..=b'~' if *byte != b'%' => {}
             b'%' => {
                 let escaped = bytes.get(at + 1..at + 3).and_then(decoded);
                 match escaped {
@@ -34,13 +35,21 @@ pub(super) fn ambiguity(path: &str) -> Option<&'static str> {
                     Some(byte) if is_unreserved(byte) => {
                         return Some("its path encodes what needs no encoding");
                     }
+                    Some(b' ') => return Some("its path has an encoded blank"),
                     Some(byte) if byte.is_ascii_control() => {
                         return Some("its path has an encoded control character");
                     }
-                    Some(_) => at += 2,
+                    Some(byte) if byte.is_ascii() => at += 2,
+                    Some(_) => match encoded_letter(&bytes[at..]) {
+                        None => return Some("its path encodes what is no UTF-8"),
+                        Some(letter) if is_blank(letter) => {
+                            return Some("its path has an encoded blank");
+                        }
+                        Some(letter) => at += 3 * letter.len_utf8() - 1,
+                    },
                 }
             }
-            _ => {}
+            _ => return Some("its path has a character that must be encoded"),
         }
         at += 1;
     }
@@ -50,6 +59,26 @@ pub(super) fn ambiguity(path: &str) -> Option<&'static str> {
 /// RFC 3986 §2.3.
 fn is_unreserved(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"-._~".contains(&byte)
+}
+
+/// The letter that some escapes in a row begin with.
+fn encoded_letter(escapes: &[u8]) -> Option<char> {
+    let mut letter = [0; 4];
+    let mut length = 0;
+    for escape in escapes.chunks_exact(3).take(letter.len()) {
+        let Some(byte) = escape.strip_prefix(b"%").and_then(decoded) else {
+            break;
+        };
+        letter[length] = byte;
+        length += 1;
+    }
+    let letters = letter[..length].utf8_chunks().next()?;
+    letters.valid().chars().next()
+}
+
+/// What a server may cut off as white space. The last has no width.
+fn is_blank(letter: char) -> bool {
+    letter.is_whitespace() || letter.is_control() || letter == '\u{feff}'
 }
 
 fn decoded(digits: &[u8]) -> Option<u8> {
@@ -113,10 +142,10 @@ impl<'a> Named<'a> {
 }
 
 /// The bytes of a form-encoded text.
-struct Decoded<'a>(std::slice::Iter<'a, u8>);
+pub(super) struct Decoded<'a>(std::slice::Iter<'a, u8>);
 
 impl<'a> Decoded<'a> {
-    fn new(text: &'a str) -> Self {
+    pub(super) fn new(text: &'a str) -> Self {
         Self(text.as_bytes().iter())
     }
 }
@@ -165,6 +194,20 @@ mod tests {
             "/v1/me%zz",
             "/v1/me%00",
             "/v1/me%0a",
+            "/v1/me%20",
+            "/v1/%20me",
+            "/v1/a%20b",
+            "/v1/me%09",
+            "/v1/me%C2%A0",
+            "/v1/me%c2%85",
+            "/v1/me%E3%80%80",
+            "/v1/me%EF%BB%BF",
+            "/v1/%C3%A9%E2%80%83",
+            "/v1/me%C0%AF",
+            "/v1/me%C3",
+            "/v1/me%C3x%A9",
+            "/v1/me\u{a0}",
+            "/v1/me ",
             "",
             "*",
             "//",
@@ -175,8 +218,8 @@ mod tests {
         for path in [
             "/",
             "/v1/me",
-            "/v1/a%20b",
             "/v1/a%C3%A9",
+            "/v1/%E2%82%AC%C3%A9%F0%9F%92%B6/x",
             "/v1/...",
             "/v1/a.b",
             "/v1/a:b@c=d,e",

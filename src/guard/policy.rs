@@ -152,6 +152,22 @@ impl Policies {
             Err((Reason::TooManyAtOnce(limit), Some(place)))
         }
     }
+
+    /// Counts a funding that leaves under a cap that is only tried out, and says what that has
+    /// against it. Nothing waits for a disk.
+    pub(crate) fn try_funding(
+        &self,
+        policy: &Policy,
+        holder: Holder,
+        now: Duration,
+    ) -> Result<(), Reason> {
+        let state = policy.states.get(self.seat(holder));
+        let (Some(per_hour), Some(state)) = (policy.fundings_per_hour, state) else {
+            return Ok(());
+        };
+        let tried = state.try_funding(per_hour, now);
+        tried.map_err(|wait| Reason::FundingCap { per_hour, wait })
+    }
 }
 
 impl Policy {
@@ -168,7 +184,9 @@ impl Policy {
             });
             known.cloned().unwrap_or_default()
         };
-        let remembers = typed.requests_per_minute.is_some() || typed.concurrent_requests.is_some();
+        let remembers = typed.requests_per_minute.is_some()
+            || typed.concurrent_requests.is_some()
+            || typed.observe && typed.fundings_per_hour.is_some();
         let states = holders.iter().filter(|_| remembers).map(state).collect();
         Self {
             name: typed.name.clone(),
@@ -238,7 +256,8 @@ impl Policy {
 
     /// Judges the way a request would leave.
     ///
-    /// `acts_for`: the profile that its token acts for.
+    /// `acts_for`: the profile that its token acts for. `names_profile`: whether its path or query
+    /// names one, as Wise sees them; a field of ours would bind nobody.
     pub(crate) fn send(
         &self,
         lane: Lane,

@@ -7,12 +7,16 @@ use crate::config::{self, Rule};
 use crate::guard::{Asked, policy};
 use crate::wise::operations::{OPERATIONS, Operation, Set};
 
-const METHODS: [&str; 7] = ["GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"];
+pub(super) const METHODS: [&str; 7] = ["GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"];
+/// None of Wise's, but for a server that does not look at case.
+pub(super) const ODD_METHODS: [&str; 7] =
+    ["get", "hEAD", "Options", "post", "Put", "PA-TCH", "dELETE"];
 
 /// A policy decides as a plain reading of its documentation does.
 ///
 /// The input is three lines: the rules of `allow` with commas between (an empty line: there is no
-/// `allow`), those of `deny`, and a path; before the path stands a byte for the method.
+/// `allow`), those of `deny`, and a path; before the path stands a letter for the method, beyond ASCII
+/// one for an odd one.
 pub fn policy_decision(input: &[u8]) {
     let Ok(text) = std::str::from_utf8(input) else {
         return;
@@ -43,7 +47,12 @@ pub fn policy_decision(input: &[u8]) {
     };
     let texts = |rules: &[Rule]| rules.iter().map(ToString::to_string).collect::<Vec<_>>();
     let (allow, deny) = (typed.allow.as_deref().map(texts), texts(&typed.deny));
-    let method = METHODS[usize::try_from(u32::from(method)).unwrap_or(0) % METHODS.len()];
+    let methods = if method.is_ascii() {
+        METHODS
+    } else {
+        ODD_METHODS
+    };
+    let method = methods[usize::try_from(u32::from(method)).unwrap_or(0) % methods.len()];
     let compiled = policy::Policy::new(&typed, &[], None);
     let decided = compiled.admit(&Asked::new(method, path), std::iter::empty(), None);
     let decided = decided.err().map(|reason| reason.name());
@@ -117,6 +126,9 @@ fn segments(pattern: &[&str], path: &[&str], loose: bool) -> bool {
         ([], []) => true,
         (["**"], rest) => !rest.is_empty() && !rest[0].is_empty(),
         ([word, pattern @ ..], [segment, path @ ..]) => {
+            // What stands before any dot of a path's last segment may be all that counts.
+            let cuts = segment.match_indices('.').map(|(at, _)| &segment[..at]);
+            let shorter = cuts.filter(|_| loose && path.is_empty());
             let fold = |text: &str| {
                 if loose {
                     text.to_lowercase()
@@ -128,7 +140,7 @@ fn segments(pattern: &[&str], path: &[&str], loose: bool) -> bool {
             let fits = match own.split_once('{') {
                 _ if *word == "*" => !segment.is_empty(),
                 Some((start, _)) => theirs.len() > start.len() && theirs.starts_with(start),
-                None => own == theirs,
+                None => own == theirs || shorter.map(fold).any(|theirs| own == theirs),
             };
             fits && segments(pattern, path, loose)
         }
@@ -175,7 +187,7 @@ fn is_plain(path: &str) -> bool {
             let fine = escape.is_ok_and(|byte| {
                 let letter = char::from(byte);
                 !(letter.is_ascii_alphanumeric()
-                    || byte < 32
+                    || byte <= 32
                     || byte == 127
                     || "-._~/\\;%".contains(letter))
             });
@@ -185,7 +197,23 @@ fn is_plain(path: &str) -> bool {
         .collect::<Vec<_>>()
         .into_iter();
     let segments = rest.replace(['\\', ';'], "//");
-    letters.all(|fine| fine) && segments.split('/').all(|it| !["", ".", ".."].contains(&it))
+    let is_blank =
+        |letter: char| letter.is_whitespace() || letter.is_control() || letter == '\u{feff}';
+    let in_plain = unescaped(rest).is_some_and(|text| !text.contains(is_blank));
+    in_plain
+        && letters.all(|fine| fine)
+        && segments.split('/').all(|it| !["", ".", ".."].contains(&it))
+}
+
+/// The text behind the escapes; `None`: it is none.
+fn unescaped(path: &str) -> Option<String> {
+    let mut parts = path.split('%');
+    let mut bytes = parts.next()?.as_bytes().to_vec();
+    for part in parts {
+        bytes.push(u8::from_str_radix(part.get(..2)?, 16).ok()?);
+        bytes.extend_from_slice(&part.as_bytes()[2..]);
+    }
+    String::from_utf8(bytes).ok()
 }
 
 pub(super) fn expected(
@@ -197,7 +225,7 @@ pub(super) fn expected(
     if allow.is_none() && deny.is_empty() {
         return None;
     }
-    if !is_plain(path) {
+    if method.contains(|letter: char| !letter.is_ascii_uppercase()) || !is_plain(path) {
         return Some("ambiguous-path");
     }
     if deny.iter().any(|rule| covers(rule, method, path, true)) {

@@ -113,7 +113,7 @@ impl Reason {
                 format!("{explain}; the policy `{policy}` lists what it lets pass")
             }
             Self::NoProfile => {
-                "name the profile: in the path, as `profile` in the query, or in X-Wise-Profile"
+                "name the profile in the path, or as `profile` in the query: Wise sees no other place"
                     .into()
             }
             Self::BodyTooLarge(_) => {

@@ -2,6 +2,7 @@
 
 use crate::config::{Covers, Pattern, Rule, Segment};
 use crate::guard::path::ambiguity;
+use crate::guard::spelling::odd_method;
 use crate::wise::operations::{self, Found, Ops, Set};
 
 /// A request as rules see it. Made once, for all policies that bear on it.
@@ -29,7 +30,7 @@ impl<'a> Asked<'a> {
             path,
             tail,
             found,
-            ambiguity: ambiguity(path),
+            ambiguity: odd_method(method).or_else(|| ambiguity(path)),
         }
     }
 
@@ -66,7 +67,7 @@ pub(super) struct Rules {
 pub(super) enum Care {
     /// As they are: what is allowed must be just that.
     Exact,
-    /// Without regard to case: what is denied must not pass under another spelling.
+    /// Without regard to case or to a suffix: what is denied must not pass under another spelling.
     Loose,
 }
 
@@ -148,7 +149,10 @@ fn covers(pattern: &Pattern, path: &str, care: Care) -> bool {
         let same = match (wanted, care) {
             (Segment::Any, _) => true,
             (Segment::Word(word), Care::Exact) => word == segment,
-            (Segment::Word(word), Care::Loose) => word.eq_ignore_ascii_case(segment),
+            (Segment::Word(word), Care::Loose) => {
+                let is_last = segments.clone().next().is_none();
+                operations::is_spelling_of(word, segment, is_last)
+            }
         };
         if !same {
             return false;

@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use proptest::prelude::*;
 
-use super::properties::expected;
+use super::properties::{METHODS, ODD_METHODS, expected};
 use super::*;
 use crate::clock::{Clock as _, Manual};
 use crate::config::{self, Rule};
@@ -79,6 +79,22 @@ fn what_is_built_in_does_what_its_name_says() {
             "/V3/Profiles/1/TRANSFERS/2/payments",
             Some("denied"),
         ),
+        ("no-funding", "post", fund, Some("ambiguous-path")),
+        ("no-funding", "Post", fund, Some("ambiguous-path")),
+        ("read-only", "get", "/v1/me", Some("ambiguous-path")),
+        (
+            "no-funding",
+            "POST",
+            "/v3/profiles/1/transfers/2/payments.json",
+            Some("denied"),
+        ),
+        (
+            "no-funding",
+            "POST",
+            "/v3/profiles/1/transfers/2/payments%20",
+            Some("ambiguous-path"),
+        ),
+        ("quotes-only", "GET", "/v1/rates.json", Some("not-in-allow")),
         (
             "no-funding",
             "POST",
@@ -127,6 +143,15 @@ fn what_is_denied_is_so_even_if_allowed_and_says_by_which_rule() {
     let denied = judge(&policy, "POST", "/v3/profiles/1/transfers/2/payments").unwrap();
     let rule = "funding".to_owned();
     assert_eq!(denied, Reason::Denied { position: 2, rule });
+    let by_hand = self::policy(None, &["POST /v1/cards/*/freeze", "* /v1/secrets/**"]);
+    for (target, refused) in [
+        ("/v1/cards/7/Freeze.json", Some("denied")),
+        ("/v1/cards/7.json/freeze", Some("denied")),
+        ("/v1/cards.json/7/freeze", None),
+        ("/v1/secrets/x.json", Some("denied")),
+    ] {
+        assert_eq!(reason(&by_hand, "POST", target), refused, "{target}");
+    }
 }
 
 #[test]
@@ -229,33 +254,81 @@ const WORDS: [&str; 24] = [
     "token",
     "rates",
 ];
-const NASTY: [&str; 14] = [
-    "", ".", "..", "%2e", "a%2Fb", "a;b", "a\\b", "%41", "%2", "%25", "%00", "a%20b", "%7B", "%+1",
+const NASTY: [&str; 22] = [
+    "",
+    ".",
+    "..",
+    "%2e",
+    "a%2Fb",
+    "a;b",
+    "a\\b",
+    "%41",
+    "%2",
+    "%25",
+    "%00",
+    "a%20b",
+    "%7B",
+    "%+1",
+    "%20",
+    "me%09",
+    "%C2%A0",
+    "a%C3%A9",
+    "%C3",
+    "%E3%80%80x",
+    "%EF%BB%BF",
+    "%E2%82%AC%E2%80%83",
+];
+/// What some servers take for nothing.
+const SUFFIXES: [&str; 10] = [
+    ".json",
+    ".",
+    ".v2.XML",
+    "%20",
+    "%C2%A0",
+    "%E2%80%83",
+    "%C3%A9",
+    "json",
+    "%09",
+    "%C0%80",
 ];
 
-fn path() -> impl Strategy<Value = String> {
+/// A method and a path: often those of one operation, or nearly.
+fn call() -> impl Strategy<Value = (String, String)> {
+    let any_method = || {
+        prop_oneof![
+            6 => prop::sample::select(&METHODS[..]),
+            1 => prop::sample::select(&ODD_METHODS[..]),
+        ]
+    };
     let segment =
         prop_oneof![20 => prop::sample::select(&WORDS[..]), 1 => prop::sample::select(&NASTY[..])];
     let free = prop::collection::vec(segment, 0..7);
     let free = free.prop_map(|segments| format!("/{}", segments.join("/")));
+    let free = (any_method(), free).prop_map(|(method, path)| (method.to_owned(), path));
     let known = (
         0..OPERATIONS.len(),
+        prop_oneof![Just(None), any_method().prop_map(Some)],
         prop::sample::select(&["", "/v1", "/2026Q3", "/V3", "/v1/v1"][..]),
     )
-        .prop_map(|(at, version)| {
-            let filled = OPERATIONS[at]
+        .prop_map(|(at, method, version)| {
+            let operation = &OPERATIONS[at];
+            let filled = operation
                 .path
                 .split('{')
                 .map(|part| match part.split_once('}') {
                     Some((_, rest)) => format!("17{rest}"),
                     None => part.to_owned(),
                 });
-            format!("{version}{}", filled.collect::<String>())
+            let path = format!("{version}{}", filled.collect::<String>());
+            (method.unwrap_or(operation.method).to_owned(), path)
         });
-    let shouted = known.clone().prop_map(|path| path.to_uppercase());
+    let shouted = (known.clone()).prop_map(|(method, path)| (method, path.to_uppercase()));
+    let whispered = (known.clone()).prop_map(|(method, path)| (method.to_lowercase(), path));
     let ended = (known.clone(), prop::sample::select(&NASTY[..]))
-        .prop_map(|(path, end)| format!("{path}/{end}"));
-    prop_oneof![3 => free, 4 => known, 1 => shouted, 1 => ended]
+        .prop_map(|((method, path), end)| (method, format!("{path}/{end}")));
+    let suffixed = (known.clone(), prop::sample::select(&SUFFIXES[..]))
+        .prop_map(|((method, path), suffix)| (method, format!("{path}{suffix}")));
+    prop_oneof![3 => free, 4 => known, 1 => shouted, 1 => whispered, 1 => ended, 2 => suffixed]
 }
 
 fn rule() -> impl Strategy<Value = String> {
@@ -296,8 +369,7 @@ proptest! {
     fn every_decision_is_the_one_that_a_plain_reading_gives(
         allow in prop::option::of(prop::collection::vec(rule(), 1..4)),
         deny in prop::collection::vec(rule(), 0..3),
-        method in prop::sample::select(&["GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"][..]),
-        path in path(),
+        (method, path) in call(),
     ) {
         let parsed = |texts: &[String]| texts.iter().map(|it| Rule::parse(it).unwrap()).collect();
         let typed = config::Policy {
@@ -306,8 +378,8 @@ proptest! {
             deny: parsed(&deny),
             ..config::Policy::default()
         };
-        let decided = reason(&typed, method, &path);
-        prop_assert_eq!(decided, expected(allow.as_deref(), &deny, method, &path), "{} {}", method, path);
+        let decided = reason(&typed, &method, &path);
+        prop_assert_eq!(decided, expected(allow.as_deref(), &deny, &method, &path), "{} {}", method, path);
     }
 }
 

@@ -1,19 +1,45 @@
-//! Whose a unix door's socket is to be.
+//! Whose a unix door's socket is to be, and who may connect to it.
 
+use std::fs;
+use std::io;
+use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
+use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::process::{Gid, Uid};
 
 use super::ListenerError;
 use crate::people;
 
-/// Gives the socket at `path` to `owner`: `user`, `user:group` or `:group`, by names or numbers.
-/// Before the socket listens, for what is not yet there lets nobody in.
-pub(super) fn give(path: &Path, owner: &str) -> Result<(), ListenerError> {
+/// Takes hold of the socket file at `path`. Where others may write to its directory they can put
+/// something else there, a link for instance: what is changed is this file, or nothing.
+pub(super) fn hold(path: &Path) -> io::Result<OwnedFd> {
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let file = rustix::fs::open(path, flags, Mode::empty())?;
+    let found = rustix::fs::fstat(&file)?;
+    if FileType::from_raw_mode(found.st_mode) != FileType::Socket {
+        return Err(io::Error::other(
+            "somebody put another file in the socket's place",
+        ));
+    }
+    Ok(file)
+}
+
+/// Says who may connect.
+pub(super) fn set_mode(file: &OwnedFd, mode: u32) -> io::Result<()> {
+    // `fchmod` refuses a file that is only held (open(2), O_PATH); its entry in /proc leads to it.
+    let held = format!("/proc/self/fd/{}", file.as_raw_fd());
+    fs::set_permissions(held, fs::Permissions::from_mode(mode))
+}
+
+/// Gives the socket at `path`, held as `file`, to `owner`: `user`, `user:group` or `:group`, by
+/// names or numbers. Before the socket listens, for what is not yet there lets nobody in.
+pub(super) fn give(file: &OwnedFd, path: &Path, owner: &str) -> Result<(), ListenerError> {
     let (user, group) = ids(owner)?;
-    // A socket's path is never a link of somebody else's: we have just bound it.
-    match rustix::fs::chown(path, user.map(Uid::from_raw), group.map(Gid::from_raw)) {
+    let (user, group) = (user.map(Uid::from_raw), group.map(Gid::from_raw));
+    match rustix::fs::chownat(file, "", user, group, AtFlags::EMPTY_PATH) {
         Ok(()) => Ok(()),
         Err(Errno::PERM) => Err(ListenerError::NotOurs {
             path: path.to_owned(),
@@ -49,6 +75,33 @@ fn ids(owner: &str) -> Result<(Option<u32>, Option<u32>), ListenerError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_was_put_in_the_socket_s_place_is_left_alone() {
+        let directory = tempfile::tempdir().unwrap();
+        let victim = directory.path().join("victim");
+        fs::write(&victim, "").unwrap();
+        fs::set_permissions(&victim, fs::Permissions::from_mode(0o600)).unwrap();
+        let link = directory.path().join("door.sock");
+        std::os::unix::fs::symlink(&victim, &link).unwrap();
+        for path in [&link, &victim] {
+            let said = hold(path).unwrap_err().to_string();
+            assert!(said.contains("another file"), "{said}");
+        }
+
+        // What is held stays what it was, whatever takes its place.
+        let path = directory.path().join("real.sock");
+        let _socket = std::os::unix::net::UnixListener::bind(&path).unwrap();
+        let file = hold(&path).unwrap();
+        let away = directory.path().join("moved.sock");
+        fs::rename(&path, &away).unwrap();
+        std::os::unix::fs::symlink(&victim, &path).unwrap();
+        set_mode(&file, 0o666).unwrap();
+        let own = format!("{}", rustix::process::geteuid().as_raw());
+        give(&file, &path, &own).unwrap();
+        let mode = |path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!((mode(&away), mode(&victim)), (0o666, 0o600));
+    }
 
     #[test]
     fn users_and_groups_go_by_name_or_number() {

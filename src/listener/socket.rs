@@ -3,7 +3,7 @@ use std::fs::{self, File};
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
 use rustix::io::Errno;
@@ -121,13 +121,14 @@ fn bind_unix(path: &Path, mode: u32, owner: Option<&str>) -> Result<Bound, Liste
 
     let socket = unix_socket().map_err(failed)?;
     rustix::net::bind(&socket, &name).map_err(|errno| failed(errno.into()))?;
-    let file = SocketFile::made_at(path).map_err(failed)?;
+    let held = owner::hold(path).map_err(failed)?;
+    let file = SocketFile::held(path, &held).map_err(failed)?;
     // Before `listen`: until then a connection is refused, whatever the umask left open. The owner
     // first: whoever gives a file away may lose the right to open it.
     if let Some(owner) = owner {
-        owner::give(path, owner)?;
+        owner::give(&held, path, owner)?;
     }
-    fs::set_permissions(path, fs::Permissions::from_mode(mode)).map_err(failed)?;
+    owner::set_mode(&held, mode).map_err(failed)?;
     rustix::net::listen(&socket, BACKLOG).map_err(|errno| failed(errno.into()))?;
     Ok(Bound {
         file: Some(file),
@@ -182,12 +183,12 @@ pub(super) struct SocketFile {
 }
 
 impl SocketFile {
-    fn made_at(path: &Path) -> io::Result<Self> {
-        let made = fs::symlink_metadata(path)?;
+    fn held(path: &Path, file: &OwnedFd) -> io::Result<Self> {
+        let made = rustix::fs::fstat(file)?;
         Ok(Self {
             path: path.to_owned(),
-            device: made.dev(),
-            inode: made.ino(),
+            device: made.st_dev,
+            inode: made.st_ino,
         })
     }
 }

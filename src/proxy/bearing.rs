@@ -7,7 +7,8 @@ use http::header::CONTENT_LENGTH;
 use http::{HeaderMap, request};
 
 use crate::guard::{
-    ActsFor, Ask, Asked, Holder, Named, Policy, Reason, Refusal, Verdict, profiles_named,
+    ActsFor, Ask, Asked, Holder, Named, Policy, Reason, Refusal, Verdict, doubt_in_fields,
+    doubt_in_query, profiles_named,
 };
 use crate::proxy::body::{Cap, Source};
 use crate::proxy::choice::{Credential, Directory};
@@ -17,14 +18,6 @@ use crate::proxy::target::Target;
 use crate::proxy::worker::{View, Worker};
 use crate::wise::Lane;
 use crate::wise::headers::X_WISE_PROFILE;
-
-/// Fields by which some servers take a request for one of another method. A policy judges the
-/// method that it sees.
-const OVERRIDES: [&str; 3] = [
-    "x-http-method-override",
-    "x-http-method",
-    "x-method-override",
-];
 
 /// What policies make of a request; `None` inside where none bears on it, which is the usual case
 /// and costs a branch.
@@ -37,6 +30,7 @@ struct Borne {
     caller: Option<usize>,
     operation: Option<usize>,
     funds: bool,
+    /// Where Wise reads it: in path or query. Our own field never leaves.
     names_profile: bool,
     /// The first refusal that was only observed.
     would: RefCell<Option<Refusal>>,
@@ -60,15 +54,14 @@ impl Bearing {
             return Ok(Self(None));
         }
         let mut asked = Asked::new(head.method.as_str(), target.path());
-        if OVERRIDES
-            .iter()
-            .any(|name| head.headers.contains_key(*name))
-        {
-            asked.doubt("a field asks for another method");
+        let doubt = doubt_in_fields(&head.headers).or_else(|| doubt_in_query(target.query()));
+        if let Some(why) = doubt {
+            asked.doubt(why);
         }
+        let in_target = || profiles_named(target.path(), target.query());
         let profiles = || {
             let field = in_field(&head.headers).map(Named::plainly);
-            field.chain(profiles_named(target.path(), target.query()))
+            field.chain(in_target())
         };
         let borne = Borne {
             view: Rc::clone(view),
@@ -76,7 +69,7 @@ impl Bearing {
             caller,
             operation: asked.operation(),
             funds: asked.funds(),
-            names_profile: profiles().next().is_some(),
+            names_profile: in_target().next().is_some(),
             would: RefCell::default(),
         };
         let judged = borne.judge(worker, &asked, &profiles, head, source, record);
@@ -118,33 +111,33 @@ impl Bearing {
     /// down already.
     pub(crate) async fn fund(&self, worker: &Worker) -> Result<(), Fault> {
         let Some(borne) = &self.0 else { return Ok(()) };
-        let holder = borne.view.snapshot.policies.holder(borne.holder());
-        // Those in force look at one count, and the smallest cap decides; each that is only tried
-        // out has a count of its own, in which what it would have refused does not count.
+        let (policies, holder) = (&borne.view.snapshot.policies, borne.holder());
         let capped = |observe: bool| {
             let policies = borne.policies().filter(move |it| it.observe == observe);
             policies.filter_map(|policy| Some((policy.fundings_per_hour?, policy)))
         };
-        let mut asks: Vec<_> = capped(true).collect();
-        asks.extend(capped(false).min_by_key(|(per_hour, _)| *per_hour));
-        for (per_hour, policy) in asks {
-            let of = if policy.observe {
-                format!("{holder} tried under {}", policy.name)
-            } else {
-                holder.to_owned()
-            };
+        // Those in force look at one count, and the smallest cap decides.
+        if let Some((per_hour, policy)) = capped(false).min_by_key(|(per_hour, _)| *per_hour) {
             let ask = Ask {
-                of,
+                of: policies.holder(holder).to_owned(),
                 per_hour,
                 policy: policy.name.clone(),
-                observe: policy.observe,
             };
             let reason = match worker.shared.caps.ask(ask).await {
-                Verdict::Granted => continue,
-                Verdict::Capped(wait) => Reason::FundingCap { per_hour, wait },
-                Verdict::Unrecorded(why) => Reason::FundingUnrecorded(why),
+                Verdict::Granted => None,
+                Verdict::Capped(wait) => Some(Reason::FundingCap { per_hour, wait }),
+                Verdict::Unrecorded(why) => Some(Reason::FundingUnrecorded(why)),
             };
-            borne.refuse(worker, policy, &reason)?;
+            if let Some(reason) = reason {
+                borne.refuse(worker, policy, &reason)?;
+            }
+        }
+        // It leaves. Each that is only tried out counts that for itself, and holds up nobody.
+        for (_, policy) in capped(true) {
+            let now = worker.shared.clock.boot();
+            if let Err(reason) = policies.try_funding(policy, holder, now) {
+                borne.refuse(worker, policy, &reason)?;
+            }
         }
         Ok(())
     }

@@ -6,11 +6,12 @@ use http::header::PROXY_AUTHORIZATION;
 use http::{HeaderMap, Method, request};
 
 use crate::config::{Door as DoorConfig, DoorAddress, Hosts};
-use crate::guard::{CallerId, Callers, GuardError, Mint, Roster};
+use crate::guard::{CallerId, Callers, GuardError, Mint, Roster, Stranger};
 use crate::proxy::fault::Fault;
 use crate::proxy::peer::{Peer, Tunnel};
 use crate::proxy::target::{Rules, Target};
 use crate::proxy::ways::Ways;
+use crate::tls::Acceptor;
 use crate::wise::Lane;
 use crate::wise::hosts::TOKEN_PATH;
 
@@ -83,36 +84,55 @@ impl Door {
         Ok((target, caller))
     }
 
-    /// Lets somebody have a tunnel and hands out what is to be known inside.
+    /// Lets somebody have a tunnel and hands out what is to be known inside, and the caller.
     pub(crate) fn admit_tunnel(
         &self,
         head: &request::Parts,
         peer: &Peer,
         callers: &Callers,
         now: SystemTime,
-    ) -> Result<Tunnel, Fault> {
+    ) -> Result<(Tunnel, Option<CallerId>), Fault> {
         let host = self.rules.admit_tunnel(head)?;
-        self.recognise(&head.headers, peer, callers, now)?;
+        let caller = self.recognise(&head.headers, peer, callers, now)?;
         let mut shown = head.headers.get(PROXY_AUTHORIZATION).cloned();
         if let Some(shown) = &mut shown {
             shown.set_sensitive(true);
         }
-        Ok(Tunnel { host, shown })
+        Ok((Tunnel { host, shown }, caller))
+    }
+
+    /// Whether a connection can bring nobody in any more, whatever it asks: what it came by has
+    /// ended or was taken away. Another one may.
+    pub(super) fn has_closed_to(&self, peer: &Peer, now: SystemTime) -> bool {
+        let tunnel = peer.tunnel.as_ref();
+        let withdrawn = tunnel.is_some_and(|tunnel| !self.rules.offers(tunnel));
+        let lapsed = peer.certificate.is_some() && peer.certified(&self.ways, now).is_none();
+        withdrawn || lapsed || !self.is_certified(peer, now)
+    }
+
+    /// Whether the connection has the certificate that the door wants, if it wants one.
+    fn is_certified(&self, peer: &Peer, now: SystemTime) -> bool {
+        let tls = self.ways.tls.as_ref();
+        let wanted = tls.is_some_and(Acceptor::requires_certificate);
+        !wanted || peer.certified(&self.ways, now).is_some()
     }
 
     /// Finds out who calls; `None`: the door asks nobody.
-    fn recognise(
+    pub(super) fn recognise(
         &self,
         headers: &HeaderMap,
         peer: &Peer,
         callers: &Callers,
         now: SystemTime,
     ) -> Result<Option<CallerId>, Fault> {
+        if !self.is_certified(peer, now) {
+            return Err(Fault::CallerUnknown(Stranger::UNCERTIFIED));
+        }
         let Some(roster) = &self.roster else {
             return Ok(None);
         };
         let mint = self.mint.as_ref();
-        let caller = roster.identify(headers, peer.presence(), now, callers, mint);
+        let caller = roster.identify(headers, peer.presence(&self.ways, now), now, callers, mint);
         caller.map(Some).map_err(Fault::CallerUnknown)
     }
 
@@ -122,8 +142,18 @@ impl Door {
     }
 
     /// What [`Self::admit`] asks before it asks who calls.
-    pub(super) fn is_well_directed(&self, head: &request::Parts, peer: &Peer) -> Result<(), Fault> {
-        self.rules.admit(head, peer.tunnel.as_ref()).map(drop)
+    pub(super) fn is_well_directed(
+        &self,
+        head: &request::Parts,
+        peer: &Peer,
+        now: SystemTime,
+    ) -> Result<(), Fault> {
+        self.rules.admit(head, peer.tunnel.as_ref())?;
+        if self.is_certified(peer, now) {
+            Ok(())
+        } else {
+            Err(Fault::CallerUnknown(Stranger::UNCERTIFIED))
+        }
     }
 
     pub(super) fn mint(&self) -> Option<&Mint> {

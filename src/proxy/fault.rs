@@ -76,6 +76,8 @@ pub(crate) enum NoTunnel {
     Late,
     Http2,
     Inside,
+    /// It was open when the door's settings ceased to offer it.
+    Withdrawn,
 }
 
 impl NoTunnel {
@@ -85,12 +87,13 @@ impl NoTunnel {
             Self::Late => "CONNECT came behind another request",
             Self::Http2 => "CONNECT is not offered over HTTP/2",
             Self::Inside => "CONNECT is not offered inside a tunnel",
+            Self::Withdrawn => "this door does not offer the tunnel any more",
         }
     }
 
     fn hint(self) -> &'static str {
         match self {
-            Self::NotOffered => {
+            Self::NotOffered | Self::Withdrawn => {
                 "set `connect = true` for the door and make a local authority: `wise-auth-proxy ca init`"
             }
             Self::Late => "open a connection of its own for it",

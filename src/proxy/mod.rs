@@ -71,19 +71,35 @@ async fn answer(
     let mut record = Record::new(worker, door, peer, &request);
     let (mut head, incoming) = request.into_parts();
     peer.introduce(&mut head.headers);
+    let view = worker.view();
     let source = (!incoming.is_end_stream()).then(|| {
-        let limit = worker.view().snapshot.upstream.replay_limit;
+        let limit = view.snapshot.upstream.replay_limit;
         let waits = policy::waits_for_continue(&head.headers, head.version);
         Source::new(incoming, waits, Rc::clone(&worker.budget), limit)
     });
-    if worker.view().snapshot.doors[door].stands_in_for(&head) {
+    // What must be recorded can be, or nothing is done.
+    if !worker.audit.may_serve() {
+        return reply::of_fault(&Fault::AuditUnavailable, record, source);
+    }
+    if view.snapshot.doors[door].stands_in_for(&head) {
+        // It waits for the form, and then looks at the newest.
+        drop(view);
         let answer = stand_in::answer(worker, door, peer, &head, source.as_ref(), &mut record);
         return match answer.await {
             Ok(answer) => reply::of_here(answer, record, source),
             Err(fault) => reply::of_fault(&fault, record, source),
         };
     }
-    match forward(worker, door, peer, head, source.clone(), &mut record).await {
+    match forward(
+        worker,
+        view,
+        (door, peer),
+        head,
+        source.clone(),
+        &mut record,
+    )
+    .await
+    {
         Ok(answer) => reply::of_wise(worker, answer, record, source),
         Err(fault) => reply::of_fault(&fault, record, source),
     }
@@ -106,19 +122,13 @@ fn turn_away(
 /// The steps, in order.
 async fn forward(
     worker: &Rc<Worker>,
-    door: usize,
-    peer: &Peer,
+    view: Rc<View>,
+    (door, peer): (usize, &Peer),
     mut head: request::Parts,
     source: Option<Rc<Source>>,
     record: &mut Record,
 ) -> Result<Answer, Fault> {
-    // What must be recorded can be, or nothing is done.
-    if !worker.audit.may_serve() {
-        return Err(Fault::AuditUnavailable);
-    }
-
     // Door and target: who calls, is the host ours, may it.
-    let view = worker.view();
     let rules = &view.snapshot.doors[door];
     let callers = &view.snapshot.callers;
     let (target, caller) = rules.admit(&head, peer, callers, record.at())?;

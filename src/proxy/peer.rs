@@ -1,10 +1,14 @@
 //! What is known of an application before it asks for anything.
 
+use std::time::SystemTime;
+
 use http::header::PROXY_AUTHORIZATION;
 use http::{HeaderMap, HeaderValue};
 
 use crate::guard::Presence;
 use crate::listener;
+use crate::proxy::ways::Ways;
+use crate::tls::ClientCertificate;
 
 /// Who is at the other end of a connection, whatever its requests say.
 #[derive(Clone, Debug)]
@@ -12,9 +16,10 @@ pub(crate) struct Peer {
     /// An address, or a process by its user and group. Behind a balancer that sends PROXY protocol
     /// headers, the address of its client.
     pub(crate) from: listener::Peer,
-    /// Names in its client certificate, which was verified: common name, DNS names, URIs. Empty
-    /// without one.
-    pub(crate) certificate: Vec<String>,
+    /// A balancer speaks for it: user and group, if it named nobody, are the balancer's own.
+    pub(crate) introduced: bool,
+    /// Its client certificate, which was verified when it came.
+    pub(crate) certificate: Option<ClientCertificate>,
     /// The tunnel (CONNECT) in which it asks.
     pub(crate) tunnel: Option<Tunnel>,
 }
@@ -33,16 +38,26 @@ impl Peer {
     pub(crate) fn new(from: listener::Peer) -> Self {
         Self {
             from,
-            certificate: Vec::new(),
+            introduced: false,
+            certificate: None,
             tunnel: None,
         }
     }
 
-    pub(crate) fn presence(&self) -> Presence<'_> {
+    /// What a door may go by. `ways`: as they are by now.
+    pub(crate) fn presence(&self, ways: &Ways, now: SystemTime) -> Presence<'_> {
+        let certificate = self.certified(ways, now);
         Presence {
-            from: &self.from,
-            certificate: &self.certificate,
+            from: (!self.introduced).then_some(&self.from),
+            certificate: certificate.map_or(&[], |certificate| &certificate.names),
         }
+    }
+
+    /// Its certificate, if that would still do.
+    pub(crate) fn certified(&self, ways: &Ways, now: SystemTime) -> Option<&ClientCertificate> {
+        let shown = self.certificate.as_ref()?;
+        let acceptor = ways.tls.as_ref()?;
+        acceptor.trusts(shown, now).then_some(shown)
     }
 
     /// Puts what was shown when the tunnel was opened onto a request inside. It stays here like

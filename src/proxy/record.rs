@@ -3,7 +3,7 @@
 use std::rc::Rc;
 use std::time::{Duration, SystemTime};
 
-use http::uri::PathAndQuery;
+use http::uri::{Authority, PathAndQuery};
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
 use tokio::time::Instant;
 
@@ -49,8 +49,10 @@ pub(crate) struct Record {
     pub(crate) would_refuse: Option<guard::Refusal>,
     /// Places taken under policies with a limit; free again when the last byte went.
     pub(crate) places: Vec<Place>,
-    /// It comes to nothing that anybody would want to read about.
-    forgotten: bool,
+    /// Where a CONNECT wants to go.
+    authority: Option<Authority>,
+    /// A tunnel that was opened: its requests have lines of their own.
+    is_tunnel: bool,
 }
 
 impl Record {
@@ -85,7 +87,11 @@ impl Record {
             complete: false,
             would_refuse: None,
             places: Vec::new(),
-            forgotten: false,
+            authority: match *request.method() {
+                Method::CONNECT => request.uri().authority().cloned(),
+                _ => None,
+            },
+            is_tunnel: false,
             worker: Rc::clone(worker),
         }
     }
@@ -100,9 +106,11 @@ impl Record {
         self.caller = Some((Rc::clone(view), caller));
     }
 
-    /// Writes no access line: a tunnel was opened, and its requests have lines of their own.
-    pub(crate) fn forget(mut self) {
-        self.forgotten = true;
+    /// A tunnel was opened. It is no request to Wise: only the record of who called what has it.
+    pub(crate) fn opened(mut self, heard: bool) {
+        self.status = StatusCode::OK;
+        self.complete = heard;
+        self.is_tunnel = true;
     }
 
     /// Lane and credential were chosen.
@@ -170,9 +178,6 @@ impl Drop for Record {
     fn drop(&mut self) {
         let worker = Rc::clone(&self.worker);
         worker.meter.in_flight.down();
-        if self.forgotten {
-            return;
-        }
         let total = self.began.elapsed();
         let directory = self.view.as_ref().map(|view| &view.snapshot.directory);
         let grant = self.credential.zip(directory);
@@ -187,7 +192,13 @@ impl Drop for Record {
                     .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
         };
         let trace_id = trace_id.filter(is_id);
-        let path = self.path.as_ref().map_or("/", PathAndQuery::path);
+        // Without what may stand before its `@`.
+        let authority = self.authority.as_ref().map(|authority| {
+            let full = authority.as_str();
+            full.rsplit_once('@').map_or(full, |(_, place)| place)
+        });
+        let path = self.path.as_ref().map(PathAndQuery::path);
+        let path = path.or(authority).unwrap_or("/");
         let credential = self.credential.map(Credential::kind);
         let name = grant.and_then(|(credential, directory)| directory.name(credential));
         let would_refuse = self.would_refuse.as_ref();
@@ -220,6 +231,9 @@ impl Drop for Record {
                 complete: self.complete,
                 would_refuse,
             });
+        }
+        if self.is_tunnel {
+            return;
         }
         worker.access.add(&Line {
             at: self.at,

@@ -4,13 +4,15 @@
 //! to speak, and taken down again when it has been silent for a moment. So a thousand idle
 //! connections cost little more than their sockets.
 
+use std::cell::Cell;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use http::{Request, Response};
+use http::header::CONNECTION;
+use http::{HeaderValue, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::{HttpService, service_fn};
@@ -52,6 +54,38 @@ struct Guest {
     peer: Peer,
     /// Every place was taken: it is here to be told so.
     spare: bool,
+    /// The door serves nothing on this connection any more. Whoever asked was told so.
+    unwelcome: Cell<bool>,
+}
+
+impl Guest {
+    /// The same connection, when more is known of who is there.
+    fn with(&self, peer: Peer) -> Self {
+        Self {
+            door: self.door,
+            peer,
+            spare: self.spare,
+            unwelcome: Cell::new(false),
+        }
+    }
+
+    /// After an answer: notes whether the connection is of any more use, and says `close` if not.
+    fn part<B>(&self, worker: &Worker, answer: &mut Response<B>) {
+        let refused = [
+            StatusCode::FORBIDDEN,
+            StatusCode::PROXY_AUTHENTICATION_REQUIRED,
+        ];
+        if !refused.contains(&answer.status()) {
+            return;
+        }
+        let view = worker.view();
+        let door = &view.snapshot.doors[self.door];
+        if door.has_closed_to(&self.peer, worker.shared.clock.wall()) {
+            self.unwelcome.set(true);
+            let close = HeaderValue::from_static("close");
+            answer.headers_mut().insert(CONNECTION, close);
+        }
+    }
 }
 
 /// Serves a connection until the application, an error, its slowness or `drain` ends it.
@@ -70,6 +104,7 @@ pub(crate) async fn serve(serving: Rc<Serving>, arrival: Arrival) {
         door,
         peer: Peer::new(peer),
         spare: ticket.is_spare(),
+        unwelcome: Cell::new(false),
     });
     let io = match stream.watched() {
         Ok(io) => io,
@@ -105,8 +140,7 @@ pub(crate) async fn serve(serving: Rc<Serving>, arrival: Arrival) {
                 // One that has been asked for is heard until the last call, as a request is.
                 let opened = within(&patience, &serving.last_call, Box::pin(asked)).await;
                 opened.map(|(socket, peer)| {
-                    let spare = guest.spare;
-                    guest = Rc::new(Guest { door, peer, spare });
+                    guest = Rc::new(guest.with(peer));
                     leave = &serving.last_call;
                     socket
                 })
@@ -158,15 +192,17 @@ async fn enter(serving: &Serving, mut socket: Socket, guest: &mut Rc<Guest>) -> 
     // A handshake takes its time, and must not keep an old snapshot alive.
     drop(view);
     let mut peer = guest.peer.clone();
-    if proxy_protocol && let Some(from) = introduction::read(&mut socket).await? {
-        peer.from = from;
+    if proxy_protocol {
+        peer.introduced = true;
+        if let Some(from) = introduction::read(&mut socket).await? {
+            peer.from = from;
+        }
     }
     if let Some(acceptor) = tls {
-        let (inside, names) = tunnel::secure(&serving.worker, socket, &acceptor).await?;
-        (socket, peer.certificate) = (inside, names);
+        let (inside, shown) = tunnel::secure(&serving.worker, socket, &acceptor).await?;
+        (socket, peer.certificate) = (inside, shown);
     }
-    let (door, spare) = (guest.door, guest.spare);
-    *guest = Rc::new(Guest { door, peer, spare });
+    *guest = Rc::new(guest.with(peer));
     Some(socket)
 }
 
@@ -270,17 +306,30 @@ async fn over_http2(serving: &Serving, socket: Socket, guest: &Rc<Guest>, patien
     loop {
         let turn = std::future::poll_fn(|cx| {
             let outcome = Pin::new(&mut connection).poll(cx);
-            match outbox.poll_drain(cx) {
+            let outcome = match outbox.poll_drain(cx) {
                 Poll::Ready(Err(error)) => {
                     tracing::debug!(%error, "an application's connection broke");
                     Poll::Ready(Ok(()))
                 }
                 Poll::Ready(Ok(())) | Poll::Pending => outcome,
+            };
+            match outcome {
+                Poll::Ready(outcome) => Poll::Ready(Some(outcome)),
+                // HTTP/2 has no field that says so.
+                Poll::Pending if guest.unwelcome.get() && !leaving => Poll::Ready(None),
+                Poll::Pending => Poll::Pending,
             }
         });
         tokio::select! {
             biased;
-            outcome = turn => return ended(outcome),
+            outcome = turn => {
+                if let Some(outcome) = outcome {
+                    return ended(outcome);
+                }
+                Pin::new(&mut connection).graceful_shutdown();
+                leaving = true;
+                patience.renew();
+            }
             () = serving.drain.cancelled(), if !leaving => {
                 Pin::new(&mut connection).graceful_shutdown();
                 leaving = true;
@@ -316,11 +365,12 @@ fn service(
         let (worker, guest) = (Rc::clone(&worker), Rc::clone(&guest));
         let turn = patience.begins(request.version());
         async move {
-            let answer: Response<_> = if guest.spare {
+            let mut answer: Response<_> = if guest.spare {
                 super::turn_away(&worker, guest.door, &guest.peer, request)
             } else {
                 super::answer(&worker, guest.door, &guest.peer, request).await
             };
+            guest.part(&worker, &mut answer);
             Ok(answer.map(|reply| Paced::new(reply, turn)))
         }
     })

@@ -6,12 +6,12 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
-use bytes::{Buf as _, Bytes};
+use bytes::{Buf as _, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 
 use crate::listener::Connection;
 use crate::proxy::patience::Patience;
-use crate::tls::{Acceptor, HANDSHAKE, ServerStream};
+use crate::tls::{Acceptor, ClientCertificate, HANDSHAKE, ServerStream};
 
 /// The first bytes of a client that knows in advance to speak HTTP/2 (RFC 9113 §3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -96,22 +96,25 @@ impl Socket {
         }
     }
 
-    /// Goes on inside TLS. Also says the names in the client's certificate.
-    pub(crate) async fn shake_hands(self, acceptor: &Acceptor) -> io::Result<(Self, Vec<String>)> {
+    /// Goes on inside TLS. Also hands out the client's certificate.
+    pub(crate) async fn shake_hands(
+        self,
+        acceptor: &Acceptor,
+    ) -> io::Result<(Self, Option<ClientCertificate>)> {
         let stream = Box::pin(acceptor.accept(self.bytes)).await?;
-        let names = stream.client_names();
+        let shown = acceptor.shown(&stream);
         let bytes = Begun {
             wire: Wire::Tls(Box::new(stream)),
             ahead: Bytes::new(),
         };
         let patience = self.patience;
-        Ok((Self { bytes, patience }, names))
+        Ok((Self { bytes, patience }, shown))
     }
 
     /// Waits, with no buffer, until the application says something, and tells what that is; nothing
     /// of it is lost. `None`: it has gone.
     pub(crate) async fn opening(&mut self) -> Option<Opening> {
-        let mut begun = std::mem::take(&mut self.bytes.ahead);
+        let mut begun = BytesMut::from(std::mem::take(&mut self.bytes.ahead));
         let opening = loop {
             if !begun.is_empty()
                 && let Some(opening) = Opening::of(&begun)
@@ -126,7 +129,7 @@ impl Socket {
                 Ok(true) => {}
             }
         };
-        self.bytes.ahead = begun;
+        self.bytes.ahead = begun.freeze();
         opening
     }
 
@@ -134,11 +137,12 @@ impl Socket {
     /// tell yet, or why it never will. What follows stays to be read.
     pub(crate) async fn take<E>(
         &mut self,
-        measure: impl Fn(&[u8]) -> Result<Option<usize>, E>,
+        mut measure: impl FnMut(&[u8]) -> Result<Option<usize>, E>,
     ) -> Result<Bytes, Incomplete<E>> {
-        let mut begun = std::mem::take(&mut self.bytes.ahead);
+        let mut begun = BytesMut::from(std::mem::take(&mut self.bytes.ahead));
         loop {
             if let Some(length) = measure(&begun).map_err(Incomplete::Wrong)? {
+                let mut begun = begun.freeze();
                 let whole = begun.split_to(length.min(begun.len()));
                 self.bytes.ahead = begun;
                 return Ok(whole);
@@ -151,14 +155,17 @@ impl Socket {
     }
 
     /// Reads more behind what has begun; false: nothing will come.
-    async fn more(&mut self, begun: &mut Bytes) -> io::Result<bool> {
+    async fn more(&mut self, begun: &mut BytesMut) -> io::Result<bool> {
         std::future::poll_fn(|cx| {
             let mut space = [const { MaybeUninit::uninit() }; FIRST_READ];
             let mut space = ReadBuf::uninit(&mut space);
             std::task::ready!(Pin::new(&mut *self).poll_read(cx, &mut space))?;
             let more = space.filled();
-            if !more.is_empty() {
-                *begun = [begun, more].concat().into();
+            // What comes at once, as most does, is kept in just as many bytes.
+            if begun.is_empty() {
+                *begun = BytesMut::from(more);
+            } else {
+                begun.extend_from_slice(more);
             }
             Poll::Ready(Ok(!more.is_empty()))
         })

@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, PRAGMA, WWW_AUTHENTICATE};
-use http::{HeaderValue, Response, StatusCode, request};
+use http::{HeaderMap, HeaderValue, Response, StatusCode, request};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use serde_json::{Value, json};
 use time::OffsetDateTime;
@@ -52,9 +52,13 @@ pub(super) async fn answer(
 ) -> Result<Said, Fault> {
     let limit = {
         let view = worker.view();
-        view.snapshot.doors[door].is_well_directed(head, peer)?;
+        view.snapshot.doors[door].is_well_directed(head, peer, record.at())?;
         view.snapshot.upstream.answer_timeout
     };
+    if source.is_some() && !may_be_form(&head.headers) {
+        let text = "The body is no form: send it as application/x-www-form-urlencoded";
+        return Ok(refusal(StatusCode::BAD_REQUEST, "invalid_request", text));
+    }
     let form = tokio::time::timeout(limit, form(source)).await;
     let Some(form) = form.map_err(|_elapsed| Fault::RequestTimeout)?? else {
         let text = "The request is longer than 64 KiB";
@@ -78,7 +82,8 @@ pub(super) async fn answer(
     let identity = match door.roster() {
         Some(roster) => {
             let secret = field("client_secret").map(str::as_bytes);
-            let known = roster.authenticate(&head.headers, secret, peer.presence(), now);
+            let presence = peer.presence(&door.ways, now);
+            let known = roster.authenticate(&head.headers, secret, presence, now);
             let Some(known) = known else {
                 return Ok(invalid_client());
             };
@@ -141,6 +146,16 @@ pub(super) async fn answer(
         Fault::Overloaded
     })?;
     Ok(granted(&access, refresh.as_ref(), now))
+}
+
+/// Whether a body may be a form, by its type. Some clients name none.
+fn may_be_form(headers: &HeaderMap) -> bool {
+    const FORM: &[u8] = b"application/x-www-form-urlencoded";
+    headers.get(CONTENT_TYPE).is_none_or(|value| {
+        let mut parts = value.as_bytes().split(|byte| *byte == b';');
+        let essence = parts.next().unwrap_or_default();
+        essence.trim_ascii().eq_ignore_ascii_case(FORM)
+    })
 }
 
 /// The form's fields; `None`: it is too long. Of a field that stands there twice the last counts.

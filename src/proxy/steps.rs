@@ -15,7 +15,7 @@ use http::{HeaderMap, HeaderValue, Request, StatusCode, request};
 use crate::audit::Clerk;
 use crate::clock::System;
 use crate::config::{Config, LogFormat};
-use crate::guard::{Callers, Caps, Policies};
+use crate::guard::{CallerId, Callers, Caps, Policies};
 use crate::proxy::attempt::{self, Outgoing};
 use crate::proxy::bearing::Bearing;
 use crate::proxy::body::Upload;
@@ -128,10 +128,29 @@ impl Steps {
         doors[0].admit(head, &self.peer, callers, self.now).is_ok()
     }
 
-    /// What the policies of a door make of a request. Returns whether it may go on.
-    pub fn judge(&self, noted: &mut Noted, head: &request::Parts, door: usize) -> bool {
+    /// Who calls, by its place in the configuration; `None` at a door that asks nobody, and a status
+    /// for whoever is unknown.
+    pub fn recognise(
+        &self,
+        head: &request::Parts,
+        door: usize,
+    ) -> Result<Option<usize>, StatusCode> {
+        let view = self.worker.view();
+        let (door, callers) = (&view.snapshot.doors[door], &view.snapshot.callers);
+        let caller = door.recognise(&head.headers, &self.peer, callers, self.now);
+        let caller = caller.map_err(|fault| fault.status())?;
+        Ok(caller.map(CallerId::index))
+    }
+
+    /// What the policies of a door and of a caller make of a request. Returns whether it may go on.
+    pub fn judge(
+        &self,
+        noted: &mut Noted,
+        head: &request::Parts,
+        who: (usize, Option<usize>),
+    ) -> bool {
         let (worker, view) = (&self.worker, self.worker.view());
-        let (who, record) = ((door, None), &mut noted.0);
+        let record = &mut noted.0;
         Bearing::admit(worker, &view, who, head, &self.target, None, record).is_ok()
     }
 

@@ -91,6 +91,9 @@ impl Rules {
         if head.version == Version::HTTP_2 {
             check_values(&head.headers)?;
         }
+        if tunnel.is_some_and(|tunnel| !self.offers(tunnel)) {
+            return Err(Fault::NoTunnel(NoTunnel::Withdrawn));
+        }
         if head.method == Method::CONNECT {
             return Err(Fault::NoTunnel(match &self.tunnels {
                 None => NoTunnel::NotOffered,
@@ -153,6 +156,12 @@ impl Rules {
             return Err(Fault::ForeignOrigin);
         }
         Ok(name)
+    }
+
+    /// Whether a tunnel could be had still. It may have been opened under other settings.
+    pub(crate) fn offers(&self, tunnel: &Tunnel) -> bool {
+        let tunnels = self.tunnels.as_ref();
+        tunnels.is_some_and(|(hosts, _)| hosts.contains(&tunnel.host))
     }
 
     /// Whether an authority is at a port where we or Wise may be. An application that sends

@@ -16,7 +16,7 @@ use crate::proxy::record::Record;
 use crate::proxy::serve::Serving;
 use crate::proxy::socket::{Incomplete, Opening, Socket};
 use crate::proxy::worker::Worker;
-use crate::tls::Acceptor;
+use crate::tls::{Acceptor, ClientCertificate};
 
 const ESTABLISHED: &[u8] = b"HTTP/1.1 200 Connection established\r\n\r\n";
 
@@ -41,33 +41,24 @@ pub(crate) async fn open(
                 return None;
             }
         };
-        let record = Record::new(worker, door, peer, &request);
+        let mut record = Record::new(worker, door, peer, &request);
         let (head, ()) = request.into_parts();
-        let view = worker.view();
-        let (rules, callers) = (&view.snapshot.doors[door], &view.snapshot.callers);
-        let admitted = rules.admit_tunnel(&head, peer, callers, record.at());
-        let found = admitted.and_then(|tunnel| {
-            let tunnels = rules.ways.tunnels.as_ref();
-            let acceptor = tunnels
-                .and_then(|tunnels| tunnels.to(&tunnel.host))
-                .cloned();
-            // The hosts are the same ones; a reload may just have taken this away.
-            let gone = || Fault::ForeignTarget(tunnel.host.clone());
-            acceptor
-                .ok_or_else(gone)
-                .map(|acceptor| (tunnel.clone(), acceptor))
-        });
-        match found {
+        match admit(worker, door, peer, &head, &mut record) {
             Ok((tunnel, acceptor)) => {
-                record.forget();
                 patience.renew();
+                record.opened(socket.say(ESTABLISHED).await.is_ok());
                 return inside(worker, socket, peer, tunnel, &acceptor).await;
             }
             Err(fault) => {
                 // What follows a body, nobody knows; and who speaks HTTP/1.0 expects the end.
+                let closed = {
+                    let view = worker.view();
+                    view.snapshot.doors[door].has_closed_to(peer, record.at())
+                };
                 let asks_again = matches!(fault, Fault::CallerUnknown(_))
                     && head.version == Version::HTTP_11
-                    && !has_body(&head.headers);
+                    && !has_body(&head.headers)
+                    && !closed;
                 if !refuse(&mut socket, record, &fault, !asks_again).await || !asks_again {
                     return None;
                 }
@@ -81,15 +72,39 @@ pub(crate) async fn open(
     }
 }
 
-/// From the answer to CONNECT to the end of the handshake.
+/// Judges a CONNECT. What it looks at is let go of with its return: the client may take its time.
+fn admit(
+    worker: &Worker,
+    door: usize,
+    peer: &Peer,
+    head: &http::request::Parts,
+    record: &mut Record,
+) -> Result<(Tunnel, Acceptor), Fault> {
+    if !worker.audit.may_serve() {
+        return Err(Fault::AuditUnavailable);
+    }
+    let view = worker.view();
+    let (rules, callers) = (&view.snapshot.doors[door], &view.snapshot.callers);
+    let (tunnel, caller) = rules.admit_tunnel(head, peer, callers, record.at())?;
+    if let Some(caller) = caller {
+        record.came_from(caller, &view);
+    }
+    let tunnels = rules.ways.tunnels.as_ref();
+    match tunnels.and_then(|tunnels| tunnels.to(&tunnel.host)) {
+        Some(acceptor) => Ok((tunnel, acceptor.clone())),
+        // The hosts are the same ones; a reload may just have taken this away.
+        None => Err(Fault::ForeignTarget(tunnel.host)),
+    }
+}
+
+/// The handshake behind the answer to CONNECT.
 async fn inside(
     worker: &Rc<Worker>,
-    mut socket: Socket,
+    socket: Socket,
     peer: &Peer,
     tunnel: Tunnel,
     acceptor: &Acceptor,
 ) -> Option<(Socket, Peer)> {
-    socket.say(ESTABLISHED).await.ok()?;
     let (socket, _) = secure(worker, socket, acceptor).await?;
     tracing::debug!(host = tunnel.host, "a tunnel was opened");
     let peer = Peer {
@@ -99,13 +114,13 @@ async fn inside(
     Some((socket, peer))
 }
 
-/// Goes on inside TLS; whoever comes without is told so. Also says the names in the client's
+/// Goes on inside TLS; whoever comes without is told so. Also hands out the client's
 /// certificate. `None`: there was no handshake.
 pub(crate) async fn secure(
     worker: &Rc<Worker>,
     mut socket: Socket,
     acceptor: &Acceptor,
-) -> Option<(Socket, Vec<String>)> {
+) -> Option<(Socket, Option<ClientCertificate>)> {
     if socket.opening().await? != Opening::Handshake {
         let fault = Fault::WithoutTls;
         tracing::debug!("{fault}");
@@ -125,11 +140,12 @@ pub(crate) async fn secure(
 /// Reads a request's head. An error is the status that says what is wrong with it.
 async fn read(serving: &Serving, socket: &mut Socket) -> Result<Request<()>, Incomplete<u16>> {
     let largest = serving.runtime.max_header_size;
+    let mut searched = 0;
     let head = socket
         .take(|begun| {
-            // Its end may be cut in two: then it is found next time.
-            let end = begun.windows(4).position(|four| four == b"\r\n\r\n");
-            match end.map(|at| at + 4) {
+            let end = end(begun, searched);
+            searched = begun.len();
+            match end {
                 Some(length) if length <= largest => Ok(Some(length)),
                 None if begun.len() <= largest => Ok(None),
                 Some(_) | None => Err(431),
@@ -139,13 +155,23 @@ async fn read(serving: &Serving, socket: &mut Socket) -> Result<Request<()>, Inc
     parse(&head, serving.runtime.max_headers).map_err(Incomplete::Wrong)
 }
 
+/// How long a head is of which so much has been searched before, without finding its end: that may
+/// begin there. `None`: more of it must come.
+fn end(begun: &[u8], searched: usize) -> Option<usize> {
+    let from = searched.saturating_sub(3);
+    let mut fours = begun.get(from..)?.windows(4);
+    let at = fours.position(|four| four == b"\r\n\r\n")?;
+    Some(from + at + 4)
+}
+
 fn parse(head: &Bytes, max_headers: usize) -> Result<Request<()>, u16> {
     let mut fields = vec![httparse::EMPTY_HEADER; max_headers];
     let mut parsed = httparse::Request::new(&mut fields);
     match parsed.parse(head) {
-        Ok(httparse::Status::Complete(_)) => {}
+        Ok(httparse::Status::Complete(length)) if length == head.len() => {}
         Err(httparse::Error::TooManyHeaders) => return Err(431),
-        Ok(httparse::Status::Partial) | Err(_) => return Err(400),
+        // Also of bare line feeds: it would end in the middle of what another reader takes for it.
+        Ok(httparse::Status::Complete(_) | httparse::Status::Partial) | Err(_) => return Err(400),
     }
     let mut request = Request::new(());
     *request.method_mut() = Method::CONNECT;
@@ -202,6 +228,16 @@ mod tests {
     }
 
     #[test]
+    fn the_end_of_a_head_is_found_however_it_is_cut() {
+        let begun = b"CONNECT a:1 HTTP/1.1\r\n\r\n\x16\x03";
+        let length = begun.len() - 2;
+        for searched in 0..length {
+            assert_eq!(end(&begun[..searched], 0), None, "{searched}");
+            assert_eq!(end(begun, searched), Some(length), "{searched}");
+        }
+    }
+
+    #[test]
     fn a_head_that_is_none_says_which_status_fits() {
         for (head, most, status) in [
             ("CONNECT a:1 HTTP/1.1\r\nA: 1\r\nB: 2\r\n\r\n", 1, 431),
@@ -211,6 +247,7 @@ mod tests {
             ("CONNECT a b:1 HTTP/1.1\r\n\r\n", 100, 400),
             ("CONNECT a:1 HTTP/1.1\r\nA : 1\r\n\r\n", 100, 400),
             ("CONNECT a:1 HTTP/1.1\r\nA: \x01\r\n\r\n", 100, 400),
+            ("CONNECT a:1 HTTP/1.1\n\nGET / HTTP/1.1\r\n\r\n", 100, 400),
         ] {
             let refused = parse(&Bytes::from_static(head.as_bytes()), most);
             assert_eq!(refused.map(|_| ()), Err(status), "{head}");

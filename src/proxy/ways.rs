@@ -3,7 +3,7 @@
 use crate::tls::{Acceptor, Tunnels};
 
 /// What a connection goes through before HTTP begins. Read once for each connection.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Ways {
     /// Each connection begins with a PROXY protocol header.
     pub(crate) proxy_protocol: bool,

@@ -164,7 +164,7 @@ impl Server {
 
         // Until its keeper has looked into the store, a request waits as it does for a renewal.
         let absent = |reason, renewing| TokenView::Absent { reason, renewing };
-        let mut tokens = vec![absent(Absence::NeverLoggedIn, true); config.grants.len()];
+        let mut tokens = vec![absent(Absence::NotLooked, true); config.grants.len()];
         tokens.push(absent(Absence::NotFetched, false));
         let published = Published::new(Snapshot {
             lane,

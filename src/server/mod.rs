@@ -11,6 +11,7 @@ mod outfit;
 mod probe;
 mod reload;
 mod run;
+mod seats;
 mod sockets;
 mod token_seal;
 mod workers;

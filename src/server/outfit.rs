@@ -137,14 +137,15 @@ impl From<EndpointError> for OutfitError {
 impl Outfit {
     /// Reads and checks. Blocks on files and programs.
     ///
-    /// `before`: endpoints are taken over where nothing they are made of has changed. `seal`: makes
-    /// the tokens of doors that stand in for the token endpoint.
+    /// `before`: endpoints are taken over where nothing they are made of has changed, with the ways in
+    /// of doors that are gone. `seal`: makes the tokens of doors that stand in for the token endpoint.
     pub(crate) fn read(
         config: &Config,
         directory: &Directory,
-        before: Option<&Self>,
+        before: Option<(&Self, &[bool])>,
         seal: &TokenSeal,
     ) -> Result<Self, OutfitError> {
+        let (before, gone) = before.map_or((None, [].as_slice()), |(it, gone)| (Some(it), gone));
         let mut digest = Ingredients::new();
         let secret = |key, source: &Option<SecretSource>| read_secret(key, source.as_ref());
         let personal = secret("personal.token", &config.personal)?;
@@ -241,21 +242,30 @@ impl Outfit {
             own.file(Some(&tls.key));
             own.file(tls.client_ca.as_deref());
         }
-        let authority = authority(config)?;
+        let is_gone = |place: usize| gone.get(place).copied().unwrap_or(false);
+        let mut open = config.doors.iter().enumerate();
+        let offered = open.any(|(place, door)| door.connect && !is_gone(place));
+        let authority = offered.then(|| authority(config)).transpose()?;
         if authority.is_some() {
             own.file(Some(&config.ca.certificate));
             own.file(Some(&config.ca.key));
         }
         let certificates = own.done();
         digest.digest(certificates);
-        let doors = config.doors.iter().map(|door| {
+        let doors = config.doors.iter().enumerate().map(|(place, door)| {
             let grant = door.grant.as_deref().map(|name| {
                 // Going on without would be going on as the default grant.
                 let position = directory.position(name);
                 position.ok_or_else(|| OutfitError::DoorGrant(name.to_owned()))
             });
             let grant = grant.transpose()?;
-            let ways = ways_in(config, door, authority.as_ref())?;
+            // What a door that is gone was made of may be gone with it.
+            let kept = before.filter(|_| is_gone(place));
+            let kept = kept.and_then(|before| before.doors.get(place));
+            let ways = match kept {
+                Some(door) => door.ways.clone(),
+                None => ways_in(config, door, authority.as_ref())?,
+            };
             let made = Door::new(door, &config.hosts, &callers, grant).with_ways(ways);
             Ok::<_, OutfitError>(if door.stand_in {
                 let secret = seal.secret()?;
@@ -387,7 +397,7 @@ fn known_by_certificate_alone(config: &Config, door: &config::Door) -> bool {
     let Some(names) = &door.callers else {
         return true;
     };
-    let is_unix = matches!(door.address, config::DoorAddress::Unix { .. });
+    let is_unix = matches!(door.address, config::DoorAddress::Unix { .. }) && !door.proxy_protocol;
     let mut callers = config.callers.iter().filter(|it| names.contains(&it.name));
     !callers.any(|caller| {
         let by_kernel = is_unix && !(caller.users.is_empty() && caller.groups.is_empty());
@@ -395,11 +405,18 @@ fn known_by_certificate_alone(config: &Config, door: &config::Door) -> bool {
     })
 }
 
-/// The local authority, where a door needs one.
-fn authority(config: &Config) -> Result<Option<Arc<Authority>>, OutfitError> {
-    if !config.doors.iter().any(|door| door.connect) {
-        return Ok(None);
-    }
+/// Whether doors that are not open yet could be, as far as files tell.
+pub(crate) fn check(config: &Config, doors: &[config::Door]) -> Result<(), OutfitError> {
+    let offered = doors.iter().any(|door| door.connect);
+    let authority = offered.then(|| authority(config)).transpose()?;
+    let mut ways = doors
+        .iter()
+        .map(|door| ways_in(config, door, authority.as_ref()));
+    ways.try_for_each(|ways| ways.map(drop))
+}
+
+/// The local authority, for doors that need it.
+fn authority(config: &Config) -> Result<Arc<Authority>, OutfitError> {
     let place = Pair::from(&config.ca);
     let is_there = |path: &Path| path.symlink_metadata().is_ok();
     if !is_there(&place.certificate) && !is_there(&place.key) {
@@ -412,7 +429,7 @@ fn authority(config: &Config) -> Result<Option<Arc<Authority>>, OutfitError> {
         error: error.to_string(),
     })?;
     loaded.warn_of_end();
-    Ok(Some(Arc::new(loaded)))
+    Ok(Arc::new(loaded))
 }
 
 /// A digest of the files that the configuration consists of and names: what a poll looks at.

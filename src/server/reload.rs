@@ -12,12 +12,13 @@ use tokio_util::sync::CancellationToken;
 
 use crate::admin::{Notes, ReloadAsk, ReloadNote, Reloaded};
 use crate::clock::Clock;
-use crate::config::{self, Config, DoorAddress, Lane, Sources};
+use crate::config::{self, Config, Lane, Sources};
 use crate::confinement::Confinement;
 use crate::failpoint::{self, Part, Point};
 use crate::proxy::{Directory, Published};
 use crate::server::build::Server;
 use crate::server::outfit::{self, Digest, Outfit};
+use crate::server::seats::Seats;
 use crate::server::token_seal::TokenSeal;
 use crate::telemetry::events::{Events, Kind};
 use crate::tokens::KeeperHandle;
@@ -47,7 +48,10 @@ pub(crate) struct Reloader {
 }
 
 struct Current {
+    /// As it stands in the file.
     config: Config,
+    /// As it is in use, door by door.
+    seats: Seats,
     outfit: Arc<Outfit>,
 }
 
@@ -60,6 +64,7 @@ impl Reloader {
     ) -> Self {
         let current = Current {
             config: server.config.clone(),
+            seats: Seats::first(&server.config),
             outfit: Arc::clone(&server.outfit),
         };
         Self {
@@ -85,7 +90,12 @@ impl Reloader {
         let (endpoint, current) = (self.endpoint.clone(), Arc::clone(&self.current));
         move |lane| {
             let current = current.lock().unwrap_or_else(PoisonError::into_inner);
-            aim(endpoint.as_deref(), &current.config, &current.outfit, lane);
+            aim(
+                endpoint.as_deref(),
+                &current.seats.config,
+                &current.outfit,
+                lane,
+            );
         }
     }
 
@@ -137,9 +147,10 @@ impl Reloader {
 
     /// Reads everything anew, checks it as a whole, and puts it to use or changes nothing.
     async fn reload(&mut self) -> Result<Reloaded, String> {
-        let (before, old_config) = {
+        let (before, old_config, old_seats) = {
             let current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
-            (Arc::clone(&current.outfit), current.config.clone())
+            let (config, seats) = (current.config.clone(), current.seats.clone());
+            (Arc::clone(&current.outfit), config, seats)
         };
         let directory = Arc::clone(&self.published.load().directory);
         let (sources, clock, old) = (
@@ -147,15 +158,18 @@ impl Reloader {
             Arc::clone(&self.clock),
             Arc::clone(&before),
         );
-        let (path, last) = (self.path.clone(), old_config.clone());
+        let (path, last, seated) = (self.path.clone(), old_config, old_seats.clone());
         let confinement = Arc::clone(&self.confinement);
         let seal = Arc::clone(&self.token_seal);
         let read = move || {
             // Taken before the reading: a file that changes meanwhile is seen by the next poll.
             let seen = outfit::files(&last, path.as_deref());
             let config = load(&sources, path.as_deref(), &confinement);
-            let outcome =
-                config.and_then(|config| read(config, &directory, &old, clock.as_ref(), &seal));
+            let outcome = config.and_then(|config| {
+                let seats = seated.under(&config);
+                let outfit = read(&config, &seats, &directory, &old, clock.as_ref(), &seal)?;
+                Ok((config, seats, outfit))
+            });
             (seen, outcome)
         };
         let outcome = match tokio::task::spawn_blocking(read).await {
@@ -168,8 +182,9 @@ impl Reloader {
         failpoint::pass(Point::ReloadRead);
         let turning = Arc::clone(&self.turning);
         let held = turning.lock().await;
-        let outcome =
-            outcome.and_then(|(config, outfit)| self.publish(config, &old_config, outfit, &before));
+        let outcome = outcome.and_then(|(config, seats, outfit)| {
+            self.publish(config, seats, &old_seats.config, outfit, &before)
+        });
         drop(held);
         if outcome.is_ok() {
             for keeper in self.keepers.iter() {
@@ -192,6 +207,7 @@ impl Reloader {
     fn publish(
         &mut self,
         config: Config,
+        seats: Seats,
         old: &Config,
         outfit: Outfit,
         before: &Outfit,
@@ -212,30 +228,31 @@ impl Reloader {
         }
         let outfit = Arc::new(outfit);
         let replaced = replaced(before, &outfit, self.clock.as_ref());
-        let needs_restart = needs_restart(&self.first, &config);
-        let changed = changed(old, &config, before, &outfit);
+        let mut needs_restart = seats.wanting();
+        needs_restart.extend(self::needs_restart(&self.first, &config));
+        let changed = changed(old, &seats.config, before, &outfit);
         let upstream = Arc::new(config.upstream.clone());
-        // In another order the rules of one door would come to another.
-        let same_doors = addresses(&self.first).eq(addresses(&config));
         self.published.update(|snapshot| {
             snapshot.ways.clone_from(&outfit.ways);
             snapshot.personal.clone_from(&outfit.personal);
-            // The doors are fixed at the start; their rules are not.
-            if same_doors {
-                snapshot.doors = Arc::clone(&outfit.doors);
-                snapshot.policies = Arc::clone(&outfit.policies);
-                snapshot.callers = Arc::clone(&outfit.callers);
-            }
+            // By place: which doors are open, and where, is fixed at the start.
+            snapshot.doors = Arc::clone(&outfit.doors);
+            snapshot.policies = Arc::clone(&outfit.policies);
+            snapshot.callers = Arc::clone(&outfit.callers);
             snapshot.upstream = Arc::clone(&upstream);
         });
-        aim(self.endpoint.as_deref(), &config, &outfit, lane);
+        aim(self.endpoint.as_deref(), &seats.config, &outfit, lane);
         failpoint::pass(Point::ReloadPublished);
         {
             let mut notes = self.notes.lock().unwrap_or_else(PoisonError::into_inner);
             notes.identity.clone_from(&outfit.identity);
             notes.admin_key.clone_from(&outfit.admin_key);
         }
-        *self.current.lock().unwrap_or_else(PoisonError::into_inner) = Current { config, outfit };
+        *self.current.lock().unwrap_or_else(PoisonError::into_inner) = Current {
+            config,
+            seats,
+            outfit,
+        };
         self.note(None, &needs_restart);
         tracing::info!(
             changed = changed.join(" "),
@@ -313,21 +330,24 @@ fn load(
 }
 
 fn read(
-    config: Config,
+    config: &Config,
+    seats: &Seats,
     directory: &Directory,
     before: &Outfit,
     clock: &dyn Clock,
     seal: &TokenSeal,
-) -> Result<(Config, Outfit), String> {
-    let outfit = Outfit::read(&config, directory, Some(before), seal);
+) -> Result<Outfit, String> {
+    let before_that = Some((before, &*seats.gone));
+    let outfit = outfit::check(config, &seats.waiting)
+        .and_then(|()| Outfit::read(&seats.config, directory, before_that, seal));
     let outfit = outfit.map_err(|error| error.to_string())?;
     // The one in use may have ended: then everything else can still be mended.
     if fingerprint(&outfit) != fingerprint(before)
-        && let Some(grave) = outfit.grave_findings(&config, clock).first()
+        && let Some(grave) = outfit.grave_findings(config, clock).first()
     {
         return Err(format!("client certificate: {grave}"));
     }
-    Ok((config, outfit))
+    Ok(outfit)
 }
 
 fn aim(endpoint: Option<&TokenEndpoint>, config: &Config, outfit: &Outfit, lane: Lane) {
@@ -339,7 +359,7 @@ fn aim(endpoint: Option<&TokenEndpoint>, config: &Config, outfit: &Outfit, lane:
     }
 }
 
-/// Sections whose new values are in use now.
+/// Sections whose new values are in use now; of doors, those that are open.
 fn changed(old: &Config, new: &Config, before: &Outfit, outfit: &Outfit) -> Vec<String> {
     let differs = |section: &dyn Fn(&Config) -> String| section(old) != section(new);
     let rows = [
@@ -349,6 +369,7 @@ fn changed(old: &Config, new: &Config, before: &Outfit, outfit: &Outfit) -> Vec<
         ),
         ("door", differs(&|c| format!("{:?}", c.doors))),
         ("caller", differs(&|c| format!("{:?}", c.callers))),
+        ("policy", differs(&|c| format!("{:?}", c.policies))),
         (
             "door certificates",
             before.certificates != outfit.certificates,
@@ -390,19 +411,13 @@ fn replaced(before: &Outfit, outfit: &Outfit, clock: &dyn Clock) -> Option<Strin
     })
 }
 
-fn addresses(config: &Config) -> impl Iterator<Item = &DoorAddress> {
-    config.doors.iter().map(|door| &door.address)
-}
-
 fn client_id(config: &Config) -> Option<&str> {
     config.oauth.as_ref().map(|oauth| oauth.client_id.as_str())
 }
 
-/// Sections that are read at the start only.
+/// Sections that are read at the start only; doors are told one by one.
 fn needs_restart(first: &Config, new: &Config) -> Vec<String> {
-    let addresses = |c: &Config| format!("{:?}", addresses(c).collect::<Vec<_>>());
-    let rows: [(&str, String, String); 11] = [
-        ("door", addresses(first), addresses(new)),
+    let rows: [(&str, String, String); 10] = [
         (
             "upstream.replay_budget",
             first.upstream.replay_budget.to_string(),

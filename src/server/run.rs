@@ -196,7 +196,14 @@ impl Server {
             audit: audit.clone(),
             doors: names.clone().into(),
         };
-        let mut workers = self.workers(&keepers, doors, &limit, &pulses, caps, &ends, &clerks)?;
+        let shared = Shared {
+            published: self.published.clone(),
+            clock: Arc::clone(&self.clock),
+            keepers: Arc::clone(&keepers),
+            tokens: config.tokens.clone(),
+            caps,
+        };
+        let mut workers = self.workers(&shared, doors, &limit, &pulses, &ends, &clerks)?;
         // On a machine that is too busy for it they come later.
         let all_begun = futures_util::future::join_all(pulses.iter().map(Pulse::begun));
         let _ = tokio::time::timeout(FIRST_LOOK, all_begun).await;
@@ -312,21 +319,13 @@ impl Server {
     /// Starts the workers. They end when nobody accepts for them any more.
     fn workers(
         &self,
-        keepers: &Arc<[KeeperHandle]>,
+        shared: &Shared,
         doors: Vec<Bound>,
         limit: &Arc<Limit>,
         pulses: &Arc<[Pulse]>,
-        caps: Caps,
         ends: &Ends<'_>,
         clerks: &Clerks,
     ) -> Result<Vec<Thread>, StartError> {
-        let shared = Shared {
-            published: self.published.clone(),
-            clock: Arc::clone(&self.clock),
-            keepers: Arc::clone(keepers),
-            tokens: self.config.tokens.clone(),
-            caps,
-        };
         let channels = self.meters.iter().map(|_| mpsc::unbounded_channel());
         let (mut ports, arrivals): (Vec<_>, Vec<_>) = channels
             .map(|(port, arrivals)| (WorkerPort::new(port), arrivals))

@@ -42,7 +42,7 @@ pub(crate) use pair::Pair;
 pub(crate) use pem::{Expected, Found, is_pkcs12};
 pub(crate) use pkcs12::ArchiveProblem;
 pub(crate) use roots::RootSet;
-pub(crate) use server::{Acceptor, Clients, HANDSHAKE, ServerStream};
+pub(crate) use server::{Acceptor, ClientCertificate, Clients, HANDSHAKE, ServerStream};
 pub(crate) use sessions::Tickets;
 
 /// Why a certificate, a key or a set of roots cannot be used.

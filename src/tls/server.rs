@@ -7,6 +7,7 @@ use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::server::{NoServerSessionStorage, ResolvesServerCert, WebPkiClientVerifier};
@@ -35,7 +36,24 @@ pub(crate) struct Clients<'a> {
 
 /// Takes handshakes at a door or in a tunnel. Cloning shares it.
 #[derive(Clone)]
-pub(crate) struct Acceptor(Arc<ServerConfig>);
+pub(crate) struct Acceptor {
+    config: Arc<ServerConfig>,
+    /// Whose certificates clients may show.
+    clients: Option<Arc<RootCertStore>>,
+    /// Nobody is known here without one.
+    required: bool,
+}
+
+/// A client's certificate, as it was verified in a handshake.
+#[derive(Clone, Debug)]
+pub(crate) struct ClientCertificate {
+    /// Common names, DNS names and URIs.
+    pub(crate) names: Vec<String>,
+    /// When it ends, or one that it was shown with.
+    until: SystemTime,
+    /// The authorities that were believed then.
+    authorities: Arc<RootCertStore>,
+}
 
 impl Acceptor {
     /// Reads a door's certificate, its key and the authorities of its clients. Blocking.
@@ -69,11 +87,13 @@ impl Acceptor {
         let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
             .with_protocol_versions(&[&TLS13, &TLS12])
             .map_err(TlsError::Setup)?;
-        let builder = match clients {
+        let required = clients.as_ref().is_some_and(|(_, required)| *required);
+        let clients = clients.map(|(store, _)| Arc::new(store));
+        let builder = match &clients {
             None => builder.with_no_client_auth(),
-            Some((store, required)) => {
+            Some(store) => {
                 let verifier =
-                    WebPkiClientVerifier::builder_with_provider(Arc::new(store), provider);
+                    WebPkiClientVerifier::builder_with_provider(Arc::clone(store), provider);
                 let verifier = if required {
                     verifier
                 } else {
@@ -90,7 +110,28 @@ impl Acceptor {
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.send_tls13_tickets = 0;
         config.max_early_data_size = 0;
-        Ok(Self(Arc::new(config)))
+        Ok(Self {
+            config: Arc::new(config),
+            clients,
+            required,
+        })
+    }
+
+    /// Whether a connection needs a certificate to be served.
+    pub(crate) fn requires_certificate(&self) -> bool {
+        self.required
+    }
+
+    /// Whether a certificate that was shown in a handshake would still do: it has not ended, and no
+    /// authority of that time has been withdrawn.
+    pub(crate) fn trusts(&self, shown: &ClientCertificate, now: SystemTime) -> bool {
+        let Some(clients) = &self.clients else {
+            return false;
+        };
+        let then = &shown.authorities;
+        let same = Arc::ptr_eq(then, clients);
+        let still = || then.roots.iter().all(|root| clients.roots.contains(root));
+        now < shown.until && (same || still())
     }
 
     /// Shakes hands. Whoever is refused has been told so by an alert.
@@ -100,8 +141,19 @@ impl Acceptor {
     where
         T: AsyncRead + AsyncWrite + Unpin,
     {
-        let acceptor = TlsAcceptor::from(Arc::clone(&self.0));
+        let acceptor = TlsAcceptor::from(Arc::clone(&self.config));
         acceptor.accept(io).await.map(ServerStream)
+    }
+
+    /// What the client showed in a handshake that was taken here.
+    pub(crate) fn shown<T>(&self, stream: &ServerStream<T>) -> Option<ClientCertificate> {
+        let (_, session) = stream.0.get_ref();
+        let chain = session.peer_certificates()?;
+        Some(ClientCertificate {
+            names: chain.first().map(|leaf| names(leaf)).unwrap_or_default(),
+            until: chain.iter().map(|it| end(it)).min()?,
+            authorities: Arc::clone(self.clients.as_ref()?),
+        })
     }
 }
 
@@ -120,17 +172,20 @@ fn provider() -> Arc<CryptoProvider> {
 pub(crate) struct ServerStream<T>(TlsStream<T>);
 
 impl<T> ServerStream<T> {
-    /// The names in the client's certificate, which was verified; empty without one.
-    pub(crate) fn client_names(&self) -> Vec<String> {
-        let (_, session) = self.0.get_ref();
-        let leaf = session.peer_certificates().and_then(<[_]>::first);
-        leaf.map(|leaf| names(leaf)).unwrap_or_default()
-    }
-
     /// Whether something that was written waits for the socket to take it.
     pub(crate) fn is_full(&self) -> bool {
         self.0.get_ref().1.wants_write()
     }
+}
+
+/// When a certificate ends; one that cannot be read has.
+fn end(der: &[u8]) -> SystemTime {
+    let Ok((_, certificate)) = X509Certificate::from_der(der) else {
+        return UNIX_EPOCH;
+    };
+    let seconds = u64::try_from(certificate.validity().not_after.timestamp());
+    let end = seconds.map(|seconds| UNIX_EPOCH.checked_add(Duration::from_secs(seconds)));
+    end.ok().flatten().unwrap_or(UNIX_EPOCH)
 }
 
 /// Common names, DNS names and URIs of a certificate.
@@ -195,5 +250,64 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for ServerStream<T> {
     /// Says `close_notify`.
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.0).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn authority() -> (rcgen::CertificateParams, rcgen::KeyPair) {
+        let mut params = rcgen::CertificateParams::default();
+        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        (params, rcgen::KeyPair::generate().unwrap())
+    }
+
+    fn acceptor(roots: &[&rustls_pki_types::CertificateDer<'static>]) -> Acceptor {
+        let mut store = RootCertStore::empty();
+        for root in roots {
+            store.add((*root).clone()).unwrap();
+        }
+        let (params, key) = authority();
+        let der = params.self_signed(&key).unwrap().der().clone();
+        let key = rustls_pki_types::PrivateKeyDer::try_from(key.serialize_der()).unwrap();
+        let key = rustls::sign::CertifiedKey::from_der(vec![der], key, &provider()).unwrap();
+        Acceptor::new(Arc::new(SingleCertAndKey::from(key)), Some((store, true))).unwrap()
+    }
+
+    #[test]
+    fn a_client_certificate_counts_while_it_lasts_and_its_authorities_are_trusted() {
+        let roots: Vec<_> = (0..2)
+            .map(|_| {
+                let (params, key) = authority();
+                params.self_signed(&key).unwrap().der().clone()
+            })
+            .collect();
+        let (mut params, key) = authority();
+        params.not_after = rcgen::date_time_ymd(2027, 1, 31);
+        let leaf = params.self_signed(&key).unwrap();
+        let until = end(leaf.der());
+        let day = Duration::from_hours(24);
+        assert_eq!(until, UNIX_EPOCH + 20_849 * day);
+        assert_eq!(end(b"none"), UNIX_EPOCH);
+
+        let then = acceptor(&[&roots[0]]);
+        let shown = ClientCertificate {
+            names: Vec::new(),
+            until,
+            authorities: Arc::clone(then.clients.as_ref().unwrap()),
+        };
+        let before = until - Duration::from_secs(1);
+        assert!(then.trusts(&shown, before));
+        assert!(!then.trusts(&shown, until));
+        // Read anew; beside another; withdrawn; not asked for any more.
+        assert!(acceptor(&[&roots[0]]).trusts(&shown, before));
+        assert!(acceptor(&[&roots[1], &roots[0]]).trusts(&shown, before));
+        assert!(!acceptor(&[&roots[1]]).trusts(&shown, before));
+        let unasked = Acceptor {
+            clients: None,
+            ..then
+        };
+        assert!(!unasked.trusts(&shown, before));
     }
 }

@@ -56,8 +56,9 @@ impl<E: Exchange> Keeper<E> {
                 false
             }
             (None, _) => {
-                if self.record.is_none() {
+                if self.record.is_none() && self.absence != Absence::NeverLoggedIn {
                     self.absence = Absence::NeverLoggedIn;
+                    self.publish();
                 }
                 false
             }

@@ -433,7 +433,7 @@ impl Subject {
 
     fn first_absence(&self) -> Absence {
         match self {
-            Self::User { .. } => Absence::NeverLoggedIn,
+            Self::User { .. } => Absence::NotLooked,
             Self::Client => Absence::NotFetched,
         }
     }

@@ -91,6 +91,8 @@ impl TokenView {
 /// Why there is no token.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Absence {
+    /// Its keeper has not looked into the store yet, as in the first moments of a proxy.
+    NotLooked,
     /// The store has no record of the grant.
     NeverLoggedIn,
     /// The record belongs to another OAuth client.
@@ -113,6 +115,7 @@ impl Absence {
     /// The word used in status and metrics.
     pub(crate) const fn name(self) -> &'static str {
         match self {
+            Self::NotLooked => "not_looked_yet",
             Self::NeverLoggedIn => "never_logged_in",
             Self::OtherClient => "other_client",
             Self::OtherProfile => "other_profile",
@@ -128,6 +131,7 @@ impl Absence {
 impl fmt::Display for Absence {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Self::NotLooked => "the store has not been read yet; wait a moment",
             Self::NeverLoggedIn => "nobody has logged in for this grant yet; run `login`",
             Self::OtherClient => {
                 "the stored grant belongs to another oauth.client_id; run `login` again"

@@ -286,21 +286,37 @@ pub(crate) const POINTS: [&str; 2] = ["audit-write", "audit-sync"];
 async fn a_kill_at_any_point_of_the_writer_leaves_a_chain_that_goes_on() {
     let wise = house::wise().await;
     let site = settle(recorded(&wise).lane("personal").logged_out()).await;
+    let starts = || {
+        let log = fs::read_to_string(site.path("logs/audit.log")).unwrap();
+        log.matches("\"event\":\"started\"").count()
+    };
+    let mut begun = 0;
     for point in POINTS {
         for nth in [1, 3] {
+            // Times are counted while there is a script: from the next one on, and not from the start.
+            let _ = fs::remove_file(site.path("failpoints"));
             let house = site.start().await;
             assert_eq!(house.get("/v1/me").await.status, 200);
-            site.failpoints(&format!("{point} = kill @{nth}"));
-            besieged(&house).await;
+            // The start is recorded by now: nothing of before the script dies with the process.
+            begun += 1;
+            house.status_until(|_| starts() == begun).await;
+            let trace = site.path(&format!("{point}-{nth}"));
+            let script = format!("{point} = kill @{nth}\ntrace = {}", trace.display());
+            site.failpoints(&script);
+            let siege = tokio::time::timeout(house::PATIENCE, besieged(&house)).await;
+            siege.unwrap_or_else(|_| panic!("{point} is never reached {nth} times"));
             house.ended().await;
-            site.failpoints("");
+            let reached = fs::read_to_string(&trace).unwrap();
+            let times = reached.lines().filter(|name| *name == point).count();
+            assert_eq!(times, nth, "it died there: {reached}");
+            assert_eq!(reached.lines().last(), Some(point));
         }
     }
+    fs::remove_file(site.path("failpoints")).unwrap();
     site.start().await.stop().await;
     python(&[site.path("logs/audit.log")]);
     verified(&site, &[]).await;
-    let starts = of_kind(&records(&site), "started").len();
-    assert!(starts >= 5, "{starts} starts are recorded");
+    assert_eq!(starts(), begun + 1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -406,6 +422,75 @@ async fn a_full_disk_is_told_of_and_nothing_is_lost_once_there_is_room() {
     assert_eq!(of_kind(&records(&site), "request").len(), 31);
 }
 
+/// A door that answers for the token endpoint.
+#[cfg(feature = "failpoints")]
+const STANDING_IN: &str = "[{ address = \"127.0.0.1:0\", stand_in = true }]";
+
+#[cfg(feature = "failpoints")]
+fn token() -> Request<bytes::Bytes> {
+    let request = Request::post("/oauth/token");
+    let request = request.header("content-type", "application/x-www-form-urlencoded");
+    let form = bytes::Bytes::from_static(b"grant_type=client_credentials");
+    request.body(form).unwrap()
+}
+
+#[cfg(feature = "failpoints")]
+#[tokio::test]
+async fn a_disk_that_hangs_ends_service_after_two_seconds_where_all_must_be_recorded() {
+    let wise = house::wise().await;
+    for point in POINTS {
+        let plan = recorded(&wise)
+            .lane("personal")
+            .logged_out()
+            .set("audit.required", "true")
+            .set("door", STANDING_IN);
+        let site = settle(plan).await;
+        let house = site.start().await;
+        site.failpoints(&format!("{point} = pause"));
+        // Nobody knows at first that the answer will not come.
+        assert_eq!(house.get("/v1/me").await.status, 200);
+        let status = house
+            .status_until(|status| status["audit"]["error"].is_string())
+            .await;
+        let error = status["audit"]["error"].as_str().unwrap();
+        assert!(error.contains("does not answer"), "{point}: {error}");
+        let refused = house.get("/v1/me").await;
+        assert_eq!(refused.problem(), "audit-unavailable", "{point}");
+        assert_eq!(house.request(token()).await.status, 503, "{point}");
+        house.logs("audit.log does not answer; look at it").await;
+
+        site.failpoints("");
+        house.logs("the record's disk answers again").await;
+        house
+            .status_until(|status| status["audit"]["error"].is_null())
+            .await;
+        assert_eq!(house.get("/v1/me").await.status, 200);
+        house.stop().await;
+        assert_eq!(verified(&site, &[]).await["summary"]["lost"], 0);
+    }
+}
+
+#[cfg(feature = "failpoints")]
+#[tokio::test]
+async fn a_stop_before_a_disk_that_hangs_says_how_much_is_lost() {
+    let wise = house::wise().await;
+    let site = settle(recorded(&wise).lane("personal").logged_out()).await;
+    let house = site.start().await;
+    house
+        .status_until(|status| status["audit"]["sequence"].as_u64() > Some(0))
+        .await;
+    site.failpoints("audit-write = pause");
+    for _ in 0..3 {
+        assert_eq!(house.get("/v1/me").await.status, 200);
+    }
+    assert_eq!(house.stop().await.code(), Some(0));
+    let log = house.log();
+    let said = "records are lost: the disk did not take them until the end lost=";
+    let (_, lost) = log.split_once(said).unwrap_or_else(|| panic!("{log}"));
+    let lost: u64 = lost.split_whitespace().next().unwrap().parse().unwrap();
+    assert!(lost >= 3, "three requests and that it stopped: {log}");
+}
+
 #[cfg(feature = "failpoints")]
 #[tokio::test]
 async fn nothing_is_served_that_cannot_be_recorded_where_it_must_be() {
@@ -414,7 +499,8 @@ async fn nothing_is_served_that_cannot_be_recorded_where_it_must_be() {
         let plan = recorded(&wise)
             .lane("personal")
             .logged_out()
-            .set("audit.required", "true");
+            .set("audit.required", "true")
+            .set("door", STANDING_IN);
         let site = settle(plan).await;
         let house = site.start().await;
         assert_eq!(house.get("/v1/me").await.status, 200);
@@ -439,10 +525,13 @@ async fn nothing_is_served_that_cannot_be_recorded_where_it_must_be() {
         case.shown(&house, &refused, 0).await;
         assert_eq!(house.get("/v1/me").await.status, 503);
         assert_eq!(wise.recorded().len(), before, "nothing left");
+        let token = house.request(token()).await;
+        assert_eq!(token.problem(), "audit-unavailable", "nor is a token given");
 
         site.failpoints("");
         house.logs("records are written again").await;
         assert_eq!(house.get("/v1/me").await.status, 200);
+        assert_eq!(house.request(self::token()).await.status, 200);
         house.stop().await;
         let proof = verified(&site, &[]).await;
         assert_eq!(proof["summary"]["lost"], 0);

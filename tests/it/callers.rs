@@ -92,6 +92,13 @@ async fn a_key_is_known_wherever_it_is_shown_and_stays_here() {
         !plain.contains(&key) && !plain.contains(&packed[6..]),
         "{plain}"
     );
+    let foreign = bearer(&house, "wap_at_AAAA").await;
+    assert!(
+        detail(&foreign).contains("is of another door"),
+        "{foreign:?}"
+    );
+    let hint = foreign.json()["hint"].as_str().unwrap().to_owned();
+    assert!(!hint.contains("/oauth/token"), "{hint}");
     for shown in ["", "wrong", &key[..46], &format!("{key}x")] {
         assert_problem(&bearer(&house, shown).await, &UNKNOWN);
     }
@@ -190,6 +197,14 @@ async fn a_key_from_elsewhere_is_kept_as_its_hash_and_must_not_be_short() {
         "{said}"
     );
     assert!(!said.contains("fifteen"), "{said}");
+    let token = add("wap_at_a-token-of-the-stand-in\n");
+    let said = String::from_utf8(token.stderr).unwrap();
+    assert_eq!(token.status.code(), Some(1));
+    assert!(said.contains("would be taken for one"), "{said}");
+    assert!(
+        said.contains("hint:") && !said.contains("-of-the-"),
+        "{said}"
+    );
     let added = add(&format!("{PERSONAL_TOKEN}\n"));
     assert!(
         added.status.success() && added.stdout.is_empty(),
@@ -523,6 +538,12 @@ async fn an_application_that_runs_its_own_oauth_is_answered_here() {
     .await;
     let forged = format!("grant_type=refresh_token&refresh_token={access}");
     refused(client(&key), &forged, 400, "invalid_grant").await;
+    // With the right secret in it: what is wrong is the type, and not the client.
+    let json = serde_json::json!({ "grant_type": "client_credentials", "client_secret": key });
+    let answer = house.request(house::post("/oauth/token", &json)).await;
+    assert_eq!(answer.status, 400, "{answer:?}");
+    assert_eq!(answer.json()["error"], "invalid_request");
+    assert!(text(&answer.json(), "error_description").contains("no form"));
     let long = format!("grant_type=client_credentials&x={}", "x".repeat(64 * 1024));
     refused(client(&key), &long, 413, "invalid_request").await;
     for shown in [&*refresh, &format!("{access}x"), "wap_at_AAAA"] {

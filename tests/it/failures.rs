@@ -430,7 +430,7 @@ async fn a_read_only_door_lets_nothing_change() {
         .await;
         let answer = wire.answer().await;
         assert_problem(&answer, &refused);
-        row("door-read-only")
+        row("door-policy")
             .shown(&house, &answer, wise.recorded().len())
             .await;
     }

@@ -128,9 +128,84 @@ pub const ROWS: &[Row] = &[
         ..DOOR
     },
     Row {
-        id: "door-read-only",
-        fault: "a method that the door does not allow",
+        id: "door-policy",
+        fault: "a policy does not let it pass: its operation, profile or lane, or a request that could be read in two ways",
         told: &[("", Told::Problem(403, "not-allowed", "http_request_denied"))],
+        log: "refused: no rule of the policy ",
+        ..DOOR
+    },
+    Row {
+        id: "door-body-too-large",
+        fault: "a body longer than the policy's `max_body`",
+        told: &[(
+            "",
+            Told::Problem(413, "body-too-large", "http_request_denied"),
+        )],
+        log: "refused: the request's body is longer than ",
+        ..DOOR
+    },
+    Row {
+        id: "door-rate",
+        fault: "more in a minute than the policy's `requests_per_minute`",
+        told: &[(
+            "",
+            Told::Problem(429, "rate-limited", "http_request_denied"),
+        )],
+        log: " requests a minute pass, and this is more",
+        ..DOOR
+    },
+    Row {
+        id: "door-at-once",
+        fault: "more at once than the policy's `concurrent_requests`",
+        told: &[(
+            "",
+            Told::Problem(429, "too-many-at-once", "http_request_denied"),
+        )],
+        log: " requests be served at once, and as many are",
+        ..DOOR
+    },
+    Row {
+        id: "door-funding-cap",
+        fault: "more fundings in an hour than the policy's `fundings_per_hour`",
+        told: &[("", Told::Problem(429, "funding-cap", "http_request_denied"))],
+        log: " fundings pass in any hour, and as many were tried",
+        ..DOOR
+    },
+    Row {
+        id: "door-funding-unrecorded",
+        fault: "fundings are capped, and this one cannot be written down",
+        told: &[(
+            "",
+            Told::Problem(503, "funding-unrecorded", "http_request_denied"),
+        )],
+        log: "fundings cannot be written down",
+        ..DOOR
+    },
+    Row {
+        id: "tunnel-not-offered",
+        fault: "CONNECT where the door does not offer it, or a request in a tunnel that it offers no more",
+        told: &[("", Told::Problem(403, "not-allowed", "http_request_denied"))],
+        ..DOOR
+    },
+    Row {
+        id: "tunnel-foreign",
+        fault: "CONNECT to a host or port that is not Wise's",
+        told: &[("", Told::Problem(403, "wrong-host", "http_request_denied"))],
+        ..DOOR
+    },
+    Row {
+        id: "tunnel-other-host",
+        fault: "another host inside a tunnel than the one that it leads to",
+        told: &[("", Told::Problem(421, "wrong-host", "http_request_denied"))],
+        ..DOOR
+    },
+    Row {
+        id: "tunnel-caller",
+        fault: "CONNECT without a caller's key",
+        told: &[(
+            "",
+            Told::Problem(407, "caller-unknown", "http_request_denied"),
+        )],
         ..DOOR
     },
     Row {

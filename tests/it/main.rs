@@ -19,6 +19,7 @@ mod architecture;
 mod audit;
 mod browsers;
 mod callers;
+mod callers_reload;
 mod certificate_year;
 mod certificates;
 mod cli_commands;

@@ -7,6 +7,7 @@ use http::Request;
 use serde_json::json;
 use wise_auth_proxy::simulator::{Credential, Simulator};
 
+use crate::failures_table::row;
 use crate::house::{self, Answer, House, PROFILE, Plan, Site, post};
 use crate::wire::{Stub, Wire};
 
@@ -29,6 +30,13 @@ fn rewrite(site: &Site, before: &str, after: &str) {
 fn fund(transfer: u32) -> Request<Bytes> {
     let path = format!("/v3/profiles/{PROFILE}/transfers/{transfer}/payments");
     post(&path, &json!({ "type": "BALANCE" }))
+}
+
+/// A caller's key as the configuration knows it.
+fn hash(key: &str) -> String {
+    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, key.as_bytes());
+    let digits = digest.as_ref().iter().map(|byte| format!("{byte:02x}"));
+    format!("sha256:{}", digits.collect::<String>())
 }
 
 /// What every refusal must look like.
@@ -103,12 +111,18 @@ async fn what_no_rule_allows_or_one_denies_is_refused_with_the_rule() {
         "X-HTTP-Method-Override",
         "x-http-method",
         "X-Method-Override",
+        "X_HTTP_Method_Override",
+        "X-Original-URL",
+        "X-Rewrite-URL",
     ] {
         let request = Request::get("/v1/me").header(field, "DELETE");
         let answer = house.request(request.body(Bytes::new()).unwrap()).await;
-        let detail = "a field asks for another method";
+        let detail = "a field asks for another method or path";
         refused(&answer, 403, "not-allowed", detail, "where it belongs");
     }
+    let answer = house.get("/v1/me?%5Fmethod=delete").await;
+    let detail = "its query asks for another method";
+    refused(&answer, 403, "not-allowed", detail, "where it belongs");
     assert_eq!(wise.recorded().len(), 0, "nothing may reach Wise");
 
     assert_eq!(house.get("/v1/me").await.status, 200);
@@ -124,6 +138,36 @@ async fn what_no_rule_allows_or_one_denies_is_refused_with_the_rule() {
     );
     let other = house.metric("wise_proxy_policy_refusals_total", "mode=\"observed\"");
     assert!(other.await < 0.5);
+}
+
+#[tokio::test]
+async fn a_denied_funding_does_not_pass_under_another_spelling() {
+    let wise = house::wise().await;
+    let house = under(&wise, "deny = [\"funding\"]\nfundings_per_hour = 9")
+        .start()
+        .await;
+    wise.clear();
+    let path = format!("/v3/profiles/{PROFILE}/transfers/17/payments");
+    let twice = "could be read in more than one way";
+    for (method, end, detail) in [
+        ("post", "", twice),
+        ("Post", "", twice),
+        ("POST", "%20", twice),
+        ("POST", "%C2%A0", twice),
+        ("POST", ".json", "by rule 1 of `deny`, `funding`"),
+        ("POST", ".", "by rule 1 of `deny`, `funding`"),
+    ] {
+        let mut wire = Wire::to(house.door).await;
+        let head = "HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\n{}";
+        wire.send(format!("{method} {path}{end} {head}")).await;
+        let answer = wire.answer().await;
+        println!("{method} {end}");
+        refused(&answer, 403, "not-allowed", detail, "");
+        let target = format!("{path}{end}");
+        let said = house.cli(&["policy", "test", method, &target]).await;
+        assert_eq!(said.status.code(), Some(3), "{method} {end}: {said:?}");
+    }
+    assert_eq!(wise.recorded().len(), 0, "nothing may reach Wise");
 }
 
 #[tokio::test]
@@ -177,8 +221,16 @@ async fn a_profile_that_may_not_be_acted_for_is_refused_wherever_it_is_named() {
         "the personal token would act for any",
         "name the profile",
     );
+    // Our own field says whom we ask for, and Wise never sees it.
+    let field = Request::get("/v1/me").header("x-wise-profile", PROFILE.to_string());
+    let answer = house.send(field).await;
+    let hint = "in the path, or as `profile` in the query";
+    let detail = "the personal token would act for any";
+    refused(&answer, 403, "not-allowed", detail, hint);
     assert_eq!(wise.recorded().len(), 0);
     assert_eq!(house.get(&path).await.status, 200);
+    let named = format!("/v1/transfers?profile={PROFILE}");
+    assert_eq!(house.get(&named).await.status, 200);
 }
 
 #[tokio::test]
@@ -233,7 +285,9 @@ async fn a_body_that_is_too_long_is_refused_before_or_broken_while_it_goes() {
             "longer than the 10 bytes",
             "max_body",
         );
-        assert_eq!(wise.recorded().len(), 0);
+        row("door-body-too-large")
+            .shown(&house, &answer, wise.recorded().len())
+            .await;
 
         let head = "POST /v1/simulator/echo HTTP/1.1\r\nHost: localhost\r\n\
                     Transfer-Encoding: chunked\r\n\r\n";
@@ -284,8 +338,9 @@ async fn of_requests_that_come_at_once_as_many_pass_as_the_minute_allows() {
         );
         let after = answer.headers["retry-after"].to_str().unwrap();
         assert!((1..=60).contains(&after.parse::<u32>().unwrap()), "{after}");
+        let others = wise.recorded().len() - 1;
+        row("door-rate").shown(&house, answer, others).await;
     }
-    assert_eq!(wise.recorded().len(), 1);
 
     house.reload().await;
     let answer = house.get("/v1/me").await;
@@ -320,7 +375,9 @@ async fn so_many_are_served_at_once_and_a_place_is_free_when_the_answer_went_or_
         "wait for",
     );
     assert_eq!(answer.headers["retry-after"], "1");
-    assert_eq!(stub.uncalled(), 0);
+    row("door-at-once")
+        .shown(&house, &answer, stub.uncalled())
+        .await;
 
     first
         .say("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi")
@@ -379,7 +436,10 @@ async fn fundings_are_capped_and_neither_a_kill_nor_a_reload_forgets_them() {
             .unwrap();
         assert!((3000..=3600).contains(&after), "{after}");
     };
-    capped(&house.request(fund(3)).await);
+    let answer = house.request(fund(3)).await;
+    capped(&answer);
+    let others = wise.recorded().len() - 2;
+    row("door-funding-cap").shown(&house, &answer, others).await;
     assert_eq!(
         house.get("/v1/me").await.status,
         200,
@@ -470,12 +530,72 @@ async fn a_funding_that_cannot_be_written_down_does_not_leave() {
         "nothing was paid",
     );
     assert!(answer.headers.contains_key("retry-after"));
-    assert_eq!(wise.recorded().len(), 0);
+    row("door-funding-unrecorded")
+        .shown(&house, &answer, wise.recorded().len())
+        .await;
     assert_eq!(house.get("/v1/me").await.status, 200);
 
     std::fs::remove_dir(&ledger).unwrap();
     let answer = house.request(fund(1)).await;
     assert!(answer.headers.get("proxy-status").is_none(), "{answer:?}");
+}
+
+#[tokio::test]
+async fn a_cap_that_is_tried_out_waits_for_no_disk_and_counts_only_what_leaves() {
+    let wise = house::wise().await;
+    let door = r#"[{ address = "127.0.0.1:0", policy = "payouts", callers = ["payroll"] }]"#;
+    let lines = format!(
+        "[[policy]]\nname = \"payouts\"\nfundings_per_hour = 1\n\
+         [[policy]]\nname = \"trial\"\nobserve = true\nfundings_per_hour = 2\n\
+         [[caller]]\nname = \"payroll\"\npolicy = \"trial\"\nhashes = [\"{}\"]\n",
+        hash("planted-door-key")
+    );
+    let house = House::on(&wise)
+        .set("door", door)
+        .toml(&lines)
+        .start()
+        .await;
+    wise.clear();
+    let fund = |transfer| {
+        let mut request = fund(transfer);
+        let key = "Bearer planted-door-key".parse().unwrap();
+        request.headers_mut().insert("authorization", key);
+        request
+    };
+    let observed = "policy=\"trial\",reason=\"funding-cap\",mode=\"observed\"";
+    let counted = async |house: &House| {
+        let name = "wise_proxy_policy_refusals_total";
+        house.metric(name, observed).await
+    };
+    let ours = |answer: &Answer| answer.headers.contains_key("proxy-status");
+    assert!(!ours(&house.request(fund(1)).await));
+    for transfer in 2..5 {
+        let answer = house.request(fund(transfer)).await;
+        let detail = "lets 1 fundings pass in any hour";
+        refused(
+            &answer,
+            429,
+            "funding-cap",
+            detail,
+            "of the policy `payouts`",
+        );
+    }
+    assert!(
+        counted(&house).await < 0.5,
+        "what did not leave is no funding"
+    );
+
+    // With nothing in force, nothing is written down.
+    rewrite(&house.site, "fundings_per_hour = 1\n", "");
+    house.reload().await;
+    let ledger = house.site.path("state/fundings.log");
+    std::fs::remove_file(&ledger).unwrap();
+    std::fs::create_dir(&ledger).unwrap();
+    assert!(!ours(&house.request(fund(5)).await));
+    assert!(counted(&house).await < 0.5);
+    assert!(!ours(&house.request(fund(6)).await));
+    assert!(counted(&house).await > 0.5, "a reload gives no fresh start");
+    house.logs("would_refuse=funding-cap policy=trial").await;
 }
 
 #[tokio::test]
@@ -643,6 +763,7 @@ async fn policy_test_says_what_the_proxy_would_do_without_one() {
     let site = under(&wise, &lines).logged_out().prepare().await;
     let fund = format!("/v3/profiles/{PROFILE}/transfers/17/payments");
     let other = format!("/v2/profiles/{OTHER}");
+    let by_query = format!("/v1/transfers?profile={PROFILE}");
     let (profile, other_id) = (PROFILE.to_string(), OTHER.to_string());
     for (args, code, says) in [
         (vec!["GET", "/v1/me"], 0, "allows it by `reads`"),
@@ -663,10 +784,22 @@ async fn policy_test_says_what_the_proxy_would_do_without_one() {
             3,
             "would act for any",
         ),
+        // The field is not for Wise, so it binds nobody there.
         (
             vec!["GET", "/v1/me", "--lane", "personal", "--profile", &profile],
+            3,
+            "would act for any",
+        ),
+        (
+            vec!["GET", &by_query, "--lane", "personal"],
             0,
             "as long as",
+        ),
+        (vec!["get", "/v1/me"], 3, "not all upper-case letters"),
+        (
+            vec!["GET", "/v1/me?_method=PUT"],
+            3,
+            "its query asks for another method",
         ),
         (
             vec!["POST", "/v1/transfers", "--body-size", "1025"],
@@ -744,15 +877,6 @@ async fn a_callers_own_policy_applies_beside_that_of_the_door_and_limits_are_its
     let wise = house::wise().await;
     let door =
         r#"[{ address = "127.0.0.1:0", policy = "no-funding", callers = ["payroll", "books"] }]"#;
-    let hash = |key: &str| {
-        let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, key.as_bytes());
-        digest
-            .as_ref()
-            .iter()
-            .fold(String::from("sha256:"), |hash, byte| {
-                format!("{hash}{byte:02x}")
-            })
-    };
     let mut lines = String::from(
         "[[policy]]\nname = \"payouts\"\nallow = [\"reads\"]\nrequests_per_minute = 1\n",
     );

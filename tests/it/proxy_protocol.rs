@@ -1,5 +1,6 @@
 //! Doors behind a balancer that says for whom it connects.
 
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use wise_auth_proxy::simulator::Simulator;
 
 use crate::house::{self, House};
@@ -116,4 +117,42 @@ async fn a_header_at_a_door_that_is_not_set_to_it_is_a_malformed_request() {
         assert_eq!(wire.answer().await.status, 400, "{header:?}");
     }
     assert_eq!(wise.recorded().len(), 0, "nothing reaches Wise");
+}
+
+#[tokio::test]
+async fn a_balancer_s_own_user_is_nobody_whatever_its_header_names() {
+    let wise = house::wise().await;
+    let own = rustix::process::geteuid().as_raw();
+    let plan = House::on(&wise).lane("personal").logged_out();
+    let toml = format!(
+        "[[door]]\naddress = \"unix:balanced.sock\"\nproxy_protocol = true\ncallers = [\"us\"]\n\
+         [[door]]\naddress = \"unix:plain.sock\"\ncallers = [\"us\"]\n\
+         [[caller]]\nname = \"us\"\nusers = [\"{own}\"]\nkey = {{ file = \"door_key\" }}\n"
+    );
+    let site = plan.toml(&toml).prepare().await;
+    site.secret("door_key", "planted-door-key");
+    let house = site.start().await;
+    let ask = async |socket, header: &[u8], field| {
+        let path = house.site.path(socket);
+        let mut stream = tokio::net::UnixStream::connect(path).await.unwrap();
+        let host = "Host: localhost\r\nConnection: close";
+        let request = format!("GET /v1/me HTTP/1.1\r\n{host}\r\n{field}\r\n");
+        stream.write_all(header).await.unwrap();
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut seen = String::new();
+        stream.read_to_string(&mut seen).await.unwrap();
+        seen.split(' ').nth(1).unwrap().to_owned()
+    };
+    let key = "Authorization: Bearer planted-door-key\r\n";
+    for header in [
+        b"PROXY UNKNOWN\r\n".to_vec(),
+        binary(0, 0, b""),
+        binary(1, 0x31, &[0; 216]),
+        b"PROXY TCP4 192.0.2.1 10.0.0.1 51234 443\r\n".to_vec(),
+    ] {
+        assert_eq!(ask("balanced.sock", &header, "").await, "407", "{header:?}");
+        assert_eq!(ask("balanced.sock", &header, key).await, "200");
+    }
+    assert_eq!(ask("plain.sock", b"", "").await, "200");
+    assert_eq!(wise.recorded().len(), 5);
 }

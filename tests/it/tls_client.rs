@@ -120,17 +120,32 @@ impl Client {
         Ok(Connection::over(stream).await)
     }
 
-    /// Sends one request over HTTP/2 inside TLS; its status and body.
-    pub async fn http2<T>(&self, io: T, name: &str, request: Request<Bytes>) -> (StatusCode, Bytes)
+    /// A connection that speaks HTTP/2 inside TLS, and what ends with it.
+    pub async fn http2_kept<T>(
+        &self,
+        io: T,
+        name: &str,
+    ) -> (http2::SendRequest<Full<Bytes>>, tokio::task::JoinHandle<()>)
     where
         T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let stream = self.shake(io, name, &["h2", "http/1.1"]).await.unwrap();
         assert_eq!(stream.get_ref().1.alpn_protocol(), Some(&b"h2"[..]));
-        let (mut sender, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
+        let (sender, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
             .await
             .unwrap();
-        tokio::spawn(connection);
+        let ended = tokio::spawn(async {
+            let _how = connection.await;
+        });
+        (sender, ended)
+    }
+
+    /// Sends one request over HTTP/2 inside TLS; its status and body.
+    pub async fn http2<T>(&self, io: T, name: &str, request: Request<Bytes>) -> (StatusCode, Bytes)
+    where
+        T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let (mut sender, _) = self.http2_kept(io, name).await;
         let (head, body) = request.into_parts();
         let request = Request::from_parts(head, Full::new(body));
         let answer = sender.send_request(request).await.unwrap();

@@ -9,7 +9,7 @@ use tokio::net::TcpStream;
 use wise_auth_proxy::simulator::Simulator;
 
 use crate::failures::{Problem, assert_problem};
-use crate::house::{self, House, Plan, Site};
+use crate::house::{self, Connection, House, Plan, Site};
 use crate::tls_client::{Authority, Client};
 use crate::wire::Wire;
 
@@ -129,21 +129,89 @@ async fn a_door_of_client_certificates_lets_nobody_in_without() {
     }
     assert_eq!(wise.recorded().len(), 1);
 
-    // The authority is withdrawn: new connections are refused, the old one goes on.
+    // The authority is withdrawn, and with it whoever came by it.
     std::fs::write(house.site.path("callers.pem"), &strangers.pem).unwrap();
     house.reload().await;
-    assert_eq!(inside.request(ask("localhost")).await.unwrap().status, 200);
+    assert_withdrawn(inside).await;
+    assert_eq!(wise.recorded().len(), 1);
     let client = Client::with(&authority.pem, Some(&stranger));
     let mut now = client.http1(tcp(&house).await, "localhost").await.unwrap();
     assert_eq!(now.request(ask("localhost")).await.unwrap().status, 200);
+}
+
+/// What is asked on a connection whose certificate does no longer is answered, and it ends.
+async fn assert_withdrawn(mut inside: Connection) {
+    let answer = inside.request(ask("localhost")).await.unwrap();
+    let unknown = Problem {
+        status: 407,
+        kind: "caller-unknown",
+        error: "http_request_denied",
+        hint: "connect with the caller's client certificate",
+        fields: &[
+            ("connection", "close"),
+            ("proxy-authenticate", "Bearer realm=\"wise-auth-proxy\""),
+            (
+                "proxy-authenticate",
+                "Basic realm=\"wise-auth-proxy\", charset=\"UTF-8\"",
+            ),
+        ],
+    };
+    assert_problem(&answer, &unknown);
+    assert!(inside.request(ask("localhost")).await.is_err());
+}
+
+#[tokio::test]
+async fn a_caller_is_known_by_its_certificate_while_its_authority_is() {
+    let wise = house::wise().await;
+    let (authority, callers, others) = (Authority::new(), Authority::new(), Authority::new());
+    let door = ASKING.replace("} }]", "}, callers = [\"payroll\"] }]");
+    let caller = "[[caller]]\nname = \"payroll\"\ncertificates = [\"payroll\"]\n";
+    let plan = plan(&wise, &door).set("log.access", "stderr");
+    let site = site(plan.toml(caller), &authority).await;
+    std::fs::write(site.path("callers.pem"), &callers.pem).unwrap();
+    let house = site.start().await;
+    let client = Client::with(&authority.pem, Some(&callers.leaf(&["payroll"])));
+    let mut inside = client.http1(tcp(&house).await, "localhost").await.unwrap();
+    let (mut streams, ended) = client.http2_kept(tcp(&house).await, "localhost").await;
+    let mut over_http2 = async || {
+        let request = Request::get("https://localhost/v1/me");
+        let request = request.body(http_body_util::Full::default()).unwrap();
+        streams.send_request(request).await.unwrap().status()
+    };
+    let both = callers.pem.clone() + &others.pem;
+    // Before, beside another authority, and with a new certificate of the door's.
+    for trusted in [&callers.pem, &both] {
+        std::fs::write(house.site.path("callers.pem"), trusted).unwrap();
+        authority.leaf(&["localhost"]).write(&house.site, "door");
+        house.reload().await;
+        assert_eq!(inside.request(ask("localhost")).await.unwrap().status, 200);
+        assert_eq!(over_http2().await, 200);
+    }
+    house.logs("caller=payroll").await;
+    // Somebody else of the same authority has no name here, and may go on asking.
+    let other = Client::with(&authority.pem, Some(&callers.leaf(&["web"])));
+    let mut other = other.http1(tcp(&house).await, "localhost").await.unwrap();
+    for _ in 0..2 {
+        let answer = other.request(ask("localhost")).await.unwrap();
+        assert_eq!(answer.status, 407, "{answer:?}");
+    }
+
+    std::fs::write(house.site.path("callers.pem"), &others.pem).unwrap();
+    house.reload().await;
+    assert_withdrawn(inside).await;
+    assert_eq!(over_http2().await, 407);
+    let over = tokio::time::timeout(house::PATIENCE, ended).await;
+    over.expect("HTTP/2 is told to go as well").unwrap();
+    assert_eq!(wise.recorded().len(), 4);
 }
 
 #[tokio::test]
 async fn a_caller_with_a_key_needs_no_certificate_in_the_handshake() {
     let wise = house::wise().await;
     let (authority, callers) = (Authority::new(), Authority::new());
-    let door = ASKING.replace("} }]", "}, key = { file = \"door_key\" } }]");
-    let site = site(plan(&wise, &door), &authority).await;
+    let door = ASKING.replace("} }]", "}, callers = [\"payroll\"] }]");
+    let caller = "[[caller]]\nname = \"payroll\"\nkey = { file = \"door_key\" }\n";
+    let site = site(plan(&wise, &door).toml(caller), &authority).await;
     std::fs::write(site.path("callers.pem"), &callers.pem).unwrap();
     site.secret("door_key", "planted-door-key");
     let house = site.start().await;

@@ -6,16 +6,30 @@ use tokio::net::TcpStream;
 use wise_auth_proxy::simulator::Simulator;
 
 use crate::failures::{Problem, assert_problem};
-use crate::house::{self, House, Site};
+use crate::failures_table::row;
+use crate::house::{self, House, Plan, Site};
 use crate::tls_client::Client;
 use crate::wire::Wire;
 
 const DOOR: &str = "[{ address = \"127.0.0.1:0\", connect = true }]";
 
+/// A door that offers CONNECT to one caller, who has a key.
+const ASKING: &str = "[{ address = \"127.0.0.1:0\", connect = true, callers = [\"payroll\"] }]";
+const CALLER: &str = "[[caller]]\nname = \"payroll\"\nkey = { file = \"door_key\" }\n";
+/// `x:planted-door-key` in base64.
+const SHOWN: &str = "Proxy-Authorization: Basic eDpwbGFudGVkLWRvb3Ita2V5\r\n";
+
 /// A house in lane `personal` whose door offers CONNECT, with what an application trusts.
 async fn house_with(wise: &Simulator, door: &str) -> (House, Client) {
+    house_of(plan(wise, door)).await
+}
+
+fn plan<'a>(wise: &'a Simulator, door: &str) -> Plan<'a> {
     let plan = House::on(wise).lane("personal").logged_out();
-    let plan = plan.set("door", door).set("log.level", "debug");
+    plan.set("door", door).set("log.level", "debug")
+}
+
+async fn house_of(plan: Plan<'_>) -> (House, Client) {
     let site = plan.prepare().await;
     site.secret("door_key", "planted-door-key");
     let client = authority(&site).await;
@@ -158,6 +172,12 @@ async fn nothing_but_wise_s_hosts_is_offered_a_tunnel() {
             400,
             "see RFC 9112",
         ),
+        // Whose end is where its reader thinks it is.
+        (
+            "CONNECT localhost:443 HTTP/1.1\nHost: localhost:443\n\nGET / HTTP/1.1\r\n\r\n",
+            400,
+            "see RFC 9112",
+        ),
     ] {
         let mut wire = Wire::to(house.door).await;
         wire.send(head).await;
@@ -181,16 +201,19 @@ async fn nothing_but_wise_s_hosts_is_offered_a_tunnel() {
 #[tokio::test]
 async fn who_was_known_at_connect_is_known_inside() {
     let wise = house::wise().await;
-    let door = "[{ address = \"127.0.0.1:0\", connect = true, key = { file = \"door_key\" } }]";
-    let (house, client) = house_with(&wise, door).await;
+    let (house, client) = house_of(plan(&wise, ASKING).toml(CALLER)).await;
     let unknown = Problem {
         status: 407,
         kind: "caller-unknown",
         error: "http_request_denied",
-        hint: "send the door's key as `Authorization: Bearer` or in `Proxy-Authorization`",
+        hint: "send the caller's key as `Authorization: Bearer`, as a Basic password or in \
+               `Proxy-Authorization`",
         fields: &[
-            ("proxy-authenticate", "Basic realm=\"wise-auth-proxy\""),
             ("proxy-authenticate", "Bearer realm=\"wise-auth-proxy\""),
+            (
+                "proxy-authenticate",
+                "Basic realm=\"wise-auth-proxy\", charset=\"UTF-8\"",
+            ),
         ],
     };
     let host = authority_of(&wise);
@@ -199,10 +222,8 @@ async fn who_was_known_at_connect_is_known_inside() {
     let mut wire = refused(&house, &bare, &unknown).await;
     wire.send(&bare).await;
     assert_problem(&wire.answer().await, &unknown);
-    // `x:planted-door-key` in base64.
-    let shown = "Proxy-Authorization: Basic eDpwbGFudGVkLWRvb3Ita2V5\r\n";
     wire.send(format!(
-        "CONNECT {host} HTTP/1.1\r\nHost: {host}\r\n{shown}\r\n"
+        "CONNECT {host} HTTP/1.1\r\nHost: {host}\r\n{SHOWN}\r\n"
     ))
     .await;
     let head = wire.read_to("\r\n\r\n").await;
@@ -326,6 +347,126 @@ async fn connect_where_it_is_not_offered_says_what_to_set() {
         seen.contains("open a connection of its own for it"),
         "{seen}"
     );
+}
+
+#[tokio::test]
+async fn what_fails_about_a_tunnel_is_told_as_the_table_says() {
+    let wise = house::wise().await;
+    let (house, client) = house_of(plan(&wise, ASKING).toml(CALLER)).await;
+    let closed = plan(&wise, "[{ address = \"127.0.0.1:0\" }]").start().await;
+    let host = authority_of(&wise);
+    for (id, house, target, fields) in [
+        ("tunnel-caller", &house, &*host, ""),
+        ("tunnel-foreign", &house, "evil.example:443", SHOWN),
+        ("tunnel-not-offered", &closed, &*host, SHOWN),
+    ] {
+        let mut wire = Wire::to(house.door).await;
+        wire.send(format!(
+            "CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n{fields}\r\n"
+        ))
+        .await;
+        let answer = wire.answer().await;
+        row(id).shown(house, &answer, wise.recorded().len()).await;
+    }
+    let io = tunnel(&house, &wise, SHOWN).await;
+    let mut inside = client.http1(io, "localhost").await.unwrap();
+    let request = Request::get("/v1/me").header("host", "127.0.0.1");
+    let request = request.body(Bytes::new()).unwrap();
+    let answer = inside.request(request).await.unwrap();
+    row("tunnel-other-host")
+        .shown(&house, &answer, wise.recorded().len())
+        .await;
+}
+
+#[tokio::test]
+async fn a_tunnel_ends_with_the_setting_that_offered_it() {
+    let wise = house::wise().await;
+    let site = House::on(&wise).lane("personal").logged_out();
+    let site = site.prepare().await;
+    let without = std::fs::read_to_string(&site.config).unwrap();
+    let with = without.replace("[[door]]\n", "[[door]]\nconnect = true\n");
+    std::fs::write(&site.config, with).unwrap();
+    let client = authority(&site).await;
+    let house = site.start().await;
+    let io = tunnel(&house, &wise, "").await;
+    let mut inside = client.http1(io, "localhost").await.unwrap();
+    let answer = inside.request(ask(&wise, "/v1/me")).await.unwrap();
+    assert_eq!(answer.status, 200, "{answer:?}");
+    let io = tunnel(&house, &wise, "").await;
+    let (mut streams, ended) = client.http2_kept(io, "localhost").await;
+
+    std::fs::write(&house.site.config, without).unwrap();
+    house.reload().await;
+    let answer = inside.request(ask(&wise, "/v1/me")).await.unwrap();
+    let withdrawn = Problem {
+        status: 403,
+        kind: "not-allowed",
+        error: "http_request_denied",
+        hint: "set `connect = true` for the door and make a local authority: `wise-auth-proxy ca init`",
+        fields: &[("connection", "close")],
+    };
+    assert_problem(&answer, &withdrawn);
+    assert_eq!(
+        answer.json()["detail"],
+        "this door does not offer the tunnel any more"
+    );
+    assert!(inside.request(ask(&wise, "/v1/me")).await.is_err());
+    let request = Request::get(format!("https://{}/v1/me", authority_of(&wise)));
+    let request = request.body(http_body_util::Full::default()).unwrap();
+    assert_eq!(streams.send_request(request).await.unwrap().status(), 403);
+    let over = tokio::time::timeout(house::PATIENCE, ended).await;
+    over.expect("HTTP/2 is told to go as well").unwrap();
+    assert_eq!(wise.recorded().len(), 1);
+}
+
+#[tokio::test]
+async fn who_asked_for_a_tunnel_and_what_came_of_it_is_recorded() {
+    let wise = house::wise().await;
+    let plan = plan(&wise, ASKING).toml(CALLER);
+    let plan = plan.set("audit.file", "audit.log");
+    let plan = plan.set("log.access", "stderr");
+    let (house, client) = house_of(plan.set("runtime.workers", "1")).await;
+    let host = authority_of(&wise);
+    for target in [&*host, "planted:password@evil.example:443"] {
+        let mut wire = Wire::to(house.door).await;
+        wire.send(format!(
+            "CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n\r\n"
+        ))
+        .await;
+        assert!(wire.answer().await.status.is_client_error());
+    }
+    let io = tunnel(&house, &wise, SHOWN).await;
+    let mut inside = client.http1(io, "localhost").await.unwrap();
+    let answer = inside.request(ask(&wise, "/v1/me")).await.unwrap();
+    assert_eq!(answer.status, 200, "{answer:?}");
+    drop(inside);
+    house.logs(" ACCESS GET /v1/me 200 ").await;
+    let (site, log) = (house.site.clone(), house.log());
+    house.stop().await;
+
+    let text = std::fs::read_to_string(site.path("audit.log")).unwrap();
+    assert!(!text.contains("planted"), "{text}");
+    let lines = text.lines().map(|line| serde_json::from_str(line).unwrap());
+    let said: Vec<String> = lines
+        .filter(|line: &serde_json::Value| line["kind"] == "request")
+        .map(|line| {
+            let member = |name: &str| line[name].as_str().unwrap_or("-").to_owned();
+            let (caller, problem) = (member("caller"), member("problem"));
+            let asked = format!("{} {}", member("method"), member("path"));
+            format!("{caller} {asked} {} {problem}", line["status"])
+        })
+        .collect();
+    let connect = format!("CONNECT {host}");
+    let wanted = [
+        format!("- {connect} 407 caller-unknown"),
+        "- CONNECT evil.example:443 400 bad-request".to_owned(),
+        format!("payroll {connect} 200 -"),
+        "payroll GET /v1/me 200 -".to_owned(),
+    ];
+    assert_eq!(said, wanted, "{text}");
+    // An opened tunnel is no request to Wise.
+    let opened = log.lines().filter(|line| line.contains(" ACCESS CONNECT "));
+    assert_eq!(opened.count(), 2, "{log}");
 }
 
 #[tokio::test]

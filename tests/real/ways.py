@@ -23,13 +23,16 @@ connect = true
 [[door]]
 address = "127.0.0.1:{asking}"
 connect = true
-key = {{ file = "door_key" }}
+callers = ["application"]
 [[door]]
 address = "127.0.0.1:{tls}"
 tls = {{ certificate = "door.pem", key = "door.key", client_ca = "{authority}" }}
 [[door]]
 address = "127.0.0.1:{balanced}"
 proxy_protocol = true
+[[caller]]
+name = "application"
+key = {{ file = "door_key" }}
 """
 
 HAPROXY = """\

@@ -46,6 +46,8 @@ pub(super) struct Writer {
     /// Members that wait to be sealed, a line each.
     backlog: String,
     waiting: u64,
+    /// Others' records in `sealed`.
+    sealing: u64,
     /// Lines on their way into the file, and how much of them is in it.
     sealed: Vec<u8>,
     written: usize,
@@ -76,6 +78,7 @@ impl Writer {
             saved: None,
             backlog: String::new(),
             waiting: 0,
+            sealing: 0,
             sealed: Vec::new(),
             written: 0,
             due: Instant::now(),
@@ -88,6 +91,7 @@ impl Writer {
     /// told at once.
     pub(super) fn run(mut self, told: &Sender<Result<(), AuditError>>) {
         let opened = self.open();
+        self.shared.has_answered();
         if let Err(error) = &opened {
             self.trouble(error);
         }
@@ -144,6 +148,7 @@ impl Writer {
     fn take(&mut self, text: &str, records: u64) {
         self.shared.records.fetch_add(records, Ordering::Relaxed);
         if self.backlog.len() + text.len() > BACKLOG {
+            self.shared.settle(records);
             self.shared.lose(records);
         } else {
             self.backlog.push_str(text);
@@ -157,7 +162,11 @@ impl Writer {
             // Not in a circle: the disk gets its pause.
             return;
         }
-        match self.try_turn() {
+        let outcome = self.try_turn();
+        if self.shared.has_answered() && outcome.is_ok() {
+            tracing::info!("the record's disk answers again");
+        }
+        match outcome {
             Ok(()) => self.relief(),
             Err(error) => self.trouble(&error),
         }
@@ -184,6 +193,7 @@ impl Writer {
 
     fn open(&mut self) -> Result<(), AuditError> {
         self.due = Instant::now() + PAUSE;
+        self.shared.ask_disk();
         let known = match self.head_file.load() {
             Ok(known) => known,
             Err(source) => {
@@ -272,6 +282,7 @@ impl Writer {
                 self.seal(members);
                 sealed += members.len() + 1;
                 self.waiting -= 1;
+                self.sealing += 1;
             }
             self.backlog = backlog;
             self.backlog.drain(..sealed);
@@ -290,6 +301,7 @@ impl Writer {
             return Ok(());
         };
         while self.written < self.sealed.len() {
+            self.shared.ask_disk();
             let wrote = failpoint::reach(Point::AuditWrite)
                 .and_then(|()| book.file.write(&self.sealed[self.written..]));
             match wrote {
@@ -302,6 +314,7 @@ impl Writer {
         self.sealed.clear();
         self.sealed.shrink_to(PIECE);
         self.written = 0;
+        self.shared.settle(std::mem::take(&mut self.sealing));
         self.wrote = self.head;
         Ok(())
     }
@@ -327,6 +340,7 @@ impl Writer {
         if let Some(book) = &self.book {
             self.sync_file(book)?;
         }
+        self.shared.ask_disk();
         // The chain as far as it is written: a new file has nothing of it.
         let (book, _, found) = Book::open(&self.path, Some(self.head))?;
         self.book = Some(book);
@@ -347,6 +361,7 @@ impl Writer {
     }
 
     fn sync_file(&self, book: &Book) -> Result<(), AuditError> {
+        self.shared.ask_disk();
         failpoint::reach(Point::AuditSync)
             .and_then(|()| book.file.sync_data())
             .map_err(|error| AuditError::io(&self.path, error))
@@ -365,6 +380,7 @@ impl Writer {
             && let Some(head) = self.synced
         {
             self.due = Instant::now() + PAUSE;
+            self.shared.ask_disk();
             let saved = self.head_file.save(head);
             saved.map_err(|source| AuditError::Head {
                 path: self.head_file.path().to_owned(),
@@ -401,11 +417,12 @@ impl Writer {
         let mut text = String::new();
         own(&mut text, self.clock.wall(), "stopped");
         text.push('\n');
+        self.shared.hand(1);
         self.take(&text, 1);
         self.error = None;
         self.due = Instant::now();
         self.turn();
-        let lost = self.waiting + u64::from(!self.sealed.is_empty());
+        let lost = self.shared.unwritten();
         if lost > 0 {
             tracing::error!(
                 lost,

@@ -236,6 +236,14 @@ fn given() -> Result<Secret, Failure> {
              made"
         )));
     }
+    if guard::is_stand_in(key.as_bytes()) {
+        let error = anyhow!(
+            "the key begins as tokens of a door's own /oauth/token do (wap_at_, wap_rt_), and would be \
+             taken for one"
+        );
+        return Err(Failure::new(Exit::Failed, error)
+            .hint("give the application another, or leave --key-stdin out to have one made"));
+    }
     Ok(Secret::new(key))
 }
 

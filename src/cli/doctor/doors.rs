@@ -4,7 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::unix::fs::FileTypeExt as _;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
@@ -20,11 +20,17 @@ use crate::config::{Door, DoorAddress};
 /// A door that is to answer has this long.
 const ANSWER: Duration = Duration::from_secs(2);
 
+/// A proxy may need so long to read its store.
+const SETTLING: Duration = Duration::from_secs(5);
+
+/// Between two looks at it.
+const NEXT_LOOK: Duration = Duration::from_millis(50);
+
 /// Asks the proxy itself, over its socket. None that runs is no failure.
 pub(super) async fn proxy(rounds: &mut Rounds, bench: &mut Bench) {
     let check = Check::new(Group::Doors, "proxy.running", "the running proxy");
     let socket = bench.config.admin.socket.clone();
-    let ask = move || match AdminClient::at(socket).get("/status") {
+    let ask = move || match settled(|| AdminClient::at(socket.clone()).get("/status")) {
         Ok(status) => (running(&status), Some(Some(status))),
         Err(AdminError::NotRunning { socket }) => {
             let text = format!("no proxy runs (nothing listens on {})", socket.display());
@@ -44,6 +50,21 @@ pub(super) async fn proxy(rounds: &mut Rounds, bench: &mut Bench) {
     let check = Check::new(Group::Doors, "proxy.ready", "its readiness");
     let work = async { (ready(bench, &status), None::<()>) };
     rounds.check(check, work).await;
+}
+
+/// What a proxy says of itself once it has looked into its store; one that has just been started has
+/// a moment for it.
+fn settled<E>(mut ask: impl FnMut() -> Result<Value, E>) -> Result<Value, E> {
+    let until = Instant::now() + SETTLING;
+    loop {
+        let status = ask()?;
+        let mut tokens = status["tokens"].as_array().into_iter().flatten();
+        let is_settled = !tokens.any(|token| token["absence"] == "not_looked_yet");
+        if is_settled || Instant::now() >= until {
+            return Ok(status);
+        }
+        std::thread::sleep(NEXT_LOOK);
+    }
 }
 
 fn running(status: &Value) -> Finding {
@@ -377,6 +398,23 @@ mod tests {
             owner: None,
         };
         assert!(fits(&unix, "unix:/run/a.sock"));
+    }
+
+    #[test]
+    fn a_proxy_that_has_just_been_started_may_look_into_its_store_first() {
+        let said = |absence: &str| serde_json::json!({ "tokens": [{ "absence": absence }] });
+        let mut asked = 0;
+        let told = settled(|| {
+            asked += 1;
+            let absence = if asked < 3 {
+                "not_looked_yet"
+            } else {
+                "never_logged_in"
+            };
+            Ok::<_, ()>(said(absence))
+        });
+        assert_eq!((told, asked), (Ok(said("never_logged_in")), 3));
+        assert_eq!(settled(|| Err("gone")), Err("gone"));
     }
 
     #[test]

@@ -9,7 +9,8 @@ use super::super::report;
 use super::list::address;
 use crate::config::{Config, Lane};
 use crate::guard::{
-    ActsFor, Asked, Holder, Named, Policies, Policy, Reason, Refusal, profiles_named,
+    ActsFor, Asked, Holder, Named, Policies, Policy, Reason, Refusal, doubt_in_query,
+    profiles_named,
 };
 use crate::wise::operations::OPERATIONS;
 use crate::wise::{CredentialKind, routes};
@@ -37,8 +38,10 @@ pub(super) fn run(global: &Global, args: &PolicyTestArgs) -> Result<(), Failure>
     let lane = args.lane.or(config.doors[door].lane);
     let lane = lane.unwrap_or(config.switch.lane);
     let policies = Policies::new(&config, None);
-    let method = args.method.to_ascii_uppercase();
-    let asked = Asked::new(&method, target.path());
+    let mut asked = Asked::new(&args.method, target.path());
+    if let Some(why) = doubt_in_query(target.query()) {
+        asked.doubt(why);
+    }
     let words: Vec<Word> = policies
         .of(door, caller)
         .map(|policy| word(policy, &config, &asked, &target, (door, lane), args))
@@ -97,10 +100,8 @@ fn word(
     args: &PolicyTestArgs,
 ) -> Word {
     let field = args.profile.as_ref().map(|it| Named::plainly(it.as_str()));
-    let profiles = || {
-        let named = profiles_named(target.path(), target.query());
-        field.into_iter().chain(named)
-    };
+    let in_target = || profiles_named(target.path(), target.query());
+    let profiles = || field.into_iter().chain(in_target());
     let method = http::Method::from_bytes(args.method.as_bytes()).unwrap_or_default();
     let client = lane.is_oauth()
         && routes::oauth_credential(&method, target.path()) == CredentialKind::Client;
@@ -126,7 +127,7 @@ fn word(
             } else {
                 ActsFor::Any
             };
-            policy.send(lane, acts_for, named.is_some())
+            policy.send(lane, acts_for, in_target().next().is_some())
         });
     Word {
         policy: policy.name.clone(),

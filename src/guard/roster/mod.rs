@@ -13,7 +13,8 @@ use crate::listener;
 /// What a door knows of a connection, whatever its requests say.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Presence<'a> {
-    pub(crate) from: &'a listener::Peer,
+    /// `None`: somebody else speaks for whoever that is.
+    pub(crate) from: Option<&'a listener::Peer>,
     /// Names in the client certificate, which was verified.
     pub(crate) certificate: &'a [String],
 }
@@ -44,6 +45,7 @@ enum Why {
     WrongKey,
     EndedKey,
     EndedToken,
+    ForeignToken,
 }
 
 impl Roster {
@@ -95,10 +97,10 @@ impl Roster {
                 Some(_) | None => self.look_up(shown, now, &mut why).map(|it| it.caller),
             };
             if look.is_none() && why == Why::NothingShown {
-                why = if key::is_stand_in(shown) {
-                    Why::EndedToken
-                } else {
-                    Why::WrongKey
+                why = match mint {
+                    _ if !key::is_stand_in(shown) => Why::WrongKey,
+                    Some(_) => Why::EndedToken,
+                    None => Why::ForeignToken,
                 };
             }
             look
@@ -158,7 +160,7 @@ impl Roster {
         if let Some((_, id)) = certificates.find(|(name, _)| presence.certificate.contains(name)) {
             return Some(*id);
         }
-        let listener::Peer::Unix { uid, gid } = presence.from else {
+        let Some(listener::Peer::Unix { uid, gid }) = presence.from else {
             return None;
         };
         let of = |list: &[(u32, CallerId)], wanted: u32| {
@@ -182,10 +184,21 @@ impl Roster {
 }
 
 impl Stranger {
+    /// At a door that asks for a certificate and nothing else.
+    pub(crate) const UNCERTIFIED: Self = Self {
+        why: Why::NothingShown,
+        by_key: false,
+        by_certificate: true,
+        by_user: false,
+    };
+
     /// What would make it known at this door.
     pub(crate) fn hint(self) -> String {
         let by_key = match self.why {
             Why::EndedToken => "have the application ask this door's /oauth/token for a new token",
+            Why::ForeignToken => {
+                "take the token to the door that gave it, or send the caller's key here"
+            }
             Why::EndedKey => {
                 "give the application its new key: `wise-auth-proxy caller rotate` makes one"
             }
@@ -216,6 +229,9 @@ impl fmt::Display for Stranger {
             Why::NothingShown => "the caller is none that this door knows",
             Why::WrongKey => "the key that the caller shows is none that this door knows",
             Why::EndedKey => "the key that the caller shows has ended",
+            Why::ForeignToken => {
+                "the token that the caller shows is of another door: this one gives none"
+            }
             Why::EndedToken => {
                 "the token that the caller shows is none of this door's, or has ended"
             }

@@ -62,7 +62,7 @@ fn who_at(second: u64, key: Option<&str>, from: listener::Peer, certificate: &[&
         headers.insert("authorization", value);
     }
     let presence = Presence {
-        from: &from,
+        from: Some(&from),
         certificate: &certificate,
     };
     let roster = Roster::new(&callers, &names());
@@ -128,7 +128,7 @@ fn a_member_of_a_group_by_the_machines_list_is_known_as_the_group_is() {
     let roster = Roster::new(&callers, &["group".to_owned()]);
     let known = |uid, gid| {
         let presence = Presence {
-            from: &unix(uid, gid),
+            from: Some(&unix(uid, gid)),
             certificate: &[],
         };
         let headers = HeaderMap::new();
@@ -164,7 +164,7 @@ fn a_token_of_the_stand_in_lives_and_dies_with_its_key() {
     let basic = "Basic YW55OmxlZ2FjeQ==".parse().unwrap();
     headers.insert("authorization", basic);
     let presence = Presence {
-        from: &tcp(),
+        from: Some(&tcp()),
         certificate: &[],
     };
     let known = roster.authenticate(&headers, Some(b"old key"), presence, at(50));

@@ -7,7 +7,11 @@ use crate::credentials::User;
 async fn a_login_stores_a_grant_that_a_proxy_serves_at_once() {
     let mut house = House::new(Rotate::Always);
     let mut proxy = house.start();
+    let absence = proxy.handle.status().absence;
+    assert_eq!(absence, Some("not_looked_yet"), "nobody knows yet");
     proxy.until_absent(Absence::NeverLoggedIn).await;
+    let absence = proxy.handle.status().absence;
+    assert_eq!(absence, Some("never_logged_in"));
 
     let enrolled = house.login().await.ok().unwrap();
 

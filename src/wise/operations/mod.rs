@@ -7,7 +7,7 @@ mod table;
 mod tree;
 
 pub(crate) use table::OPERATIONS;
-pub(crate) use tree::{Found, find};
+pub(crate) use tree::{Found, find, is_spelling_of};
 
 use std::sync::LazyLock;
 

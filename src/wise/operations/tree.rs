@@ -9,7 +9,7 @@ use super::{OPERATIONS, Ops};
 pub(crate) struct Found {
     /// Letter by letter.
     pub(crate) exact: Ops,
-    /// Without regard to case: what another server might take it for.
+    /// Without regard to case or to a suffix: what another server might take it for.
     pub(crate) loose: Ops,
 }
 
@@ -23,6 +23,16 @@ pub(crate) fn find(method: &str, path: &str) -> Found {
         TREE.walk(0, rest, method, true, &mut found);
     }
     found
+}
+
+/// Whether some server might take a segment for this word: letters of another case, and behind the
+/// last word of a path a dot and what follows, as in `payments.json`.
+pub(crate) fn is_spelling_of(word: &str, segment: &str, is_last: bool) -> bool {
+    let parts = segment.as_bytes().split_at_checked(word.len());
+    parts.is_some_and(|(same, rest)| {
+        same.eq_ignore_ascii_case(word.as_bytes())
+            && (rest.is_empty() || is_last && rest.starts_with(b"."))
+    })
 }
 
 static TREE: LazyLock<Tree> = LazyLock::new(Tree::new);
@@ -89,7 +99,7 @@ impl Tree {
             }
         };
         for (word, next) in &node.words {
-            if word.eq_ignore_ascii_case(segment) {
+            if is_spelling_of(word, segment, rest.is_none()) {
                 go(*next, exact && *word == segment);
             }
         }
@@ -143,6 +153,31 @@ mod tests {
             let shouted = find(operation.method, &path.to_ascii_uppercase());
             assert!(shouted.loose.contains(position), "{path}");
             assert!(!shouted.exact.contains(position), "{path}");
+        }
+    }
+
+    #[test]
+    fn a_suffix_is_another_spelling_of_the_last_word_only() {
+        let pay = |path: &str| find("POST", path);
+        for path in [
+            "/profiles/1/transfers/2/payments.json",
+            "/profiles/1/transfers/2/payments.",
+            "/profiles/1/transfers/2/Payments.v2.XML",
+        ] {
+            let found = pay(path);
+            assert_eq!(found.exact.first(), None, "{path}");
+            assert_eq!(
+                found.loose,
+                pay("/profiles/1/transfers/2/payments").loose,
+                "{path}"
+            );
+        }
+        for path in [
+            "/profiles.json/1/transfers/2/payments",
+            "/profiles/1/transfers/2/paymentsjson",
+            "/profiles/1/transfers/2/pay.ments",
+        ] {
+            assert_eq!(pay(path).loose.first(), None, "{path}");
         }
     }
 
