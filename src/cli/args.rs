@@ -218,7 +218,7 @@ Examples:
     /// Make, show or hand out the local authority of doors that offer CONNECT
     ///
     /// For applications that take `https_proxy` and whose base URL cannot be changed: they go on
-    /// saying https://api.wise.com, trust this authority, and meet the proxy. It may vouch for
+    /// saying `https://api.wise.com`, trust this authority, and meet the proxy. It may vouch for
     /// Wise's hosts and nothing else, which its certificate says itself.
     #[command(after_help = "\
 Examples:
@@ -819,7 +819,7 @@ pub(crate) struct CaArgs {
 
 #[derive(Subcommand)]
 pub(crate) enum CaCommand {
-    /// Make the authority: a key (0600) and a certificate, where [ca] says
+    /// Make the authority: a key (0600) and a certificate, where `[ca]` says
     ///
     /// An authority that is there is kept, unless --force says otherwise: applications trust it.
     Init(CaInitArgs),
