@@ -83,7 +83,7 @@ impl Caps {
     }
 
     /// Nobody answers: every funding that is to be counted is refused.
-    #[cfg(any(test, fuzzing, feature = "benchmarks"))]
+    #[cfg(any(test, feature = "benchmarks"))]
     pub(crate) fn closed() -> Self {
         Self(mpsc::channel(1).0)
     }
