@@ -181,18 +181,25 @@ impl Disturb {
             return None;
         }
         let taken = disturb.clone();
-        if let Some(left) = disturb.times.as_mut() {
-            let Some(fewer) = left.checked_sub(1) else {
-                *slot = None;
-                return None;
-            };
-            *left = fewer;
-            if fewer == 0 {
-                *slot = None;
-            }
-        }
-        Some(taken)
+        use_up(slot, |disturb| &mut disturb.times).then_some(taken)
     }
+}
+
+/// Counts one use of a switch down, and empties its slot with the last; whether there was one.
+/// Without a count it goes on until it is taken away.
+pub(super) fn use_up<T>(slot: &mut Option<T>, times: impl Fn(&mut T) -> &mut Option<u32>) -> bool {
+    let Some(switch) = slot.as_mut() else {
+        return false;
+    };
+    let Some(left) = times(switch) else {
+        return true;
+    };
+    let there = *left > 0;
+    *left = left.saturating_sub(1);
+    if *left == 0 {
+        *slot = None;
+    }
+    there
 }
 
 fn five() -> u32 {

@@ -5,6 +5,7 @@ use serde::Deserialize;
 use serde::Serialize;
 
 use crate::jose::Algorithm;
+use crate::simulator::faults::use_up;
 
 /// Signed and encrypted bodies.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -149,19 +150,8 @@ pub struct Tampering {
 impl Tampering {
     /// Spoils it once; `None` when nothing is to be spoilt any more.
     pub(super) fn take(slot: &mut Option<Self>) -> Option<Tamper> {
-        let tampering = slot.as_mut()?;
-        let kind = tampering.kind;
-        if let Some(left) = tampering.times.as_mut() {
-            let Some(fewer) = left.checked_sub(1) else {
-                *slot = None;
-                return None;
-            };
-            *left = fewer;
-            if fewer == 0 {
-                *slot = None;
-            }
-        }
-        Some(kind)
+        let kind = slot.as_ref()?.kind;
+        use_up(slot, |tampering| &mut tampering.times).then_some(kind)
     }
 }
 

@@ -7,6 +7,8 @@ use std::path::PathBuf;
 use serde::Deserialize;
 use serde::Serialize;
 
+use crate::simulator::faults::use_up;
+
 /// Webhooks on their way to the receiver.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
@@ -73,19 +75,8 @@ pub struct Forging {
 impl Forging {
     /// Uses it up once.
     pub(super) fn take(slot: &mut Option<Self>) -> Option<Forgery> {
-        let forging = slot.as_mut()?;
-        let kind = forging.kind;
-        if let Some(left) = forging.times.as_mut() {
-            let Some(fewer) = left.checked_sub(1) else {
-                *slot = None;
-                return None;
-            };
-            *left = fewer;
-            if fewer == 0 {
-                *slot = None;
-            }
-        }
-        Some(kind)
+        let kind = slot.as_ref()?.kind;
+        use_up(slot, |forging| &mut forging.times).then_some(kind)
     }
 }
 
