@@ -484,8 +484,9 @@ async fn a_stop_before_a_disk_that_hangs_says_how_much_is_lost() {
         assert_eq!(house.get("/v1/me").await.status, 200);
     }
     assert_eq!(house.stop().await.code(), Some(0));
-    let log = house.log();
     let said = "records are lost: the disk did not take them until the end lost=";
+    house.logs(said).await;
+    let log = house.log();
     let (_, lost) = log.split_once(said).unwrap_or_else(|| panic!("{log}"));
     let lost: u64 = lost.split_whitespace().next().unwrap().parse().unwrap();
     assert!(lost >= 3, "three requests and that it stopped: {log}");

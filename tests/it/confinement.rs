@@ -37,7 +37,7 @@ fn is_confined(status: &Value) -> bool {
 async fn the_proxy_starts_confined_and_says_so() {
     let wise = house::wise().await;
     let house = House::on(&wise).start().await;
-    assert!(house.log().contains(FULL), "{}", house.log());
+    house.logs(FULL).await;
     let status = house.status().await;
     assert_eq!(status["confinement"]["left_out"], serde_json::json!([]));
     assert!(is_confined(&status), "{status:#}");
@@ -165,11 +165,9 @@ async fn a_reload_that_names_a_file_outside_is_refused_and_wants_a_restart() {
 #[tokio::test]
 async fn without_confinement_a_reload_may_name_any_file() {
     let (_wise, house, _elsewhere) = with_a_secret_elsewhere("off").await;
-    assert!(
-        house
-            .log()
-            .contains("left out: hardening.files: it is \"off\"")
-    );
+    house
+        .logs("left out: hardening.files: it is \"off\"")
+        .await;
     house.reload().await;
     assert_eq!(house.get("/v1/me").await.status, 200);
 }
@@ -192,7 +190,7 @@ async fn a_reload_cannot_bring_a_program() {
     // From the start it may, and then files are not confined, which is said.
     let house = house.site.start().await;
     let wanted = "left out: hardening.files: personal.token comes from a program (exec)";
-    assert!(house.log().contains(wanted), "{}", house.log());
+    house.logs(wanted).await;
     assert_eq!(house.get("/v1/me").await.status, 200);
 }
 
@@ -280,8 +278,8 @@ async fn what_the_kernel_refuses_is_said_or_stops_the_start_if_it_is_required() 
     let (house, seen) = crowded(|| site.spawn());
     let house = house.expect(seen).await;
     let wanted = "confined: core dumps off, no new privileges; left out: hardening.files";
-    assert!(house.log().contains(wanted), "{}", house.log());
-    assert!(house.log().contains(" WARN confined"), "{}", house.log());
+    house.logs(wanted).await;
+    house.logs(" WARN confined").await;
     assert_eq!(house.get("/v1/me").await.status, 200);
 }
 

@@ -197,7 +197,7 @@ async fn whatever_hangs_in_the_process_keeps_the_watchdog_from_its_food() {
         assert_eq!(house.get("/v1/me").await.status, 200, "{part}");
         if part != "control" {
             let told = format!("{} has not come round", part.replace('-', " "));
-            assert!(house.log().contains(&told), "{part}: {}", house.log());
+            house.logs(&told).await;
         }
     }
 }
@@ -245,11 +245,7 @@ async fn a_service_manager_that_is_not_there_is_no_reason_not_to_serve() {
     let wise = house::wise().await;
     let site = told(&wise, &[]).await;
     let house = site.start_as(with_variables(&site, &[])).await;
-    assert!(
-        house.log().contains("cannot be told anything"),
-        "{}",
-        house.log()
-    );
+    house.logs("cannot be told anything").await;
     assert_eq!(house.get("/v1/me").await.status, 200);
     assert_eq!(house.stop().await.code(), Some(0));
 }
@@ -516,11 +512,7 @@ async fn over_a_restart_nobody_is_refused_at_a_door_that_was_handed_in() {
 
     let (house, seen) = handed(&site, socket());
     let first = house.expect(seen).await;
-    assert!(
-        first.log().contains(&address.to_string()),
-        "{}",
-        first.log()
-    );
+    first.logs(&address.to_string()).await;
 
     // Connects without end, each time anew; counts who was served and who was told that we leave.
     let stop = Arc::new(Mutex::new(false));
