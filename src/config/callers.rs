@@ -114,7 +114,7 @@ impl Check<'_> {
     }
 
     /// Every rule that is one; the others are findings that name them by their position.
-    fn rules(&mut self, key: &str, List(typed): &List<String>) -> Vec<Rule> {
+    pub(super) fn rules(&mut self, key: &str, List(typed): &List<String>) -> Vec<Rule> {
         let mut rules = Vec::new();
         for (i, text) in typed.iter().enumerate() {
             match Rule::parse(text) {

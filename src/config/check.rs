@@ -1,17 +1,15 @@
 //! The rules between keys: from the file as typed to a [`Config`] that can be run.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use super::file::{self, File};
 use super::leaf::{List, Parsed};
 use super::secrets::Named;
 use super::url;
-use super::values::Kid;
 use super::{
-    Config, Door, Environment, Hardening, Hosts, Jose, JoseDecrypting, JoseSigning, Lane, LaneSet,
-    Measure, Mtls, Notify, OAuth, Origin, Policy, Roots, SecretSource, SigningAlgorithm, Store,
-    Switch, TokenUrl, Trust,
+    Config, Door, Environment, Hardening, Hosts, Lane, LaneSet, Measure, Mtls, Notify, OAuth,
+    Origin, Policy, Roots, SecretSource, Store, Switch, TokenUrl, Trust,
 };
 use crate::wise::hosts::{PRODUCTION, Preset, SANDBOX};
 
@@ -59,6 +57,8 @@ pub(super) fn check(file: &File, base: &Path) -> Result<Config, Vec<Finding>> {
     let admin = check.admin(&file.admin, &store, &doors);
     let ca = check.ca(&file.ca, &store);
     let jose = check.jose(&file.jose);
+    let sca = check.sca(&file.sca);
+    let webhooks = check.webhooks(&file.webhook, environment);
     let audit = check.audit(&file.audit);
     let log = check.log(&file.log);
     let notify = check.notify(&file.notify);
@@ -84,6 +84,8 @@ pub(super) fn check(file: &File, base: &Path) -> Result<Config, Vec<Finding>> {
             admin,
             ca,
             jose,
+            sca,
+            webhooks,
             audit,
             log,
             notify,
@@ -316,24 +318,30 @@ impl Check<'_> {
                 "notify.authorization is for a webhook; say where its URL is",
             );
         }
-        let command = typed.command.as_ref().map(|List(words)| words.clone());
-        if let Some(words) = &command
-            && !words
-                .first()
-                .is_some_and(|word| Path::new(word).is_absolute())
-        {
-            self.refuse(
-                "notify.command",
-                "must begin with the absolute path of a program, such as [\"/usr/local/bin/page\"]",
-            );
-        }
         Notify {
             webhook,
             authorization,
-            command,
+            command: self.command("notify.command", typed.command.as_ref()),
             events: typed.events.0.clone(),
             repeat: self.duration("notify.repeat", typed.repeat, MINUTE, WEEK),
         }
+    }
+
+    /// A program and its arguments.
+    pub(super) fn command(
+        &mut self,
+        key: &str,
+        typed: Option<&List<String>>,
+    ) -> Option<Vec<String>> {
+        let words = typed.map(|List(words)| words.clone())?;
+        let first = words.first();
+        if !first.is_some_and(|word| Path::new(word).is_absolute()) {
+            self.refuse(
+                key,
+                "must begin with the absolute path of a program, such as [\"/usr/local/bin/page\"]",
+            );
+        }
+        Some(words)
     }
 
     fn personal(&mut self, typed: Option<&file::Personal>) -> Option<SecretSource> {
@@ -342,54 +350,6 @@ impl Check<'_> {
             self.refuse("personal.token", SECRET_MISSING);
         }
         token
-    }
-
-    fn jose(&mut self, typed: &file::Jose) -> Jose {
-        for (key, of, is_said) in [
-            (
-                "jose.signing_key",
-                "jose.signing_algorithm",
-                typed.signing_algorithm.is_some(),
-            ),
-            (
-                "jose.signing_key",
-                "jose.signing_kid",
-                typed.signing_kid.is_some(),
-            ),
-            (
-                "jose.encryption_key",
-                "jose.encryption_kid",
-                typed.encryption_kid.is_some(),
-            ),
-        ] {
-            let key_is_said = match key {
-                "jose.signing_key" => typed.signing_key.is_some(),
-                _ => typed.encryption_key.is_some(),
-            };
-            if is_said && !key_is_said {
-                self.refuse(
-                    key,
-                    format!("{of} is said of a key: name its PEM file; `jose keygen` makes one"),
-                );
-            }
-        }
-        let path = |typed: &Option<Parsed<PathBuf>>| {
-            let Parsed(path) = typed.as_ref()?;
-            Some(self.base.join(path))
-        };
-        let kid = |typed: &Option<Parsed<Kid>>| typed.clone().map(|Parsed(Kid(kid))| kid);
-        let algorithm = typed.signing_algorithm.map(|Parsed(algorithm)| algorithm);
-        Jose {
-            signing: path(&typed.signing_key).map(|path| JoseSigning {
-                algorithm: algorithm.unwrap_or(SigningAlgorithm::Es512),
-                path,
-                kid: kid(&typed.signing_kid),
-            }),
-            decrypting: path(&typed.encryption_key).map(|path| JoseDecrypting {
-                path,
-                kid: kid(&typed.encryption_kid),
-            }),
-        }
     }
 
     fn mtls(&mut self, typed: Option<&file::Mtls>) -> Option<Mtls> {
@@ -411,7 +371,7 @@ impl Check<'_> {
     }
 }
 
-const MINUTE: Duration = Duration::from_mins(1);
+pub(super) const MINUTE: Duration = Duration::from_mins(1);
 const WEEK: Duration = Duration::from_hours(7 * 24);
 
 const SECRET_MISSING: &str = "say where it is: { file = \"path\" }, { env = \"NAME\" }, \

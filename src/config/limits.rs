@@ -14,7 +14,7 @@ use super::{AccessLog, Log, Runtime, Tokens, Upstream, Via};
 
 const MILLISECOND: Duration = Duration::from_millis(1);
 const HOUR: Duration = Duration::from_hours(1);
-const DAY: Duration = Duration::from_hours(24);
+pub(super) const DAY: Duration = Duration::from_hours(24);
 
 impl Check<'_> {
     pub(super) fn upstream(&mut self, typed: &file::Upstream) -> Upstream {
@@ -203,7 +203,12 @@ impl Check<'_> {
         value.0
     }
 
-    fn count(&mut self, key: &str, value: Parsed<usize>, range: &RangeInclusive<usize>) -> usize {
+    pub(super) fn count(
+        &mut self,
+        key: &str,
+        value: Parsed<usize>,
+        range: &RangeInclusive<usize>,
+    ) -> usize {
         if !range.contains(&value.0) {
             let (least, most) = (range.start(), range.end());
             self.refuse(key, format!("must be from {least} to {most}"));

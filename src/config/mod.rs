@@ -20,6 +20,7 @@ pub(crate) mod properties;
 mod rule;
 mod schema;
 mod secrets;
+mod security;
 mod shape;
 mod url;
 mod values;
@@ -44,6 +45,10 @@ pub use rule::Rule;
 pub(crate) use rule::{Covers, Pattern, Segment};
 pub use schema::schema;
 pub use secrets::SecretError;
+pub(crate) use security::is_key_id;
+pub use security::{
+    Jose, JoseDecrypting, JoseMethod, JoseRoute, JoseSigning, Sca, Webhook, WebhookTls,
+};
 pub(crate) use url::parse as parse_url;
 
 /// Everything the proxy was told, checked.
@@ -83,8 +88,12 @@ pub struct Config {
     pub admin: Admin,
     /// The local certificate authority; read when a door offers CONNECT.
     pub ca: Ca,
-    /// Keys for signed and encrypted bodies.
+    /// Keys for signed and encrypted bodies, and where they are used.
     pub jose: Jose,
+    /// What is done when Wise wants strong customer authentication.
+    pub sca: Sca,
+    /// Where Wise's webhooks come in. Names are unique.
+    pub webhooks: Vec<Webhook>,
     /// The record of who called what.
     pub audit: Audit,
     /// What is written about all this.
@@ -114,6 +123,8 @@ impl Config {
             .chain(self.admin.key.iter().map(of("admin.key")))
             .chain(self.notify.webhook.iter().map(of("notify.webhook")))
             .chain((self.notify.authorization.iter()).map(of("notify.authorization")))
+            .chain((self.sca.approval_webhook.iter()).map(of("sca.approval_webhook")))
+            .chain((self.sca.approval_authorization.iter()).map(of("sca.approval_authorization")))
     }
 
     /// The files besides that a reload reads anew, each with its key.
@@ -141,13 +152,11 @@ impl Config {
         ];
         let wanted = self.doors.iter().any(|door| door.connect);
         let authority = authority.into_iter().filter(move |_| wanted);
-        let signing = self.jose.signing.iter();
-        let signing = signing.map(|key| ("jose.signing_key", key.path.as_path()));
-        let decrypting = self.jose.decrypting.iter();
-        let decrypting = decrypting.map(|key| ("jose.encryption_key", key.path.as_path()));
+        let webhooks = self.webhooks.iter().flat_map(Webhook::files);
         (ca.chain(mtls).chain(tls).chain(authority))
-            .chain(signing)
-            .chain(decrypting)
+            .chain(self.jose.files())
+            .chain((self.sca.key.iter()).map(|path| ("sca.key", path.as_path())))
+            .chain(webhooks)
     }
 }
 
@@ -369,40 +378,6 @@ pub struct Ca {
     pub certificate: PathBuf,
     /// PEM file of its private key.
     pub key: PathBuf,
-}
-
-/// Keys for signed and encrypted bodies.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub struct Jose {
-    /// The key that signs requests.
-    pub signing: Option<JoseSigning>,
-    /// The key that decrypts answers.
-    pub decrypting: Option<JoseDecrypting>,
-}
-
-/// A private key that signs requests.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct JoseSigning {
-    /// How it signs.
-    pub algorithm: SigningAlgorithm,
-    /// PEM file, PKCS#8.
-    pub path: PathBuf,
-    /// The id under which Wise has the public half; `None`: not registered, or not said.
-    pub kid: Option<String>,
-}
-
-/// A private key that decrypts answers.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct JoseDecrypting {
-    /// PEM file, PKCS#8, RSA.
-    pub path: PathBuf,
-    /// The id under which Wise has the public half; `None`: not registered, or not said.
-    pub kid: Option<String>,
-}
-
-/// Whether a text can be the id of a key: a UUID.
-pub(crate) fn is_key_id(text: &str) -> bool {
-    text.len() == 36 && uuid::Uuid::try_parse(text).is_ok()
 }
 
 /// The record of who called what.

@@ -351,6 +351,71 @@ const RULES: &[(&str, &str, &str)] = &[
         "jose.signing_algorithm (house.toml): must be \"ES256\", \"ES384\", \"ES512\", \"PS256\", \"PS384\" or \"PS512\"",
     ),
     (
+        "[mtls]",
+        "[[jose.route]]\nmatch = [\"POST /v1/quotes\"]\nmethod = \"jws\"\n[mtls]",
+        "jose.signing_key (not set): is missing: a route signs; `jose keygen` makes one, `jose register` tells Wise",
+    ),
+    (
+        "[mtls]",
+        "[jose]\nencryption_key = \"a.key\"\n[[jose.route]]\nmatch = [\"POST /v1/quotes\"]\nmethod = \"jwe\"\n[mtls]",
+        "jose.encryption_kid (not set): is missing: a route encrypts; `jose keygen` makes the key, `jose register` tells Wise and writes its id",
+    ),
+    (
+        "[mtls]",
+        "[jose]\nsigning_key = \"a.key\"\n[[jose.route]]\nmethod = \"jws\"\n[mtls]",
+        "jose.route[0].match (not set): say which requests, such as [\"POST /v1/quotes\"]",
+    ),
+    (
+        "[mtls]",
+        "[[jose.route]]\nmatch = [\"POST /v1/quotes\"]\n[mtls]",
+        "jose.route[0].method (not set): say \"jws\", \"jwe\" or \"jws+jwe\"",
+    ),
+    (
+        "[mtls]",
+        "[[jose.route]]\nmatch = [\"POST /v1/quotes\"]\nmethod = \"both\"\n[mtls]",
+        "jose.route[0].method (house.toml): must be \"jws\", \"jwe\" or \"jws+jwe\"",
+    ),
+    (
+        "[mtls]",
+        "[sca]\nkey = \"a.key\"\nlanes = []\n[mtls]",
+        "sca.lanes (house.toml): name a lane, or leave sca.key out",
+    ),
+    (
+        "[mtls]",
+        "[sca]\napproval_authorization = { env = \"A\" }\n[mtls]",
+        "sca.approval_webhook (not set): sca.approval_authorization is for a webhook; say where its URL is",
+    ),
+    (
+        "[mtls]",
+        "[[webhook]]\naddress = \"127.0.0.1:8443\"\nforward = \"http://app/\"\nsignature_key = \"k\"\n[mtls]",
+        "webhook[0].name (not set): give the webhook a name, such as \"transfers\"",
+    ),
+    (
+        "[mtls]",
+        "[[webhook]]\nname = \"a\"\naddress = \"127.0.0.1:8443\"\nforward = \"http://app/\"\n[mtls]",
+        "webhook[0].signature_key (not set): is missing: whose signatures to believe is known of the sandbox and of production only",
+    ),
+    (
+        "[mtls]",
+        "[[webhook]]\nname = \"a\"\nsignature_key = \"k\"\naddress = \"0.0.0.0:8443\"\nforward = \"http://127.0.0.1:9000/\"\n[mtls]",
+        "webhook[0].certificate (not set): is missing: Wise speaks TLS. Beyond loopback a webhook has a certificate and a key",
+    ),
+    (
+        "[mtls]",
+        "[[webhook]]\nname = \"a\"\nsignature_key = \"k\"\naddress = \"127.0.0.1:8443\"\nforward = \"https://app/\"\n[mtls]",
+        "webhook[0].forward (house.toml): must be an http URL such as \"http://127.0.0.1:9000/wise\"",
+    ),
+    (
+        "[mtls]",
+        "[[webhook]]\nname = \"a\"\nsignature_key = \"k\"\naddress = \"127.0.0.1:8443\"\nforward = \"http://app/\"\nkey = \"a\"\n[mtls]",
+        "webhook[0].certificate (not set): is missing: the key is of one",
+    ),
+    (
+        "[mtls]",
+        "[[webhook]]\nname = \"a\"\nsignature_key = \"k\"\naddress = \"127.0.0.1:8443\"\nforward = \"http://app/\"\nwindow = \"1s\"\n[mtls]",
+        "webhook[0].window (house.toml): must be from \"1m\" to \"30days\"",
+    ),
+    (
         "[[grant]]\nname = \"main\"\nprofile = 30000000",
         "",
         "switch.lane (house.toml): lane oauth-mtls needs a [[grant]]",
@@ -613,6 +678,7 @@ const OTHER_VALUES: &[(&str, &str)] = &[
     ("hardening.memory", "off"),
     ("hardening.privileges", "required"),
     ("jose.encryption_key", "decrypts.key"),
+    ("jose.max_body", "2 MiB"),
     ("jose.signing_key", "signs.key"),
     ("log.access", "access.log"),
     ("log.format", "json"),
@@ -637,6 +703,12 @@ const OTHER_VALUES: &[(&str, &str)] = &[
     ("runtime.max_headers", "50"),
     ("runtime.reload_interval", "1s"),
     ("runtime.workers", "7"),
+    ("sca.approval_command", "/bin/other"),
+    ("sca.approval_wait", "1s"),
+    ("sca.approval_webhook.env", "OTHER"),
+    ("sca.key", "sca.key"),
+    ("sca.lanes", "oauth"),
+    ("sca.max_waiting", "7"),
     ("store.path", "other"),
     ("store.seal_key.credential", "other"),
     ("switch.allow", "oauth-mtls"),
@@ -677,6 +749,10 @@ const OTHER_VALUES: &[(&str, &str)] = &[
     ),
     ("grant", "[{ name = \"other\", profile = 30000000 }]"),
     ("grant", "[{ name = \"main\", profile = 1 }]"),
+    (
+        "webhook",
+        "[{ name = \"a\", address = \"127.0.0.1:1\", forward = \"http://a/\", signature_key = \"b\" }]",
+    ),
 ];
 
 #[test]
@@ -768,6 +844,22 @@ fn no_key_is_dead() {
     assert_eq!(decrypting.path, PathBuf::from("/etc/house/decrypts.key"));
     assert!(decrypting.kid.is_some());
     let plain = load(&with_flags(FULL, &keys[1..2])).unwrap().config.jose;
+    assert_eq!(plain.max_body, 1024 * 1024);
+    let routes = "[{ match = [\"reads\"], method = \"jws\" }, { match = [\"funding\"], \
+                  method = \"jws+jwe\", lanes = [\"personal\"] }]";
+    let routed = [&keys[..], &[("jose.route", routes)]].concat();
+    let routed = load(&with_flags(FULL, &routed)).unwrap().config.jose.routes;
+    assert_eq!(routed[0].method, JoseMethod::Jws);
+    assert!(routed[0].lanes.contains(Lane::OAuth) && !routed[0].lanes.contains(Lane::Personal));
+    assert_eq!(routed[1].method, JoseMethod::JwsJwe);
+    assert!(routed[1].lanes.contains(Lane::Personal) && !routed[1].lanes.contains(Lane::OAuth));
+    let asked = [
+        ("sca.approval_webhook.env", "URL"),
+        ("sca.approval_authorization.env", "KEY"),
+    ];
+    let asked = load(&with_flags(FULL, &asked)).unwrap().config.sca;
+    let key = SecretSource::Env("KEY".to_owned());
+    assert_eq!(asked.approval_authorization, Some(key));
     assert_eq!(plain.signing.unwrap().algorithm, SigningAlgorithm::Es512);
     let told = [
         ("notify.webhook.env", "URL"),
@@ -790,8 +882,12 @@ fn no_key_is_dead() {
         "door[].mode",
         "grant[].default",
         "jose.encryption_kid",
+        "jose.route[].lanes",
+        "jose.route[].match",
+        "jose.route[].method",
         "jose.signing_algorithm",
         "jose.signing_kid",
+        "sca.approval_authorization",
         "upstream.via_credentials",
     ];
     for SchemaKey { path, .. } in schema::keys() {

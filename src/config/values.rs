@@ -5,11 +5,13 @@ use std::path::PathBuf;
 use std::str::FromStr as _;
 use std::time::Duration;
 
+use http::uri::PathAndQuery;
+
 use super::leaf::Leaf;
 use super::url;
 use super::{
-    AccessLog, Environment, EventKind, HttpVersion, KeyHash, Lane, LogFormat, Measure, Origin,
-    ProfileId, Roots, SigningAlgorithm, TokenUrl,
+    AccessLog, Environment, EventKind, HttpVersion, JoseMethod, KeyHash, Lane, LogFormat, Measure,
+    Origin, ProfileId, Roots, SigningAlgorithm, TokenUrl,
 };
 
 /// Bytes, as a size such as `"8 MiB"`.
@@ -35,6 +37,14 @@ pub(super) struct FileOrOff(pub(super) Option<PathBuf>);
 /// An id of a key, as Wise wants them.
 #[derive(Clone, Debug)]
 pub(super) struct Kid(pub(super) String);
+
+/// A path of a URL.
+#[derive(Clone, Debug)]
+pub(super) struct Place(pub(super) String);
+
+/// Where an application takes webhooks: an `http` URL.
+#[derive(Clone, Debug)]
+pub(super) struct Hook(pub(super) Origin, pub(super) String);
 
 /// A host name without scheme and port, in lower case.
 #[derive(Clone, Debug)]
@@ -107,6 +117,36 @@ impl Leaf for SigningAlgorithm {
 
     fn text(text: &str) -> Option<Self> {
         Self::named(text)
+    }
+}
+
+words!(JoseMethod, "\"jws\", \"jwe\" or \"jws+jwe\"",
+    "jws" => Self::Jws, "jwe" => Self::Jwe, "jws+jwe" => Self::JwsJwe);
+
+impl Leaf for Place {
+    const RIGHT: &'static str = "a path without query, such as \"/wise/transfers\"";
+
+    fn text(text: &str) -> Option<Self> {
+        let path: PathAndQuery = text.parse().ok()?;
+        let fits = text.starts_with('/') && path.query().is_none() && path.path() == text;
+        fits.then(|| Self(text.to_owned()))
+    }
+}
+
+impl Leaf for SocketAddr {
+    const RIGHT: &'static str = "an address and port, such as \"0.0.0.0:8443\"";
+
+    fn text(text: &str) -> Option<Self> {
+        text.parse().ok()
+    }
+}
+
+impl Leaf for Hook {
+    const RIGHT: &'static str = "an http URL such as \"http://127.0.0.1:9000/wise\"";
+
+    fn text(text: &str) -> Option<Self> {
+        let (origin, path) = url::parse(text)?;
+        (!origin.tls).then_some(Self(origin, path))
     }
 }
 

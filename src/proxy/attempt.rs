@@ -113,6 +113,7 @@ pub(crate) async fn send(
     let slot = pass.view.snapshot.directory.slot(pass.credential);
     let limit = pass.view.snapshot.upstream.answer_timeout;
     let mut tries = 1;
+    let mut disclaimed = false;
     loop {
         let mut lease = pool.acquire().await?;
         let mut request = prepare(lease.is_http2(), pool.endpoint(), pass, outgoing, body);
@@ -142,7 +143,9 @@ pub(crate) async fn send(
                 was_not_processed: true,
                 tls,
                 ..
-            }) if tries < TRIES => {
+            }) if !disclaimed => {
+                // Once: a server that says so again would say so for ever.
+                disclaimed = true;
                 body = match &outgoing.source {
                     Some(source) => match source.upload(None) {
                         Some(body) => body,

@@ -72,7 +72,8 @@ impl Budget {
 /// One at a time of the [`Upload`]s made from it is current; the others have been superseded.
 #[derive(Debug)]
 pub(crate) struct Source {
-    incoming: RefCell<Incoming>,
+    /// `None`: all of it is kept; it is of our making.
+    incoming: RefCell<Option<Incoming>>,
     /// The application sends the body only after `100 Continue`, which it hears when the body is
     /// first read.
     waits_for_continue: bool,
@@ -128,6 +129,15 @@ enum Piece {
     Trailers(Box<HeaderMap>),
 }
 
+impl Piece {
+    fn length(&self) -> usize {
+        match self {
+            Self::Data(data) => data.len(),
+            Self::Trailers(_) => 0,
+        }
+    }
+}
+
 impl Source {
     pub(crate) fn new(
         incoming: Incoming,
@@ -137,14 +147,42 @@ impl Source {
     ) -> Rc<Self> {
         // What is known to be too large need not be kept to its limit first.
         let given_up = incoming.size_hint().lower() > limit as u64;
-        Rc::new(Self {
+        let kept = Kept {
+            given_up,
+            ..Kept::default()
+        };
+        Rc::new(Self::with(
+            Some(incoming),
+            waits_for_continue,
+            kept,
+            budget,
+            limit,
+        ))
+    }
+
+    /// A body of our making, which is whole.
+    pub(crate) fn of_bytes(bytes: Bytes) -> Rc<Self> {
+        let kept = Kept {
+            pieces: VecDeque::from([Piece::Data(bytes)]),
+            ..Kept::default()
+        };
+        let body = Self::with(None, false, kept, Rc::new(Budget::new(0)), 0);
+        body.ended.set(true);
+        Rc::new(body)
+    }
+
+    fn with(
+        incoming: Option<Incoming>,
+        waits_for_continue: bool,
+        kept: Kept,
+        budget: Rc<Budget>,
+        limit: usize,
+    ) -> Self {
+        Self {
             incoming: RefCell::new(incoming),
             waits_for_continue,
             begun: Cell::new(false),
-            kept: RefCell::new(Kept {
-                given_up,
-                ..Kept::default()
-            }),
+            kept: RefCell::new(kept),
             budget,
             limit,
             attempt: Cell::new(0),
@@ -156,7 +194,7 @@ impl Source {
             caps: RefCell::default(),
             read: Cell::new(0),
             refused: RefCell::default(),
-        })
+        }
     }
 
     /// Has the body broken off before a byte beyond the cap leaves: what is sent on then has no
@@ -191,20 +229,16 @@ impl Source {
 
     /// A body for one more attempt, from the first byte; `None` if the bytes are gone.
     ///
-    /// The attempt before is superseded. There are two attempts at most, so the second keeps
-    /// nothing: it takes what was kept, repeats it and then streams on.
+    /// The attempt before is superseded. This one repeats what was kept, streams on, and goes on
+    /// keeping.
     pub(crate) fn upload(self: &Rc<Self>, gate: Option<Arc<Gate>>) -> Option<Upload> {
         let attempt = self.attempt.get() + 1;
-        let again = if attempt == 1 {
-            VecDeque::new()
-        } else {
-            let mut kept = self.kept.borrow_mut();
-            if kept.given_up {
-                return None;
-            }
-            kept.given_up = true;
-            std::mem::take(&mut kept.pieces)
-        };
+        let kept = self.kept.borrow();
+        if attempt > 1 && kept.given_up {
+            return None;
+        }
+        let again = kept.pieces.clone();
+        drop(kept);
         self.attempt.set(attempt);
         if let Some(reader) = self.reader.take() {
             reader.wake();
@@ -240,7 +274,7 @@ impl Source {
 
     /// Whether the application's last byte has been read.
     pub(crate) fn is_over(&self) -> bool {
-        self.ended.get() || self.incoming.borrow().is_end_stream()
+        self.ended.get() || self.is_end_of_stream()
     }
 
     /// Whether the body can never be whole, because of the application.
@@ -248,15 +282,18 @@ impl Source {
         self.broken.get()
     }
 
+    /// Whether nothing comes after what was read.
+    fn is_end_of_stream(&self) -> bool {
+        let incoming = self.incoming.borrow();
+        incoming.as_ref().is_none_or(Body::is_end_stream)
+    }
+
     fn keep(&self, piece: Piece) {
         let mut kept = self.kept.borrow_mut();
         if kept.given_up {
             return;
         }
-        let bytes = match &piece {
-            Piece::Data(data) => data.len(),
-            Piece::Trailers(_) => 0,
-        };
+        let bytes = piece.length();
         if kept.bytes + bytes > self.limit || !self.budget.take(bytes) {
             drop(kept);
             self.forget();
@@ -299,7 +336,10 @@ impl Source {
 
     fn poll_fresh(&self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         self.begun.set(true);
-        let polled = Pin::new(&mut *self.incoming.borrow_mut()).poll_frame(cx);
+        let polled = match self.incoming.borrow_mut().as_mut() {
+            Some(incoming) => Pin::new(incoming).poll_frame(cx),
+            None => Poll::Ready(None),
+        };
         self.waits_for_application.set(polled.is_pending());
         if polled.is_ready() {
             self.moved.set(Instant::now());
@@ -429,17 +469,22 @@ impl Body for Upload {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.0.as_ref().is_none_or(|body| {
-            body.again.is_empty() && body.source.incoming.borrow().is_end_stream()
-        })
+        self.0
+            .as_ref()
+            .is_none_or(|body| body.again.is_empty() && body.source.is_end_of_stream())
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.0 {
             None => SizeHint::with_exact(0),
-            Some(body) if body.attempt == 1 => body.source.incoming.borrow().size_hint(),
-            // Unknown: the request's own Content-Length, if it had one, still frames it.
-            Some(_) => SizeHint::default(),
+            Some(body) => match body.source.incoming.borrow().as_ref() {
+                Some(incoming) if body.attempt == 1 => incoming.size_hint(),
+                // Unknown: the request's own Content-Length, if it had one, still frames it.
+                Some(_) => SizeHint::default(),
+                None => {
+                    SizeHint::with_exact(body.again.iter().map(Piece::length).sum::<usize>() as u64)
+                }
+            },
         }
     }
 }

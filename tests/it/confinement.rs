@@ -165,9 +165,7 @@ async fn a_reload_that_names_a_file_outside_is_refused_and_wants_a_restart() {
 #[tokio::test]
 async fn without_confinement_a_reload_may_name_any_file() {
     let (_wise, house, _elsewhere) = with_a_secret_elsewhere("off").await;
-    house
-        .logs("left out: hardening.files: it is \"off\"")
-        .await;
+    house.logs("left out: hardening.files: it is \"off\"").await;
     house.reload().await;
     assert_eq!(house.get("/v1/me").await.status, 200);
 }
