@@ -257,6 +257,11 @@ impl Control {
         self.keepers.iter().map(KeeperHandle::status).collect()
     }
 
+    /// Has every keeper look into the store.
+    pub(crate) async fn look(&self) {
+        futures_util::future::join_all(self.keepers.iter().map(KeeperHandle::look)).await;
+    }
+
     fn keeper(&self, grant: &str) -> Result<&KeeperHandle, Refused> {
         let named =
             |keeper: &&KeeperHandle| keeper.status().grant.as_deref().unwrap_or("client") == grant;

@@ -57,6 +57,7 @@ pub(crate) fn over_socket(control: Arc<Control>) -> Router {
         )
         .route("/tokens/{grant}", delete(forget))
         .route("/tokens/{grant}/refresh", post(refresh))
+        .route("/store/look", post(look))
         .route("/switch", post(switch))
         .route("/reload", post(reload))
         .route("/shutdown", post(shutdown))
@@ -163,6 +164,12 @@ async fn try_notify(
 async fn refresh(State(control): Shared, Path(grant): Path<String>) -> Result<Response, Problem> {
     let generation = control.refresh(&grant).await?;
     Ok(Json(json!({ "grant": grant, "generation": generation })).into_response())
+}
+
+/// A command has written to the store; a keeper would see it within a second.
+async fn look(State(control): Shared) -> Json<serde_json::Value> {
+    control.look().await;
+    Json(json!({}))
 }
 
 async fn forget(State(control): Shared, Path(grant): Path<String>) -> Result<Response, Problem> {

@@ -20,6 +20,9 @@ use super::failure::Failure;
 /// Longer than an exchange at the token endpoint may take.
 const TIMEOUT: Duration = Duration::from_mins(1);
 
+/// A keeper that is in the middle of an exchange is not waited for.
+const LOOK: Duration = Duration::from_secs(2);
+
 /// Largest answer; a status with thousands of grants fits.
 const LIMIT: usize = 16 * 1024 * 1024;
 
@@ -119,6 +122,14 @@ impl AdminClient {
         let timed = tokio::time::timeout(TIMEOUT, exchange).await;
         let (status, bytes) = timed.map_err(|_elapsed| AdminError::TimedOut)??;
         understood(status, &bytes)
+    }
+
+    /// Has a proxy that runs, if one does, look into the store that was just written to. What
+    /// comes of it changes nothing: it looks by itself every second.
+    pub(crate) async fn look(&self) {
+        let nothing = Value::Object(serde_json::Map::new());
+        let look = exchange(&self.socket, &Method::POST, "/store/look", Some(&nothing));
+        let _ = tokio::time::timeout(LOOK, look).await;
     }
 
     pub(crate) fn get(&self, path: &str) -> Result<Value, AdminError> {

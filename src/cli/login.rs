@@ -12,6 +12,7 @@ use http::HeaderValue;
 use http::uri::PathAndQuery;
 use serde_json::{Value, json};
 
+use super::admin_client::AdminClient;
 use super::args::{Global, LOGIN_REDIRECT, LoginArgs};
 use super::callback::{Callback, Redirect, RedirectError, plain};
 use super::failure::{Exit, Failure};
@@ -330,6 +331,7 @@ async fn log_in(
             "who it is could not be noted in the store: {error}"
         ));
     }
+    AdminClient::at(config.admin.socket.clone()).look().await;
     for warning in &warnings {
         report::say(&format!("warning: {warning}"));
     }

@@ -107,6 +107,14 @@ impl KeeperHandle {
         let _ = self.asks.send(Ask::Nudge).await;
     }
 
+    /// Looks into the store now, where another process has just written. Cancel safe.
+    pub(crate) async fn look(&self) {
+        let (reply, answer) = oneshot::channel();
+        if self.asks.send(Ask::Look { reply }).await.is_ok() {
+            let _ = answer.await;
+        }
+    }
+
     /// Returns once the keeper has looked into the store for the first time. Cancel safe.
     pub(crate) async fn awake(&self) {
         // An error means that the keeper has ended, which is not ours to wait for.
@@ -143,6 +151,9 @@ pub(super) enum Ask {
         reply: oneshot::Sender<()>,
     },
     Nudge,
+    Look {
+        reply: oneshot::Sender<()>,
+    },
     Stop {
         reply: oneshot::Sender<()>,
     },

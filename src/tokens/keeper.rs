@@ -214,6 +214,10 @@ impl<E: Exchange> Keeper<E> {
             Ask::Nudge => {
                 self.retry = Retry::default();
             }
+            Ask::Look { reply } => {
+                self.look().await;
+                let _ = reply.send(());
+            }
             Ask::Stop { .. } => {}
         }
     }

@@ -197,6 +197,7 @@ async fn nothing_that_changes_something_is_reached_over_tcp() {
         "/tokens",
         "/tokens/main",
         "/tokens/main/refresh",
+        "/store/look",
         "/shutdown",
         "/quitquitquit",
     ] {

@@ -180,6 +180,18 @@ async fn a_code_logs_in_and_says_who_and_for_which_profile() {
 }
 
 #[tokio::test]
+async fn a_proxy_that_runs_serves_with_a_new_grant_as_soon_as_the_login_says_so() {
+    let wise = wise().await;
+    let house = logged_out(&wise).await.start().await;
+    assert_eq!(house.get("/v1/me").await.problem(), "no-grant");
+    let code = wise.authorise(PROFILE).unwrap();
+    let args = ["login", "--code", &code, "--redirect-uri", REDIRECT];
+    let output = house.cli(&args).await;
+    assert!(output.status.success(), "{output:?}");
+    assert_eq!(house.get("/v1/me").await.status, 200);
+}
+
+#[tokio::test]
 async fn a_login_answers_programs_in_json() {
     let wise = wise().await;
     let site = logged_out(&wise).await;

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::super::args::{Global, ImportArgs};
 use super::super::failure::{Exit, Failure};
 use super::super::{passphrase, report};
-use super::{LOCK_WAIT, failed, none_living};
+use super::{LOCK_WAIT, failed, none_living, take_up};
 use crate::config::{Config, OAuth};
 use crate::credentials::{FileStore, Locked, Record, unpack};
 use crate::server::open_store;
@@ -64,6 +64,7 @@ pub(super) fn run(global: &Global, args: &ImportArgs) -> Result<(), Failure> {
         .iter()
         .map(write)
         .collect::<Result<Vec<Value>, _>>()?;
+    take_up(&config);
     report::say(&format!(
         "delete {} now: a grant goes on from its newest tokens, and older ones may end it",
         args.file.display()

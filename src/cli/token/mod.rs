@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use super::admin_client::{AdminClient, AdminError};
 use super::args::{AdminArgs, Global, TokenArgs, TokenCommand};
 use super::failure::{Exit, Failure};
+use super::run::control_runtime;
 use super::{overview, report};
 use crate::config::Config;
 use crate::server::open_store;
@@ -75,6 +76,14 @@ fn none_living(config: &Config, grant: &str) -> Result<(), Failure> {
          `token forget {grant}` has it let go of them"
     );
     Err(Failure::new(Exit::Failed, anyhow::Error::msg(text)).hint(hint))
+}
+
+/// What was stored is in use at once where a proxy runs.
+fn take_up(config: &Config) {
+    let proxy = AdminClient::at(config.admin.socket.clone());
+    if let Ok(runtime) = control_runtime() {
+        runtime.block_on(proxy.look());
+    }
 }
 
 /// An error of the store or of an export file as a command's failure.

@@ -6,7 +6,7 @@ use serde_json::json;
 use super::super::args::{Global, RestoreArgs};
 use super::super::failure::{Exit, Failure};
 use super::super::{report, spelling};
-use super::{LOCK_WAIT, failed, none_living};
+use super::{LOCK_WAIT, failed, none_living, take_up};
 use crate::credentials::Restored;
 use crate::server::open_store;
 
@@ -44,6 +44,7 @@ pub(super) fn run(global: &Global, args: &RestoreArgs) -> Result<(), Failure> {
             );
         }
     };
+    take_up(&config);
     if let Some(path) = &set_aside {
         report::say(&format!(
             "the record that cannot be opened is in {}",
