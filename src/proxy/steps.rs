@@ -29,6 +29,7 @@ use crate::proxy::snapshot::{Published, Snapshot};
 use crate::proxy::target::Target;
 use crate::proxy::token::{self, Pass};
 use crate::proxy::worker::{Shared, Worker};
+use crate::sca::Office;
 use crate::telemetry::access::AccessLog;
 use crate::telemetry::log::Sink;
 use crate::telemetry::meter::Meter;
@@ -79,6 +80,7 @@ impl Steps {
             keepers: Arc::new([]),
             tokens: config.tokens.clone(),
             caps: Caps::closed(),
+            office: Office::without_approvals(),
         };
         let meter = Arc::new(Meter::new(config.grants.len(), Kind::NAMES.len()));
         let sink = Sink::file(Path::new("/dev/null")).expect("a sink");
@@ -275,6 +277,7 @@ fn snapshot(config: &Config) -> Snapshot {
         policies: Arc::new(Policies::new(config, None)),
         callers: Arc::new(callers),
         upstream: Arc::new(config.upstream.clone()),
+        signer: None,
         draining: false,
     }
 }
