@@ -190,7 +190,9 @@ impl Confinement {
         let mut left = self.left_out.iter();
         left.any(|(_, left)| match left {
             Left::Refused(_) | Left::NoStore { .. } => true,
-            Left::Off | Left::NoLandlock | Left::Program(_) | Left::Command(_) | Left::Guest => false,
+            Left::Off | Left::NoLandlock | Left::Program(_) | Left::Command(_) | Left::Guest => {
+                false
+            }
         })
     }
 

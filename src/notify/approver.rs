@@ -1,5 +1,7 @@
 //! Asking somebody's program, or webhook, or both, whether a request may be repeated.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use tokio_util::sync::CancellationToken;
@@ -9,6 +11,9 @@ use super::command::Command;
 use super::webhook::Webhook;
 use crate::config::{Config, Sca};
 use crate::sca::{Ask, Desk};
+
+/// Whoever waits for the answer gives up before, and that ends it.
+const LIMIT: Duration = Duration::from_hours(2);
 
 /// Who is asked. Where there are two, both must approve.
 #[derive(Debug)]
@@ -62,12 +67,11 @@ impl Approver {
     async fn settle(&self, ask: Ask) {
         let Ask {
             question,
-            limit,
             mut answer,
         } = ask;
         let asking = async {
-            let command = self.by_command(question.clone(), limit);
-            let webhook = self.by_webhook(question, limit);
+            let command = self.by_command(question.clone());
+            let webhook = self.by_webhook(question);
             // Who was first to say no ends it.
             tokio::try_join!(command, webhook)
         };
@@ -87,30 +91,22 @@ impl Approver {
         let _ = answer.send(said.is_ok());
     }
 
-    async fn by_command(
-        &self,
-        question: Bytes,
-        limit: std::time::Duration,
-    ) -> Result<(), Disapproval> {
+    async fn by_command(&self, question: Bytes) -> Result<(), Disapproval> {
         let Some(command) = &self.command else {
             return Ok(());
         };
-        let status = command.run(question, limit).await?;
+        let status = command.run(question, LIMIT).await?;
         if status.success() {
             return Ok(());
         }
         Err(Disapproval::Said(format!("sca.approval_command: {status}")))
     }
 
-    async fn by_webhook(
-        &self,
-        question: Bytes,
-        limit: std::time::Duration,
-    ) -> Result<(), Disapproval> {
+    async fn by_webhook(&self, question: Bytes) -> Result<(), Disapproval> {
         let Some(webhook) = &self.webhook else {
             return Ok(());
         };
-        let status = webhook.ask(question, limit).await?;
+        let status = webhook.ask(question, LIMIT).await?;
         if status.is_success() {
             return Ok(());
         }

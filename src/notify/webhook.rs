@@ -147,12 +147,12 @@ impl Target {
         if !origin.tls && !origin.is_loopback() {
             return Err(of_url("must be https beyond this machine"));
         }
-        let path = PathAndQuery::try_from(path)
-            .map_err(|_| of_url("has an impossible path"))?;
+        let path = PathAndQuery::try_from(path).map_err(|_| of_url("has an impossible path"))?;
         let authorization = read(keys.authorization, authorization)?;
         let authorization = authorization.map(|secret| {
-            let mut value = HeaderValue::from_str(secret.expose())
-                .map_err(|_| NotifyError::Refused(format!("{} cannot stand in a header", keys.authorization)))?;
+            let mut value = HeaderValue::from_str(secret.expose()).map_err(|_| {
+                NotifyError::Refused(format!("{} cannot stand in a header", keys.authorization))
+            })?;
             value.set_sensitive(true);
             Ok::<_, NotifyError>(value)
         });

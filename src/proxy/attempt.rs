@@ -76,7 +76,9 @@ impl Answer {
         let (body, is_whole) = body.ahead(DISCARD_LIMIT, DISCARD_TIME).await;
         let response = Response::from_parts(head, body);
         let lease = if is_whole {
-            self.lease.map(Lease::finish);
+            if let Some(lease) = self.lease {
+                lease.finish();
+            }
             None
         } else {
             self.lease

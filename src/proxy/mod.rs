@@ -9,6 +9,7 @@ mod bearing;
 mod body;
 mod browser;
 mod choice;
+mod departure;
 mod door;
 mod fault;
 mod introduction;
@@ -169,7 +170,7 @@ async fn forward(
 
     // Wise; and where Wise wants strong customer authentication, once more.
     let answer = ask(worker, &mut pass, &mut outgoing, record).await?;
-    let answer = sca::answered(worker, &mut pass, &mut outgoing, record, answer).await;
+    let answer = sca::answered(worker, peer, &mut pass, &mut outgoing, record, answer).await;
     outgoing.settle();
     answer
 }

@@ -282,8 +282,20 @@ mod tests {
     #[test]
     fn what_is_no_key_for_it_is_refused_and_never_quoted() {
         let directory = tempfile::tempdir().unwrap();
-        let curve = openssl(&["genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256"]);
-        let short = openssl(&["genpkey", "-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:1024"]);
+        let curve = openssl(&[
+            "genpkey",
+            "-algorithm",
+            "EC",
+            "-pkeyopt",
+            "ec_paramgen_curve:P-256",
+        ]);
+        let short = openssl(&[
+            "genpkey",
+            "-algorithm",
+            "RSA",
+            "-pkeyopt",
+            "rsa_keygen_bits:1024",
+        ]);
         let text = |pem: Vec<u8>| String::from_utf8(pem).unwrap();
         for (name, pem, said) in [
             ("curve", text(curve), "no RSA key of 2048"),
@@ -294,7 +306,10 @@ mod tests {
             let path = private(directory.path(), name, &pem);
             let error = SigningKey::read(&path).unwrap_err().to_string();
             assert!(error.contains(said), "{name}: {error}");
-            assert!(error.contains(name) && !error.contains("pLaNtEd"), "{error}");
+            assert!(
+                error.contains(name) && !error.contains("pLaNtEd"),
+                "{error}"
+            );
         }
         let der = SigningKey::generate(KeySize::Bits2048).unwrap();
         let path = private(directory.path(), "loose", &pem(&der));

@@ -28,8 +28,7 @@ pub(crate) enum Approval {
 pub(crate) struct Ask {
     /// JSON.
     pub(crate) question: Bytes,
-    /// After so long nobody waits for the answer.
-    pub(crate) limit: Duration,
+    /// Closed: nobody waits for the answer any more.
     pub(crate) answer: oneshot::Sender<bool>,
 }
 
@@ -131,11 +130,7 @@ impl Place {
     pub(crate) async fn ask(&self, question: Bytes, valid: Duration) -> Approval {
         let limit = self.wait.min(valid);
         let (answer, heard) = oneshot::channel();
-        let ask = Ask {
-            question,
-            limit,
-            answer,
-        };
+        let ask = Ask { question, answer };
         if self.desk.try_send(ask).is_err() {
             return Approval::Refused;
         }
@@ -162,7 +157,6 @@ mod tests {
             let asking = place.ask(Bytes::from_static(b"{}"), 2 * WAIT);
             let answering = async {
                 let ask = desk.next().await.unwrap();
-                assert_eq!(ask.limit, WAIT);
                 ask.answer.send(said).unwrap();
             };
             assert_eq!(tokio::join!(asking, answering).0, approval);
@@ -170,7 +164,11 @@ mod tests {
         let began = tokio::time::Instant::now();
         let asking = place.ask(Bytes::new(), Duration::from_secs(7));
         assert_eq!(asking.await, Approval::TimedOut);
-        assert_eq!(began.elapsed(), Duration::from_secs(7), "as long as it is valid");
+        assert_eq!(
+            began.elapsed(),
+            Duration::from_secs(7),
+            "as long as it is valid"
+        );
         assert!(desk.next().await.unwrap().answer.is_closed());
         drop(desk);
         assert_eq!(place.ask(Bytes::new(), WAIT).await, Approval::Refused);
@@ -189,9 +187,8 @@ mod tests {
     #[test]
     fn it_is_told_once_a_minute_for_each_outcome_and_operation() {
         let office = Office::without_approvals();
-        let tells = |kind, outcome, seconds| {
-            office.tells(kind, outcome, Duration::from_secs(seconds))
-        };
+        let tells =
+            |kind, outcome, seconds| office.tells(kind, outcome, Duration::from_secs(seconds));
         assert!(tells(0, Outcome::Passed, 0));
         assert!(!tells(0, Outcome::Passed, 59));
         assert!(tells(0, Outcome::Passed, 60));

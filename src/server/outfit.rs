@@ -287,7 +287,8 @@ impl Outfit {
         digest.text(&format!("{:?}", config.policies));
 
         let signer = config.sca.key.as_ref().map(|path| {
-            let key = SigningKey::read(path).map_err(|error| OutfitError::ScaKey(error.to_string()))?;
+            let key =
+                SigningKey::read(path).map_err(|error| OutfitError::ScaKey(error.to_string()))?;
             let lanes = config.sca.lanes;
             Ok::<_, OutfitError>(Arc::new(Signer { key, lanes }))
         });

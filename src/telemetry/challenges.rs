@@ -76,7 +76,11 @@ pub(crate) struct Challenges(Box<[[Count; Outcome::ALL.len()]]>);
 
 impl Default for Challenges {
     fn default() -> Self {
-        Self((0..KINDS).map(|_| <[Count; Outcome::ALL.len()]>::default()).collect())
+        Self(
+            (0..KINDS)
+                .map(|_| <[Count; Outcome::ALL.len()]>::default())
+                .collect(),
+        )
     }
 }
 
@@ -88,6 +92,8 @@ impl Challenges {
     }
 
     pub(crate) fn read(&self, kind: usize, outcome: Outcome) -> u64 {
-        self.0.get(kind).map_or(0, |counts| counts[outcome as usize].read())
+        self.0
+            .get(kind)
+            .map_or(0, |counts| counts[outcome as usize].read())
     }
 }

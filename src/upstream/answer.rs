@@ -6,9 +6,9 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::time::Instant;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
+use tokio::time::Instant;
 
 use crate::upstream::http2::Streamed;
 
@@ -95,7 +95,11 @@ impl Begun {
         if let Some(rest) = &mut self.rest {
             return Pin::new(rest).poll_frame(cx);
         }
-        Poll::Ready(self.trailers.take().map(|fields| Ok(Frame::trailers(fields))))
+        Poll::Ready(
+            self.trailers
+                .take()
+                .map(|fields| Ok(Frame::trailers(fields))),
+        )
     }
 
     fn is_end_stream(&self) -> bool {

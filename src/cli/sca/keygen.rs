@@ -109,7 +109,10 @@ fn write(path: &Path, pem: &[u8]) -> Result<(), Failure> {
 /// Writes the key's file into the configuration.
 fn enter(global: &Global, key: &Path) -> Result<PathBuf, Failure> {
     let mut sheet = Sheet::open(global)?;
-    let inside = sheet.path.parent().and_then(|base| key.strip_prefix(base).ok());
+    let inside = sheet
+        .path
+        .parent()
+        .and_then(|base| key.strip_prefix(base).ok());
     let Some(spelled) = inside.unwrap_or(key).to_str() else {
         return Err(Failure::usage("the file's name is not UTF-8").hint("give it another name"));
     };

@@ -54,7 +54,8 @@ impl Questioner {
     ) -> Result<Answer, Failure> {
         let request = Request::get(path).body(Bytes::new());
         let mut request = request.map_err(|_| {
-            Failure::usage("this is no path of Wise's").hint("it begins with /, such as /v2/profiles")
+            Failure::usage("this is no path of Wise's")
+                .hint("it begins with /, such as /v2/profiles")
         })?;
         let headers = request.headers_mut();
         headers.insert(AUTHORIZATION, self.authorization.clone());
@@ -89,7 +90,8 @@ fn of_user(
     let grant = config.grants.iter().find(is_meant).ok_or_else(|| {
         let names: Vec<&str> = config.grants.iter().map(|it| it.name.as_str()).collect();
         let error = anyhow!("which grant is meant is not known");
-        Failure::new(Exit::Usage, error).hint(format!("name one with --grant: {}", names.join(", ")))
+        Failure::new(Exit::Usage, error)
+            .hint(format!("name one with --grant: {}", names.join(", ")))
     })?;
     let record = errand.store.peek(&grant.name);
     let record = record.map_err(|error| {

@@ -77,8 +77,9 @@ fn token(typed: &str) -> Result<OneTimeToken, Failure> {
         })?;
     }
     OneTimeToken::parse(&text).ok_or_else(|| {
-        Failure::usage("this is no one-time token")
-            .hint("it is what a 403 said in `x-2fa-approval`, such as \
-                   9f5f5812-2609-4e48-8418-b64437c0c7cd")
+        Failure::usage("this is no one-time token").hint(
+            "it is what a 403 said in `x-2fa-approval`, such as \
+                   9f5f5812-2609-4e48-8418-b64437c0c7cd",
+        )
     })
 }

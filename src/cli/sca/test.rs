@@ -40,7 +40,10 @@ pub(super) fn run(global: &Global, args: &TestArgs) -> Result<(), Failure> {
         spelling::path(path)
     );
     let lanes: Vec<&str> = config.sca.lanes.iter().map(Lane::name).collect();
-    let asked = args.ask.as_deref().map(|path| ask(global, args, &config, &key, path));
+    let asked = args
+        .ask
+        .as_deref()
+        .map(|path| ask(global, args, &config, &key, path));
     let asked = asked.transpose()?;
     let signature = signature.to_str().unwrap_or_default();
     if args.json {
@@ -78,19 +81,32 @@ pub(super) fn run(global: &Global, args: &TestArgs) -> Result<(), Failure> {
         report::data(&report::table(&rows))?;
     }
     match asked {
-        Some(Asked { outcome: Outcome::Refused, .. }) => {
+        Some(Asked {
+            outcome: Outcome::Refused,
+            ..
+        }) => {
             let error = anyhow!("Wise does not take the signature");
             Err(Failure::new(Exit::Failed, error).hint(
                 "compare the public key with those on Wise's page (Settings, API tokens, Manage public \
                  keys); since PSD2 Wise takes signatures for some accounts and operations only",
             ))
         }
-        Some(Asked { outcome: Outcome::Failed, status, .. }) => {
+        Some(Asked {
+            outcome: Outcome::Failed,
+            status,
+            ..
+        }) => {
             let error = anyhow!("Wise answers {}", status.as_u16());
-            Err(Failure::new(Exit::Failed, error)
-                .hint(format!("{} says what is in the way", global.spell("doctor"))))
+            Err(Failure::new(Exit::Failed, error).hint(format!(
+                "{} says what is in the way",
+                global.spell("doctor")
+            )))
         }
-        Some(Asked { outcome: Outcome::Accepted | Outcome::NotChallenged, .. }) | None => Ok(()),
+        Some(Asked {
+            outcome: Outcome::Accepted | Outcome::NotChallenged,
+            ..
+        })
+        | None => Ok(()),
     }
 }
 
@@ -143,7 +159,9 @@ fn ask(
     let questioner = Questioner::new(global, config, args.grant.as_deref())?;
     control_runtime()?.block_on(async {
         let mut progress = Progress::new();
-        let first = progress.along("asking Wise", questioner.get(path, &[])).await?;
+        let first = progress
+            .along("asking Wise", questioner.get(path, &[]))
+            .await?;
         let of = |status: StatusCode, outcome| Asked {
             lane: questioner.lane(),
             status,

@@ -115,12 +115,7 @@ async fn status(pass: &Pass, token: &OneTimeToken) -> Option<Status> {
     Status::read(&text, token).filter(|_| is_there)
 }
 
-fn request(
-    http2: bool,
-    endpoint: &Endpoint,
-    pass: &Pass,
-    token: &OneTimeToken,
-) -> Request<Upload> {
+fn request(http2: bool, endpoint: &Endpoint, pass: &Pass, token: &OneTimeToken) -> Request<Upload> {
     let mut request = Request::new(Upload::empty());
     let mut parts = uri::Parts::default();
     parts.path_and_query = Some(PathAndQuery::from_static(ONE_TIME_TOKEN_STATUS));

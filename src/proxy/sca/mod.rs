@@ -16,6 +16,7 @@ use self::case::Case;
 use crate::proxy::attempt::{Answer, Outgoing};
 use crate::proxy::choice::Credential;
 use crate::proxy::fault::Fault;
+use crate::proxy::peer::Peer;
 use crate::proxy::record::Record;
 use crate::proxy::token::Pass;
 use crate::proxy::worker::Worker;
@@ -39,6 +40,7 @@ enum Remedy {
 /// Cancel safe: a question that waits for an approval is withdrawn.
 pub(super) async fn answered(
     worker: &Worker,
+    peer: &Peer,
     pass: &mut Pass,
     outgoing: &mut Outgoing,
     record: &mut Record,
@@ -50,13 +52,13 @@ pub(super) async fn answered(
     let mut case = Case::open(worker, pass.lane, outgoing);
     // Until it is known better, should nobody wait for it.
     record.sca = Some(Outcome::Abandoned);
-    let outcome = settle(worker, pass, outgoing, record, &mut case, answer).await;
+    let outcome = settle((worker, peer), pass, outgoing, record, &mut case, answer).await;
     record.sca = Some(case.outcome);
     outcome
 }
 
 async fn settle(
-    worker: &Worker,
+    (worker, peer): (&Worker, &Peer),
     pass: &mut Pass,
     outgoing: &mut Outgoing,
     record: &mut Record,
@@ -102,7 +104,12 @@ async fn settle(
                 case.outcome = Outcome::Passed;
                 return Ok(kept);
             }
-            let asked = approval::ask(worker, pass, record, case, &token, &place).await;
+            let asking = approval::ask(worker, pass, record, case, &token, &place);
+            let asked = tokio::select! {
+                biased;
+                () = peer.departure.happens() => Outcome::Abandoned,
+                asked = asking => asked,
+            };
             drop(place);
             case.outcome = asked;
             if asked != Outcome::Approved {

@@ -16,6 +16,7 @@ use tokio::sync::{oneshot, watch};
 
 use super::*;
 use crate::house::PATIENCE;
+use crate::wire::Wire;
 
 const SECRET_PATH: &str = "/approve/sEcReTrOoM";
 
@@ -84,7 +85,10 @@ impl Approver {
     async fn asked(&self, count: usize) -> Asked {
         let mut came = self.came.clone();
         let enough = came.wait_for(|came| *came >= count);
-        let _ = tokio::time::timeout(PATIENCE, enough).await.expect("it is asked").unwrap();
+        let _ = tokio::time::timeout(PATIENCE, enough)
+            .await
+            .expect("it is asked")
+            .unwrap();
         self.asked.lock().unwrap().pop().unwrap()
     }
 
@@ -92,7 +96,10 @@ impl Approver {
     async fn over(&self, count: usize) {
         let mut ended = self.ended.clone();
         let enough = ended.wait_for(|ended| *ended >= count);
-        let _ = tokio::time::timeout(PATIENCE, enough).await.expect("it is over").unwrap();
+        let _ = tokio::time::timeout(PATIENCE, enough)
+            .await
+            .expect("it is over")
+            .unwrap();
     }
 
     /// A guarded house that asks here.
@@ -143,7 +150,10 @@ impl Program {
             std::fs::write(pipe, format!("{code}\n")).unwrap();
             let _ = told.send(());
         });
-        tokio::time::timeout(PATIENCE, heard).await.expect("it is asked").unwrap();
+        tokio::time::timeout(PATIENCE, heard)
+            .await
+            .expect("it is asked")
+            .unwrap();
         serde_json::from_slice(&std::fs::read(&self.asked).unwrap()).unwrap()
     }
 }
@@ -171,8 +181,14 @@ async fn a_program_approves_and_the_request_leaves_with_the_token_alone() {
         let funding = guarded.fund();
         let approving = async {
             // Who is asked has the user clear the challenge first; the simulator plays the user.
-            guarded.wise.until(|wise| !wise.challenges().is_empty()).await;
-            guarded.wise.until(|_| !status_asked(&guarded).is_empty()).await;
+            guarded
+                .wise
+                .until(|wise| !wise.challenges().is_empty())
+                .await;
+            guarded
+                .wise
+                .until(|_| !status_asked(&guarded).is_empty())
+                .await;
             let ott = word(&guarded.wise.challenges()[0]["oneTimeToken"]);
             while guarded.wise.approve(Some(&ott), None) == 0 {}
             (program.says(0).await, ott)
@@ -188,7 +204,10 @@ async fn a_program_approves_and_the_request_leaves_with_the_token_alone() {
         let asked = status_asked(&guarded);
         assert_eq!(asked.len(), 1);
         assert_eq!(field(&asked[0], "one-time-token"), [&*ott]);
-        assert_eq!(asked[0].credential, arrived[0].credential, "the same user's");
+        assert_eq!(
+            asked[0].credential, arrived[0].credential,
+            "the same user's"
+        );
 
         assert_eq!(question["one_time_token"], *ott);
         assert_eq!(question["operation"], FUND);
@@ -209,11 +228,17 @@ async fn a_program_approves_and_the_request_leaves_with_the_token_alone() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_program_that_does_not_approve_leaves_wises_answer_as_it_was() {
     let (guarded, program) = by_program(|plan| plan).await;
+    guarded
+        .wise
+        .change_faults(|faults| faults.resource.sca_body = true);
     let (answer, question) = tokio::join!(guarded.fund(), program.says(1));
     let ott = challenged(&answer);
     assert_eq!(question["one_time_token"], *ott, "Wise's own first answer");
     assert_eq!(question["challenges"], json!(["SMS"]));
-    assert_eq!(answer.json()["message"], "You are forbidden to send this request");
+    assert_eq!(
+        answer.json()["message"],
+        "You are forbidden to send this request"
+    );
     assert!(answer.headers.contains_key("x-trace-id"));
     assert_eq!(guarded.statuses(), [403], "nothing was sent again");
     guarded.is_noted(&ott, &["refused"]).await;
@@ -264,10 +289,16 @@ async fn what_is_no_yes_is_a_no() {
         challenged(&answer);
     }
     // Nor is nobody at all.
-    guarded.house.site.secret("hook", "http://127.0.0.1:9/nobody/sEcReTrOoM");
+    guarded
+        .house
+        .site
+        .secret("hook", "http://127.0.0.1:9/nobody/sEcReTrOoM");
     let ott = challenged(&guarded.fund().await);
     assert_eq!(guarded.statuses(), [403; 4]);
-    guarded.house.logs("nobody could be asked for an approval").await;
+    guarded
+        .house
+        .logs("nobody could be asked for an approval")
+        .await;
     guarded.is_noted(&ott, &["refused"]).await;
     guarded.is_noted("sEcReT", &[]).await;
 }
@@ -279,7 +310,10 @@ async fn of_two_who_are_asked_both_must_approve() {
     let site = House::on(&wise).prepare().await;
     let program = Program::new(&site);
     site.secret("hook", &format!("http://{}{SECRET_PATH}", approver.address));
-    let words = format!("{}approval_webhook = {{ file = \"hook\" }}\n", program.words);
+    let words = format!(
+        "{}approval_webhook = {{ file = \"hook\" }}\n",
+        program.words
+    );
     let house = House::on(&wise).inside(&site).toml(&words).start().await;
     let guarded = Guarded::new(wise, house).await;
 
@@ -306,7 +340,9 @@ async fn of_two_who_are_asked_both_must_approve() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nobody_waits_longer_than_the_configuration_says() {
     let approver = Approver::start().await;
-    let guarded = approver.house(|plan| plan.set("sca.approval_wait", "1s")).await;
+    let guarded = approver
+        .house(|plan| plan.set("sca.approval_wait", "1s"))
+        .await;
     let ott = challenged(&guarded.fund().await);
     let question = approver.asked(1).await.question;
     assert_eq!(question["one_time_token"], *ott);
@@ -351,19 +387,45 @@ async fn more_than_may_wait_get_wises_answer_and_who_waits_holds_no_connection()
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_application_that_goes_away_takes_its_question_with_it() {
     let approver = Approver::start().await;
-    let guarded = approver.house(|plan| plan.set("sca.max_waiting", "1")).await;
-    let mut application = guarded.house.connect().await;
-    let asked = tokio::select! {
-        answer = application.request(guarded.funding()) => panic!("{answer:?}"),
-        asked = approver.asked(1) => asked,
-    };
-    drop(application);
-    approver.over(1).await;
-    drop(asked);
-    guarded.house.logs(" sca=abandoned").await;
-    assert_eq!(guarded.statuses(), [403], "nothing was sent again");
+    let guarded = approver
+        .house(|plan| plan.set("sca.max_waiting", "1"))
+        .await;
+    let body = "{\"type\":\"BALANCE\"}";
+    let head = format!(
+        "POST {} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n\
+         Content-Length: {}\r\n\r\n{body}",
+        guarded.path,
+        body.len()
+    );
+    let leaves: [fn(Wire); 2] = [drop, Wire::reset];
+    for (number, leaves) in (1..).zip(leaves) {
+        let mut application = Wire::to(guarded.house.door).await;
+        application.send(&head).await;
+        let asked = approver.asked(number).await;
+        leaves(application);
+        approver.over(number).await;
+        drop(asked);
+        let abandoned = || guarded.house.log().matches(" sca=abandoned").count();
+        guarded.house.logs(" sca=abandoned").await;
+        while abandoned() < number {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(
+            guarded.statuses(),
+            vec![403; number],
+            "nothing was sent again"
+        );
+    }
+    // One that only ends its side hears what Wise said.
+    let mut application = Wire::to(guarded.house.door).await;
+    application.send(&head).await;
+    let _asked = approver.asked(3).await;
+    application.half_close().await;
+    let answer = application.read_to("\r\n\r\n").await;
+    assert!(answer.starts_with("HTTP/1.1 403"), "{answer}");
+
     let answering = async {
-        let asked = approver.asked(2).await;
+        let asked = approver.asked(4).await;
         asked.answer.send(StatusCode::FORBIDDEN).unwrap();
     };
     challenged(&tokio::join!(guarded.fund(), answering).0);
@@ -398,7 +460,11 @@ async fn a_proxy_that_stops_gives_wises_answer_at_once() {
     assert_eq!(asked.question["one_time_token"], *ott);
     assert!(guarded.house.ended().await.success());
     guarded.house.logs(" sca=abandoned").await;
-    assert!(!guarded.house.log().contains("still open at the end"), "{}", guarded.house.log());
+    assert!(
+        !guarded.house.log().contains("still open at the end"),
+        "{}",
+        guarded.house.log()
+    );
     assert_eq!(guarded.statuses(), [403]);
 }
 
@@ -419,7 +485,10 @@ async fn a_token_that_was_renewed_meanwhile_is_used() {
     assert_paid(&answer);
     assert_eq!(guarded.statuses(), [403, 201], "no 401 between them");
     let arrived = guarded.arrived();
-    assert_ne!(field(&arrived[0], "authorization"), field(&arrived[1], "authorization"));
+    assert_ne!(
+        field(&arrived[0], "authorization"),
+        field(&arrived[1], "authorization")
+    );
 }
 
 /// Who cannot say what for asks nobody.

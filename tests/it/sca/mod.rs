@@ -45,7 +45,10 @@ impl Guarded {
             "details": {"reference": "Invoice 1"},
         });
         let transfer = house.request(post("/v1/transfers", &ask)).await.json();
-        let path = format!("/v3/profiles/{PROFILE}/transfers/{}/payments", transfer["id"]);
+        let path = format!(
+            "/v3/profiles/{PROFILE}/transfers/{}/payments",
+            transfer["id"]
+        );
         let gbp = gbp(&house).await;
         wise.change_faults(|faults| faults.resource.sca = Sca::Funding);
         wise.clear();

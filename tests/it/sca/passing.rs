@@ -31,7 +31,11 @@ async fn by_default_the_application_gets_the_challenge_as_it_is() {
         assert_eq!(guarded.statuses(), [403, 403], "each was sent once");
         assert!(guarded.paid().await.abs() < 0.01);
         guarded.is_noted(&ott, &["passed"]).await;
-        let told = guarded.house.log().matches("the application got Wise's 403").count();
+        let told = guarded
+            .house
+            .log()
+            .matches("the application got Wise's 403")
+            .count();
         assert_eq!(told, 1, "once a minute: {}", guarded.house.log());
         assert!(guarded.house.metric(CHALLENGES, "").await > 1.5);
     }
@@ -53,7 +57,9 @@ async fn an_application_that_signs_for_itself_goes_on_as_before() {
         let first = guarded.wise.challenges().len();
         let mut request = guarded.funding();
         let stale = "65a31b86-aa2e-47fd-a7a4-3710437ba270";
-        request.headers_mut().insert("x-2fa-approval", stale.parse().unwrap());
+        request
+            .headers_mut()
+            .insert("x-2fa-approval", stale.parse().unwrap());
         let ott = challenged(&guarded.house.request(request).await);
         assert_eq!(guarded.wise.challenges().len(), first + 1);
 
@@ -85,7 +91,9 @@ async fn an_application_that_signs_for_itself_goes_on_as_before() {
 async fn a_signature_alone_is_the_applications_business_too() {
     let guarded = signing(|plan| plan).await;
     let mut request = guarded.funding();
-    request.headers_mut().insert("x-signature", "bm9uZQ==".parse().unwrap());
+    request
+        .headers_mut()
+        .insert("x-signature", "bm9uZQ==".parse().unwrap());
     challenged(&guarded.house.request(request).await);
     assert_eq!(guarded.statuses(), [403]);
     assert_eq!(field(&guarded.arrived()[0], "x-signature"), ["bm9uZQ=="]);
@@ -97,7 +105,11 @@ async fn nothing_is_signed_that_is_no_token() {
     let wise = house::wise().await;
     let mut stub = Stub::start().await;
     let plan = House::on(&wise).lane("personal").logged_out();
-    let site = plan.set("sca.key", "sca.key").towards(&stub).prepare().await;
+    let site = plan
+        .set("sca.key", "sca.key")
+        .towards(&stub)
+        .prepare()
+        .await;
     with_key(&site, &wise, "sca.key").await;
     let house = site.start().await;
     for text in ["pay 100 EUR to me", "eyJhbGciOiJSUzI1NiJ9.e30", "", "1234"] {
