@@ -44,27 +44,29 @@ pub(super) struct Webhook {
 impl Webhook {
     /// That of events.
     pub(super) fn new(config: &Config) -> Self {
-        let (url, authorization) = (&config.notify.webhook, &config.notify.authorization);
+        let notify = &config.notify;
+        let (url, authorization) = (notify.webhook.as_ref(), notify.authorization.as_ref());
         Self::of(config, OF_EVENTS, url, authorization)
     }
 
     /// That of questions.
     pub(super) fn of_approvals(config: &Config) -> Self {
         let sca = &config.sca;
-        let (url, authorization) = (&sca.approval_webhook, &sca.approval_authorization);
+        let url = sca.approval_webhook.as_ref();
+        let authorization = sca.approval_authorization.as_ref();
         Self::of(config, OF_APPROVALS, url, authorization)
     }
 
     fn of(
         config: &Config,
         keys: Keys,
-        url: &Option<SecretSource>,
-        authorization: &Option<SecretSource>,
+        url: Option<&SecretSource>,
+        authorization: Option<&SecretSource>,
     ) -> Self {
         Self {
             keys,
-            url: url.clone(),
-            authorization: authorization.clone(),
+            url: url.cloned(),
+            authorization: authorization.cloned(),
             trust: config.trust.clone(),
             upstream: config.upstream.clone(),
         }

@@ -97,16 +97,17 @@ impl SigningKey {
         for section in <(SectionKind, Vec<u8>)>::pem_slice_iter(text.expose().as_bytes()) {
             let (kind, der) = section.map_err(|_| no_key())?;
             let der = Zeroizing::new(der);
-            let pair = match kind {
-                SectionKind::PrivateKey => rsa::KeyPair::from_pkcs8(&der),
-                SectionKind::RsaPrivateKey => rsa::KeyPair::from_der(&der),
-                // A key on a curve is one, but none for this.
-                SectionKind::EcPrivateKey => {
-                    return Err(KeyError::Unfit {
-                        path: path.to_owned(),
-                    });
-                }
-                _ => continue,
+            let pair = if kind == SectionKind::PrivateKey {
+                rsa::KeyPair::from_pkcs8(&der)
+            } else if kind == SectionKind::RsaPrivateKey {
+                rsa::KeyPair::from_der(&der)
+            } else if kind == SectionKind::EcPrivateKey {
+                // A key, but none for this.
+                return Err(KeyError::Unfit {
+                    path: path.to_owned(),
+                });
+            } else {
+                continue;
             };
             return Ok(Self(pair.map_err(unfit)?));
         }

@@ -169,9 +169,10 @@ fn ask(
         };
         let token = first.headers.get(X_2FA_APPROVAL).and_then(OneTimeToken::of);
         let Some(token) = token.filter(|_| first.status == StatusCode::FORBIDDEN) else {
-            let outcome = match first.status.is_success() {
-                true => Outcome::NotChallenged,
-                false => Outcome::Failed,
+            let outcome = if first.status.is_success() {
+                Outcome::NotChallenged
+            } else {
+                Outcome::Failed
             };
             return Ok(of(first.status, outcome));
         };
