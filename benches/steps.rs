@@ -21,7 +21,7 @@ use criterion::{BatchSize, Criterion};
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, Request};
 use wise_auth_proxy::config::{self, Config, FileChoice, LogFormat, Sources};
-use wise_auth_proxy::internal::Steps;
+use wise_auth_proxy::internal::{Signature, Steps};
 
 /// Small enough for a batch to stay in the processor's nearest caches.
 const BATCH: BatchSize = BatchSize::NumIterations(64);
@@ -187,6 +187,11 @@ fn main() {
     for application in APPLICATIONS {
         measure(&mut criterion, &config, application);
     }
+    // For a challenge only, and beside the worker's thread: no part of the sum.
+    let signature = Signature::of_2048_bits();
+    criterion.bench_function("sca/sign-rsa-2048", |bencher| {
+        bencher.iter(|| signature.sign());
+    });
     criterion.final_summary();
     // Asked for a part or for a look only, there is no sum.
     if std::env::args()

@@ -29,6 +29,7 @@ mod guard;
 mod tokens;
 // floor 4
 mod jose;
+mod sca;
 mod tls;
 // floor 5
 mod switch;

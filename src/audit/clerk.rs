@@ -43,6 +43,8 @@ pub(crate) struct Entry<'a> {
     pub(crate) fault: Option<&'static str>,
     /// Sent twice, after a 401.
     pub(crate) replayed: bool,
+    /// Wise asked for strong customer authentication, and what became of that.
+    pub(crate) sca: Option<&'static str>,
     /// The answer's body reached its end.
     pub(crate) complete: bool,
     /// The policy that would have refused it if it did more than observe, and why.
@@ -174,6 +176,7 @@ fn write(out: &mut String, second: &mut Second, door: Option<&String>, entry: &E
     }
     members.maybe("trace_id", entry.trace_id);
     members.maybe("problem", entry.fault);
+    members.maybe("sca", entry.sca);
     let total = u64::try_from(entry.total.as_micros()).unwrap_or(u64::MAX);
     members.number("total_us", total);
     members.flag("replayed", entry.replayed);
@@ -210,6 +213,7 @@ mod tests {
             trace_id: None,
             fault: Some("overloaded"),
             replayed: false,
+            sca: None,
             complete: true,
             would_refuse: None,
         }

@@ -29,6 +29,7 @@ mod reference;
 mod reload;
 mod report;
 mod run;
+mod sca;
 mod screen;
 mod sheet;
 mod shutdown;
@@ -84,6 +85,7 @@ fn run(args: Args) -> Result<(), Failure> {
         Command::Cert(args) => cert::run(&global, &args.command),
         Command::Ca(args) => ca::run(&global, &args.command),
         Command::Jose(args) => jose::run(&global, &args.command),
+        Command::Sca(args) => sca::run(&global, &args.command),
         Command::Simulator(args) => simulator::run(&args),
         Command::Demo(args) => demo::run(&args),
         Command::Switch(args) => switch::run(&global, &args),

@@ -287,6 +287,8 @@ impl Check<'_> {
             file.admin.key.as_ref(),
             file.notify.webhook.as_ref(),
             file.notify.authorization.as_ref(),
+            file.sca.approval_webhook.as_ref(),
+            file.sca.approval_authorization.as_ref(),
         ];
         let keys = file.caller.iter().filter_map(|caller| caller.key.as_ref());
         let mut sources = sources.into_iter().flatten().chain(keys);
@@ -304,6 +306,13 @@ impl Check<'_> {
                 "hardening.files",
                 "\"required\" is impossible with notify.command, which would be confined with the \
                  proxy; use notify.webhook, or say \"auto\"",
+            );
+        }
+        if hardening.files == Measure::Required && file.sca.approval_command.is_some() {
+            self.refuse(
+                "hardening.files",
+                "\"required\" is impossible with sca.approval_command, which would be confined with \
+                 the proxy; use sca.approval_webhook, or say \"auto\"",
             );
         }
         hardening

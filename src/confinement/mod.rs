@@ -46,8 +46,8 @@ pub(crate) enum Left {
     NoLandlock,
     #[error("{0} comes from a program (exec), which would be confined too")]
     Program(&'static str),
-    #[error("notify.command is a program, which would be confined too")]
-    Command,
+    #[error("{0} is a program, which would be confined too")]
+    Command(&'static str),
     #[error("the system refused: {0}")]
     Refused(String),
     /// It may come yet, and then it must not be out of reach: tokens come before confinement.
@@ -140,7 +140,10 @@ fn program(config: &Config) -> Option<Left> {
         .map(|source| ("store.seal_key", source))
         .chain(config.secrets());
     let found = sources.find(|(_, source)| matches!(source, SecretSource::Exec(_)));
-    let command = config.notify.command.as_ref().map(|_| Left::Command);
+    let notify = config.notify.command.as_ref().map(|_| "notify.command");
+    let approval = config.sca.approval_command.as_ref();
+    let command = notify.or(approval.map(|_| "sca.approval_command"));
+    let command = command.map(Left::Command);
     found.map(|(key, _)| Left::Program(key)).or(command)
 }
 
@@ -187,7 +190,9 @@ impl Confinement {
         let mut left = self.left_out.iter();
         left.any(|(_, left)| match left {
             Left::Refused(_) | Left::NoStore { .. } => true,
-            Left::Off | Left::NoLandlock | Left::Program(_) | Left::Command | Left::Guest => false,
+            Left::Off | Left::NoLandlock | Left::Program(_) | Left::Command(_) | Left::Guest => {
+                false
+            }
         })
     }
 

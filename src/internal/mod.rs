@@ -7,6 +7,6 @@ mod operations;
 mod promises;
 
 #[cfg(feature = "benchmarks")]
-pub use crate::proxy::steps::{Leaving, Noted, Steps};
+pub use crate::proxy::steps::{Leaving, Noted, Signature, Steps};
 #[cfg(any(test, fuzzing))]
 pub use promises::*;

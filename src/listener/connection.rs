@@ -2,7 +2,8 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use futures_util::FutureExt as _;
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 
 use super::Stream;
 
@@ -25,6 +26,23 @@ pub(crate) enum Connection {
 }
 
 impl Connection {
+    /// Whether the other side has ended, or broken off; where not, the task is woken when something
+    /// comes from there. What has come and was not read stays, and hides an end behind it.
+    pub(crate) fn is_over(&self, cx: &mut Context<'_>) -> bool {
+        let (polled, ready) = match self {
+            Self::Tcp(stream) => (
+                stream.poll_read_ready(cx),
+                stream.ready(Interest::READABLE).now_or_never(),
+            ),
+            Self::Unix(stream) => (
+                stream.poll_read_ready(cx),
+                stream.ready(Interest::READABLE).now_or_never(),
+            ),
+        };
+        let is_closed = matches!(ready, Some(Ok(ready)) if ready.is_read_closed());
+        is_closed || matches!(polled, Poll::Ready(Err(_)))
+    }
+
     /// The connection without its runtime.
     pub(super) fn unwatched(self) -> io::Result<Stream> {
         match self {

@@ -1,6 +1,6 @@
-//! An event on the standard input of somebody's program.
+//! A message on the standard input of somebody's program.
 
-use std::process::Stdio;
+use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -21,10 +21,24 @@ impl Command {
         Self(words)
     }
 
-    /// Runs the program once. It is killed where it takes too long, or this is dropped.
+    /// Tells the program of an event.
     pub(super) async fn tell(&self, message: Bytes) -> Result<(), NotifyError> {
+        let status = self.run(message, LIMIT).await?;
+        if status.success() {
+            return Ok(());
+        }
+        let program = self.0.first().map_or("", String::as_str);
+        Err(NotifyError::Failed(format!("{program}: {status}")))
+    }
+
+    /// Runs the program once. It is killed where it takes too long, or this is dropped.
+    pub(super) async fn run(
+        &self,
+        message: Bytes,
+        limit: Duration,
+    ) -> Result<ExitStatus, NotifyError> {
         let [program, arguments @ ..] = self.0.as_slice() else {
-            return Err(NotifyError::Refused("notify.command is empty".into()));
+            return Err(NotifyError::Refused("the command is empty".into()));
         };
         let failed = |error: std::io::Error| NotifyError::Failed(format!("{program}: {error}"));
         // The proxy's own environment may hold secrets that are not the program's business.
@@ -46,14 +60,9 @@ impl Command {
             }
             child.wait().await.map_err(failed)
         };
-        let status = tokio::time::timeout(LIMIT, run).await.map_err(|_| {
-            let limit = LIMIT.as_secs();
+        tokio::time::timeout(limit, run).await.map_err(|_| {
+            let limit = limit.as_secs();
             NotifyError::Failed(format!("{program}: did not end within {limit} s"))
-        })??;
-        if status.success() {
-            Ok(())
-        } else {
-            Err(NotifyError::Failed(format!("{program}: {status}")))
-        }
+        })?
     }
 }

@@ -1,8 +1,9 @@
-//! Telling people and their systems what happened: a webhook, a program.
+//! Telling people and their systems what happened, and asking them: a webhook, a program.
 //!
 //! Runs on the control side, apart from everything else: a receiver that hangs holds up the next
 //! notification and nothing more. What is told holds no secret, as the log does not.
 
+mod approver;
 mod command;
 mod selection;
 #[cfg(test)]
@@ -24,6 +25,7 @@ use crate::clock::Clock;
 use crate::config::{Config, Environment, Notify};
 use crate::telemetry::events::{Event, Kind, Severity};
 
+pub(crate) use self::approver::Approver;
 use self::command::Command;
 use self::selection::Selection;
 use self::webhook::Webhook;

@@ -1,4 +1,4 @@
-//! An event as a POST to somebody's URL.
+//! A message as a POST to somebody's URL.
 
 use std::time::Duration;
 
@@ -14,9 +14,27 @@ use crate::upstream::{self, Endpoint, OnceError};
 /// From dialling to the last byte of the answer.
 const LIMIT: Duration = Duration::from_secs(15);
 
-/// Where events are sent to.
+/// The settings that say where, as errors name them.
+#[derive(Clone, Copy, Debug)]
+struct Keys {
+    url: &'static str,
+    authorization: &'static str,
+}
+
+const OF_EVENTS: Keys = Keys {
+    url: "notify.webhook",
+    authorization: "notify.authorization",
+};
+
+const OF_APPROVALS: Keys = Keys {
+    url: "sca.approval_webhook",
+    authorization: "sca.approval_authorization",
+};
+
+/// Where messages are sent to.
 #[derive(Debug)]
 pub(super) struct Webhook {
+    keys: Keys,
     url: Option<SecretSource>,
     authorization: Option<SecretSource>,
     trust: Trust,
@@ -24,21 +42,52 @@ pub(super) struct Webhook {
 }
 
 impl Webhook {
+    /// That of events.
     pub(super) fn new(config: &Config) -> Self {
+        let notify = &config.notify;
+        let (url, authorization) = (notify.webhook.as_ref(), notify.authorization.as_ref());
+        Self::of(config, OF_EVENTS, url, authorization)
+    }
+
+    /// That of questions.
+    pub(super) fn of_approvals(config: &Config) -> Self {
+        let sca = &config.sca;
+        let url = sca.approval_webhook.as_ref();
+        let authorization = sca.approval_authorization.as_ref();
+        Self::of(config, OF_APPROVALS, url, authorization)
+    }
+
+    fn of(
+        config: &Config,
+        keys: Keys,
+        url: Option<&SecretSource>,
+        authorization: Option<&SecretSource>,
+    ) -> Self {
         Self {
-            url: config.notify.webhook.clone(),
-            authorization: config.notify.authorization.clone(),
+            keys,
+            url: url.cloned(),
+            authorization: authorization.cloned(),
             trust: config.trust.clone(),
             upstream: config.upstream.clone(),
         }
     }
 
-    /// Sends one message, on a connection of its own: they are rare.
+    /// Tells of an event.
     pub(super) async fn tell(&self, message: Bytes) -> Result<(), NotifyError> {
+        judged(self.ask(message, LIMIT).await?)
+    }
+
+    /// Sends one message, on a connection of its own: they are rare.
+    pub(super) async fn ask(
+        &self,
+        message: Bytes,
+        limit: Duration,
+    ) -> Result<StatusCode, NotifyError> {
+        let keys = self.keys;
         let (url, authorization) = (self.url.clone(), self.authorization.clone());
         let (trust, upstream) = (self.trust.clone(), self.upstream.clone());
         // Read anew each time: what was wrong may have been mended.
-        let read = move || Target::read(url, authorization, &trust, &upstream);
+        let read = move || Target::read(keys, url, authorization, &trust, &upstream);
         let target = tokio::task::spawn_blocking(read).await;
         let target = target.map_err(|_| NotifyError::Failed("the proxy stops".into()))??;
         let connect = self.upstream.connect_timeout;
@@ -48,17 +97,16 @@ impl Webhook {
             authorization,
         } = target;
         let asked = upstream::post(&endpoint, path, authorization, message, connect);
-        let answer = match tokio::time::timeout(LIMIT, asked).await {
-            Ok(Ok(answer)) => answer.status,
-            // It has said enough, and nobody reads the rest.
-            Ok(Err(OnceError::TooBig)) => StatusCode::OK,
-            Ok(Err(error)) => return Err(NotifyError::Failed(error.to_string())),
+        match tokio::time::timeout(limit, asked).await {
+            Ok(Ok(answer)) => Ok(answer.status),
+            // It has said enough of an event, and nobody reads the rest. Of a question it has not.
+            Ok(Err(OnceError::TooBig)) if self.keys.url == OF_EVENTS.url => Ok(StatusCode::OK),
+            Ok(Err(error)) => Err(NotifyError::Failed(error.to_string())),
             Err(_) => {
-                let why = format!("no answer within {} s", LIMIT.as_secs());
-                return Err(NotifyError::Failed(why));
+                let why = format!("no answer within {} s", limit.as_secs());
+                Err(NotifyError::Failed(why))
             }
-        };
-        judged(answer)
+        }
     }
 }
 
@@ -83,28 +131,30 @@ struct Target {
 impl Target {
     /// Blocks on files and programs. No text repeats the URL.
     fn read(
+        keys: Keys,
         url: Option<SecretSource>,
         authorization: Option<SecretSource>,
         trust: &Trust,
         upstream: &Upstream,
     ) -> Result<Self, NotifyError> {
         let refused = |why: &str| NotifyError::Refused(why.to_owned());
+        let of_url = |why: &str| NotifyError::Refused(format!("{} {why}", keys.url));
         let read = |key: &str, source: Option<SecretSource>| {
             let secret = source.as_ref().map(SecretSource::read).transpose();
             secret.map_err(|error| NotifyError::Failed(format!("{key}: {error}")))
         };
-        let url = read("notify.webhook", url)?.ok_or_else(|| refused("there is no webhook"))?;
+        let url = read(keys.url, url)?.ok_or_else(|| refused("there is no webhook"))?;
         let (origin, path) = parse_url(url.expose().trim())
-            .ok_or_else(|| refused("notify.webhook holds no URL such as https://host/path"))?;
+            .ok_or_else(|| of_url("holds no URL such as https://host/path"))?;
         if !origin.tls && !origin.is_loopback() {
-            return Err(refused("notify.webhook must be https beyond this machine"));
+            return Err(of_url("must be https beyond this machine"));
         }
-        let path = PathAndQuery::try_from(path)
-            .map_err(|_| refused("notify.webhook has an impossible path"))?;
-        let authorization = read("notify.authorization", authorization)?;
+        let path = PathAndQuery::try_from(path).map_err(|_| of_url("has an impossible path"))?;
+        let authorization = read(keys.authorization, authorization)?;
         let authorization = authorization.map(|secret| {
-            let mut value = HeaderValue::from_str(secret.expose())
-                .map_err(|_| refused("notify.authorization cannot stand in a header"))?;
+            let mut value = HeaderValue::from_str(secret.expose()).map_err(|_| {
+                NotifyError::Refused(format!("{} cannot stand in a header", keys.authorization))
+            })?;
             value.set_sensitive(true);
             Ok::<_, NotifyError>(value)
         });

@@ -29,8 +29,11 @@ const CONTINUE_WAIT: Duration = Duration::from_secs(1);
 /// Connections tried when each turned out dead before a byte was sent.
 const TRIES: usize = 3;
 
-/// The longest 401 that is read so that its connection can go on.
+/// The longest 401 or 403 that is read so that its connection can go on.
 const DISCARD_LIMIT: u64 = 64 * 1024;
+
+/// And for how long.
+const DISCARD_TIME: Duration = Duration::from_secs(1);
 
 /// A request ready to leave, possibly more than once.
 pub(crate) struct Outgoing {
@@ -57,7 +60,8 @@ impl Outgoing {
 /// Wise's answer, with the connection it comes on.
 pub(crate) struct Answer {
     pub(crate) response: Response<AnswerBody>,
-    pub(crate) lease: Lease<Upload>,
+    /// `None`: the answer was read to its end, and the connection goes on.
+    pub(crate) lease: Option<Lease<Upload>>,
 }
 
 impl Answer {
@@ -65,9 +69,27 @@ impl Answer {
         self.response.status()
     }
 
+    /// Reads a small answer to its end, so that its connection can go on while somebody thinks about
+    /// it; false: it is not small, or not at hand. What comes of it is the same answer.
+    pub(crate) async fn keep(self) -> (Self, bool) {
+        let (head, body) = self.response.into_parts();
+        let (body, is_whole) = body.ahead(DISCARD_LIMIT, DISCARD_TIME).await;
+        let response = Response::from_parts(head, body);
+        let lease = if is_whole {
+            if let Some(lease) = self.lease {
+                lease.finish();
+            }
+            None
+        } else {
+            self.lease
+        };
+        (Self { response, lease }, is_whole)
+    }
+
     /// Reads a small answer that nobody wants to its end, so that the connection can go on.
     pub(crate) fn discard(self) {
-        let mut download = Download::new(self.response, Duration::from_secs(1));
+        let Some(lease) = self.lease else { return };
+        let mut download = Download::new(self.response, DISCARD_TIME);
         if download.size_hint().lower() > DISCARD_LIMIT {
             return;
         }
@@ -75,10 +97,10 @@ impl Answer {
             let mut read = 0;
             loop {
                 if download.is_end_stream() {
-                    return self.lease.finish();
+                    return lease.finish();
                 }
                 match std::future::poll_fn(|cx| download.poll_frame(cx)).await {
-                    None => return self.lease.finish(),
+                    None => return lease.finish(),
                     Some(Ok(frame)) => {
                         read += frame.data_ref().map_or(0, bytes::Bytes::len) as u64;
                         if read > DISCARD_LIMIT {
@@ -132,7 +154,10 @@ pub(crate) async fn send(
             lease.distrust();
         }
         match outcome? {
-            Ok(response) => return Ok(Answer { response, lease }),
+            Ok(response) => {
+                let lease = Some(lease);
+                return Ok(Answer { response, lease });
+            }
             Err(SendError {
                 unsent: Some(unsent),
                 ..

@@ -256,6 +256,13 @@ impl Source {
         !self.kept.borrow().given_up
     }
 
+    /// Whether all of it is at hand, so that waiting cannot lose a byte: it has come and was kept, or
+    /// the application has not begun, because it waits for Wise's word.
+    pub(crate) fn is_held(&self) -> bool {
+        let not_begun = self.waits_for_continue && !self.begun.get();
+        self.is_whole() && (self.is_over() || not_begun)
+    }
+
     /// Wise has answered: nothing will be sent again, so nothing needs keeping.
     pub(crate) fn forget(&self) {
         let mut kept = self.kept.borrow_mut();

@@ -9,6 +9,7 @@ mod bearing;
 mod body;
 mod browser;
 mod choice;
+mod departure;
 mod door;
 mod fault;
 mod introduction;
@@ -22,6 +23,7 @@ pub(crate) mod properties;
 mod record;
 mod refusal;
 mod reply;
+mod sca;
 mod serve;
 mod snapshot;
 mod socket;
@@ -46,6 +48,7 @@ use crate::proxy::body::Source;
 use crate::proxy::peer::Peer;
 use crate::proxy::record::Record;
 use crate::proxy::reply::Reply;
+use crate::proxy::token::Pass;
 use crate::proxy::worker::View;
 
 pub(crate) use browser::is_of_another_origin;
@@ -165,28 +168,36 @@ async fn forward(
         source,
     };
 
-    // Wise.
-    let answer = attempt::send(worker, &pass, &mut outgoing, record).await?;
-    if answer.status() != StatusCode::UNAUTHORIZED || !pass.lane.is_oauth() {
-        outgoing.settle();
+    // Wise; and where Wise wants strong customer authentication, once more.
+    let answer = ask(worker, &mut pass, &mut outgoing, record).await?;
+    let answer = sca::answered(worker, peer, &mut pass, &mut outgoing, record, answer).await;
+    outgoing.settle();
+    answer
+}
+
+/// Asks Wise, and once more after a 401.
+async fn ask(
+    worker: &Worker,
+    pass: &mut Pass,
+    outgoing: &mut Outgoing,
+    record: &mut Record,
+) -> Result<Answer, Fault> {
+    let answer = attempt::send(worker, pass, outgoing, record).await?;
+    if answer.status() != StatusCode::UNAUTHORIZED || !pass.lane.is_oauth() || record.replayed {
         return Ok(answer);
     }
 
     // A 401: the token may have been renewed meanwhile, or must be. Sent again once, in the same
     // lane, if the body is still whole.
     if !outgoing.can_go_again() {
-        token::complain(worker, &pass);
-        outgoing.settle();
+        token::complain(worker, pass);
         return Ok(answer);
     }
-    if !token::renewed(worker, &mut pass).await {
-        outgoing.settle();
+    if !token::renewed(worker, pass).await {
         return Ok(answer);
     }
     record.replayed = true;
     worker.meter.replays.add(1);
     answer.discard();
-    let answer = attempt::send(worker, &pass, &mut outgoing, record).await;
-    outgoing.settle();
-    answer
+    attempt::send(worker, pass, outgoing, record).await
 }

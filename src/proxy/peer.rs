@@ -1,5 +1,6 @@
 //! What is known of an application before it asks for anything.
 
+use std::rc::Rc;
 use std::time::SystemTime;
 
 use http::header::PROXY_AUTHORIZATION;
@@ -7,6 +8,7 @@ use http::{HeaderMap, HeaderValue};
 
 use crate::guard::Presence;
 use crate::listener;
+use crate::proxy::departure::Departure;
 use crate::proxy::ways::Ways;
 use crate::tls::ClientCertificate;
 
@@ -22,6 +24,8 @@ pub(crate) struct Peer {
     pub(crate) certificate: Option<ClientCertificate>,
     /// The tunnel (CONNECT) in which it asks.
     pub(crate) tunnel: Option<Tunnel>,
+    /// Whether it is still there.
+    pub(crate) departure: Rc<Departure>,
 }
 
 /// A tunnel to one host, which ends here.
@@ -41,6 +45,7 @@ impl Peer {
             introduced: false,
             certificate: None,
             tunnel: None,
+            departure: Rc::default(),
         }
     }
 

@@ -15,6 +15,7 @@ use crate::proxy::fault::{Blame, Fault, Kind};
 use crate::proxy::peer::Peer;
 use crate::proxy::worker::{View, Worker};
 use crate::telemetry::access::Line;
+use crate::telemetry::challenges::Outcome;
 use crate::telemetry::meter::Refusal;
 use crate::wise::headers::{X_2FA_APPROVAL_RESULT, X_TRACE_ID};
 use crate::wise::{CredentialKind, Lane, ProfileId};
@@ -37,7 +38,9 @@ pub(crate) struct Record {
     caller: Option<(Rc<View>, CallerId)>,
     pub(crate) generation: Option<u64>,
     pub(crate) replayed: bool,
-    /// All waits for Wise together.
+    /// What became of Wise's wish for strong customer authentication.
+    pub(crate) sca: Option<Outcome>,
+    /// All waits for Wise together, and that for an approval.
     pub(crate) upstream: Duration,
     /// Until the head of the answer.
     answered: Option<Duration>,
@@ -78,6 +81,7 @@ impl Record {
             caller: None,
             generation: None,
             replayed: false,
+            sca: None,
             upstream: Duration::ZERO,
             answered: None,
             // nginx's word for "the application left before there was an answer".
@@ -228,6 +232,7 @@ impl Drop for Record {
                 trace_id,
                 fault: self.fault,
                 replayed: self.replayed,
+                sca: self.sca.map(Outcome::name),
                 complete: self.complete,
                 would_refuse,
             });
@@ -251,6 +256,7 @@ impl Drop for Record {
             trace_id,
             fault: self.fault,
             replayed: self.replayed,
+            sca: self.sca.map(Outcome::name),
             complete: self.complete,
             would_refuse,
         });

@@ -57,7 +57,7 @@ pub(crate) fn of_wise(
     let mut reply = Response::new(Box::new(Reply {
         content: Content::Wise {
             download: Download::new(response, worker.view().snapshot.upstream.body_idle_timeout),
-            lease: Some(lease),
+            lease,
         },
         record,
         whole: source.is_none(),

@@ -122,7 +122,7 @@ pub(crate) async fn serve(serving: Rc<Serving>, arrival: Arrival) {
         Patience::new(runtime.header_timeout, runtime.idle_timeout)
     };
     let mut leave = &serving.last_call;
-    let socket = Socket::new(io, Rc::clone(&patience));
+    let socket = Socket::new(io, Rc::clone(&patience), Rc::clone(&guest.peer.departure));
     let mut resting = if is_plain(&serving, door) {
         Some(socket)
     } else {

@@ -12,6 +12,7 @@ use crate::config;
 use crate::guard::{Callers, Policies};
 use crate::proxy::choice::Directory;
 use crate::proxy::door::Door;
+use crate::sca::Signer;
 use crate::sync::{ArcSwap, Cache, watch};
 use crate::tokens::TokenView;
 use crate::upstream::Endpoint;
@@ -36,6 +37,8 @@ pub(crate) struct Snapshot {
     /// Those that the doors know.
     pub(crate) callers: Arc<Callers>,
     pub(crate) upstream: Arc<config::Upstream>,
+    /// Who signs one-time tokens, and in which lanes; `None`: none is signed.
+    pub(crate) signer: Option<Arc<Signer>>,
     /// No new request is served.
     pub(crate) draining: bool,
 }

@@ -10,6 +10,7 @@ use bytes::{Buf as _, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 
 use crate::listener::Connection;
+use crate::proxy::departure::Departure;
 use crate::proxy::patience::Patience;
 use crate::tls::{Acceptor, ClientCertificate, HANDSHAKE, ServerStream};
 
@@ -57,6 +58,7 @@ impl Opening {
 pub(crate) struct Socket {
     bytes: Begun,
     patience: Rc<Patience>,
+    departure: Rc<Departure>,
 }
 
 /// A connection of which something may have been read already.
@@ -76,13 +78,14 @@ enum Wire {
 }
 
 impl Socket {
-    pub(crate) fn new(io: Connection, patience: Rc<Patience>) -> Self {
+    pub(crate) fn new(io: Connection, patience: Rc<Patience>, departure: Rc<Departure>) -> Self {
         Self {
             bytes: Begun {
                 wire: Wire::Plain(io),
                 ahead: Bytes::new(),
             },
             patience,
+            departure,
         }
     }
 
@@ -107,8 +110,12 @@ impl Socket {
             wire: Wire::Tls(Box::new(stream)),
             ahead: Bytes::new(),
         };
-        let patience = self.patience;
-        Ok((Self { bytes, patience }, shown))
+        let socket = Self {
+            bytes,
+            patience: self.patience,
+            departure: self.departure,
+        };
+        Ok((socket, shown))
     }
 
     /// Waits, with no buffer, until the application says something, and tells what that is; nothing
@@ -265,6 +272,14 @@ impl Begun {
             Wire::Tls(stream) => stream.is_full(),
         }
     }
+
+    /// Whether the other side has ended; where not, the task is woken when it may have.
+    fn is_over(&self, cx: &mut Context<'_>) -> bool {
+        match &self.wire {
+            Wire::Plain(stream) => stream.is_over(cx),
+            Wire::Tls(stream) => stream.below().is_over(cx),
+        }
+    }
 }
 
 impl AsyncRead for Socket {
@@ -315,6 +330,7 @@ impl AsyncWrite for Socket {
         if matches!(self.bytes.wire, Wire::Tls(_)) {
             self.patience.full.set(flushed.is_pending());
         }
+        self.departure.look(cx, |cx| self.bytes.is_over(cx));
         flushed
     }
 

@@ -29,6 +29,7 @@ use crate::proxy::snapshot::{Published, Snapshot};
 use crate::proxy::target::Target;
 use crate::proxy::token::{self, Pass};
 use crate::proxy::worker::{Shared, Worker};
+use crate::sca::{KeySize, Office, OneTimeToken, SigningKey};
 use crate::telemetry::access::AccessLog;
 use crate::telemetry::log::Sink;
 use crate::telemetry::meter::Meter;
@@ -45,6 +46,35 @@ pub struct Steps {
     credential: Credential,
     peer: Peer,
     now: SystemTime,
+}
+
+/// A key that signs one-time tokens, which few requests need and no worker's thread does.
+#[derive(Debug)]
+pub struct Signature {
+    key: SigningKey,
+    token: OneTimeToken,
+}
+
+impl Signature {
+    /// With a new key of 2048 bits.
+    ///
+    /// # Panics
+    ///
+    /// Where there is no randomness.
+    #[allow(clippy::expect_used, reason = "a benchmark fails loudly")]
+    pub fn of_2048_bits() -> Self {
+        let pkcs8 = SigningKey::generate(KeySize::Bits2048).expect("a key");
+        let token = OneTimeToken::parse("65a31b86-aa2e-47fd-a7a4-3710437ba270");
+        Self {
+            key: SigningKey::from_pkcs8(&pkcs8).expect("the same key"),
+            token: token.expect("a token"),
+        }
+    }
+
+    /// Signs a token; whether that went well.
+    pub fn sign(&self) -> bool {
+        self.key.sign(&self.token).is_ok()
+    }
 }
 
 /// What is remembered about a request. Dropping it writes the access line.
@@ -79,6 +109,7 @@ impl Steps {
             keepers: Arc::new([]),
             tokens: config.tokens.clone(),
             caps: Caps::closed(),
+            office: Office::without_approvals(),
         };
         let meter = Arc::new(Meter::new(config.grants.len(), Kind::NAMES.len()));
         let sink = Sink::file(Path::new("/dev/null")).expect("a sink");
@@ -275,6 +306,7 @@ fn snapshot(config: &Config) -> Snapshot {
         policies: Arc::new(Policies::new(config, None)),
         callers: Arc::new(callers),
         upstream: Arc::new(config.upstream.clone()),
+        signer: None,
         draining: false,
     }
 }

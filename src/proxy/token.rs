@@ -232,6 +232,28 @@ pub(crate) async fn renewed(worker: &Worker, pass: &mut Pass) -> bool {
     }
 }
 
+/// Before a request leaves again that has waited for long: takes the newest token of the same
+/// credential, and the newest way out of the same lane, where they are there.
+pub(crate) fn freshen(worker: &Worker, pass: &mut Pass) {
+    let view = worker.view();
+    let waits = Waits::new(worker, true);
+    if view.snapshot.ways[pass.lane.index()].is_none() {
+        return; // A reload has taken the lane away: it ends on the way that it came.
+    }
+    // As one that has waited enough: what is there now.
+    let found = token_of(worker, &view, pass.credential, waits.without, waits);
+    if let Ok(Found::Pass {
+        authorization,
+        generation,
+    }) = found
+        && generation >= pass.generation
+    {
+        pass.view = view;
+        pass.authorization = authorization;
+        pass.generation = generation;
+    }
+}
+
 /// After a 401 to a request that cannot go again: the token must be renewed for those to come.
 pub(crate) fn complain(worker: &Worker, pass: &Pass) {
     let slot = pass.view.snapshot.directory.slot(pass.credential);

@@ -14,6 +14,7 @@ use crate::guard::Caps;
 use crate::proxy::body::{Budget, Upload};
 use crate::proxy::policy::Stamps;
 use crate::proxy::snapshot::{Published, Reader, Snapshot};
+use crate::sca::Office;
 use crate::sync::watch;
 use crate::telemetry::access::AccessLog;
 use crate::telemetry::meter::{Meter, Tally};
@@ -31,6 +32,8 @@ pub(crate) struct Shared {
     pub(crate) tokens: config::Tokens,
     /// Who counts fundings.
     pub(crate) caps: Caps,
+    /// Who has challenges approved.
+    pub(crate) office: Office,
 }
 
 /// Everything a request needs, on the thread that serves it.

@@ -176,6 +176,7 @@ impl Server {
             policies: Arc::clone(&outfit.policies),
             callers: Arc::clone(&outfit.callers),
             upstream: Arc::new(config.upstream.clone()),
+            signer: outfit.signer.clone(),
             draining: false,
         });
         Ok(Self {

@@ -24,6 +24,8 @@ pub(crate) struct Errand {
     /// The endpoint of that lane; `None` without OAuth.
     pub(crate) tokens: Option<TokenEndpoint>,
     pub(crate) store: Arc<FileStore>,
+    /// `Authorization` of the personal lane.
+    pub(crate) personal: Option<HeaderValue>,
     way: Arc<Endpoint>,
     connect_timeout: Duration,
 }
@@ -44,6 +46,7 @@ impl Errand {
             lane,
             tokens: token_endpoint(&outfit, config, lane)?,
             store,
+            personal: outfit.personal.clone(),
             way: Arc::clone(way(&outfit, lane)?),
             connect_timeout: config.upstream.connect_timeout,
         })

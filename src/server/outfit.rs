@@ -15,6 +15,7 @@ use crate::clock::Clock;
 use crate::config::{self, Config, Lane, Mtls, Origin, SecretError, SecretSource};
 use crate::guard::{Callers, GuardError, Policies};
 use crate::proxy::{Directory, Door, Ways};
+use crate::sca::{Signer, SigningKey};
 use crate::secret::{NotAHeaderValue, Secret};
 use crate::server::token_seal::TokenSeal;
 use crate::tls::{
@@ -36,6 +37,8 @@ pub(crate) struct Outfit {
     pub(crate) policies: Arc<Policies>,
     pub(crate) callers: Arc<Callers>,
     pub(crate) identity: Option<Arc<Identity>>,
+    /// Who signs one-time tokens.
+    pub(crate) signer: Option<Arc<Signer>>,
     client_secret: Option<Secret>,
     /// What changes the lane from the status page.
     pub(crate) admin_key: Option<Secret>,
@@ -105,6 +108,9 @@ pub enum OutfitError {
         /// Where it should be.
         certificate: PathBuf,
     },
+    /// The key for one-time tokens cannot be used.
+    #[error("sca.key: {0}")]
+    ScaKey(String),
     /// The admin key could be guessed.
     #[error(
         "admin.key is too short: it stands between a web page and the lane; take at least \
@@ -280,6 +286,16 @@ impl Outfit {
         let policies = Arc::new(policies);
         digest.text(&format!("{:?}", config.policies));
 
+        let signer = config.sca.key.as_ref().map(|path| {
+            let key =
+                SigningKey::read(path).map_err(|error| OutfitError::ScaKey(error.to_string()))?;
+            let lanes = config.sca.lanes;
+            Ok::<_, OutfitError>(Arc::new(Signer { key, lanes }))
+        });
+        let signer = signer.transpose()?;
+        digest.file(config.sca.key.as_deref());
+        digest.text(&format!("{:?}", config.sca.lanes));
+
         let ways = Lane::ALL.map(|lane| {
             let made = match lane {
                 Lane::Personal | Lane::OAuth => Some(&plain),
@@ -302,6 +318,7 @@ impl Outfit {
             policies,
             callers: Arc::new(callers),
             identity,
+            signer,
             client_secret,
             admin_key,
             certificates,

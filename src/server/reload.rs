@@ -240,6 +240,7 @@ impl Reloader {
             snapshot.policies = Arc::clone(&outfit.policies);
             snapshot.callers = Arc::clone(&outfit.callers);
             snapshot.upstream = Arc::clone(&upstream);
+            snapshot.signer.clone_from(&outfit.signer);
         });
         aim(self.endpoint.as_deref(), &seats.config, &outfit, lane);
         failpoint::pass(Point::ReloadPublished);
@@ -377,6 +378,10 @@ fn changed(old: &Config, new: &Config, before: &Outfit, outfit: &Outfit) -> Vec<
         ("wise", differs(&|c| format!("{:?}{:?}", c.hosts, c.trust))),
         ("upstream", differs(&|c| format!("{:?}", c.upstream))),
         (
+            "sca",
+            differs(&|c| format!("{:?}", (&c.sca.key, c.sca.lanes))),
+        ),
+        (
             "switch.allow",
             differs(&|c| format!("{:?}", c.switch.lanes)),
         ),
@@ -417,7 +422,7 @@ fn client_id(config: &Config) -> Option<&str> {
 
 /// Sections that are read at the start only; doors are told one by one.
 fn needs_restart(first: &Config, new: &Config) -> Vec<String> {
-    let rows: [(&str, String, String); 10] = [
+    let rows: [(&str, String, String); 11] = [
         (
             "upstream.replay_budget",
             first.upstream.replay_budget.to_string(),
@@ -460,6 +465,11 @@ fn needs_restart(first: &Config, new: &Config) -> Vec<String> {
             format!("{:?}", new.notify),
         ),
         (
+            "sca.approval_…",
+            format!("{:?}", approvals(first)),
+            format!("{:?}", approvals(new)),
+        ),
+        (
             "hardening",
             format!("{:?}", first.hardening),
             format!("{:?}", new.hardening),
@@ -469,4 +479,16 @@ fn needs_restart(first: &Config, new: &Config) -> Vec<String> {
         .filter(|(_, a, b)| a != b)
         .map(|(name, ..)| name.to_owned())
         .collect()
+}
+
+/// What the asking for approvals is made of.
+fn approvals(config: &Config) -> impl std::fmt::Debug {
+    let sca = &config.sca;
+    (
+        &sca.approval_command,
+        &sca.approval_webhook,
+        &sca.approval_authorization,
+        sca.approval_wait,
+        sca.max_waiting,
+    )
 }

@@ -18,8 +18,9 @@ use crate::audit::Audit;
 use crate::config::DoorAddress;
 use crate::guard::{Caps, Ledger};
 use crate::listener::{self, Bound, Limit, WorkerPort};
-use crate::notify::Notifier;
+use crate::notify::{Approver, Notifier};
 use crate::proxy::{self, Shared};
+use crate::sca::Office;
 use crate::server::build::{Server, StartError};
 use crate::server::expiry;
 use crate::server::life::Life;
@@ -187,6 +188,16 @@ impl Server {
         let (caps, fundings) = Caps::new(ledger, Arc::clone(&self.clock), self.events.clone());
         tasks.spawn(fundings.run(stop_admin.clone()));
 
+        let office = match Approver::new(config) {
+            Some(approver) => {
+                let sca = &config.sca;
+                let (office, desk) = Office::with_approvals(sca.approval_wait, sca.max_waiting);
+                tasks.spawn(approver.run(desk, stop_admin.clone()));
+                office
+            }
+            None => Office::without_approvals(),
+        };
+
         let ends = Ends {
             stop_doors: &stop_doors,
             drain: &drain,
@@ -202,6 +213,7 @@ impl Server {
             keepers: Arc::clone(&keepers),
             tokens: config.tokens.clone(),
             caps,
+            office,
         };
         let mut workers = self.workers(&shared, doors, &limit, &pulses, &ends, &clerks)?;
         // On a machine that is too busy for it they come later.

@@ -44,6 +44,8 @@ pub(crate) struct Line<'a> {
     pub(crate) fault: Option<&'static str>,
     /// Sent twice, after a 401.
     pub(crate) replayed: bool,
+    /// Wise asked for strong customer authentication, and what became of that.
+    pub(crate) sca: Option<&'static str>,
     /// The answer's body reached its end.
     pub(crate) complete: bool,
     /// A policy that is only tried out, and what it had against the request.
@@ -221,6 +223,9 @@ fn rest(text: &mut Text<'_>, line: &Line<'_>) {
     }
     if let Some(fault) = line.fault {
         text.text("problem", fault);
+    }
+    if let Some(sca) = line.sca {
+        text.text("sca", sca);
     }
     if let Some((policy, reason)) = line.would_refuse {
         text.text("would_refuse", reason);

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
+use crate::telemetry::challenges::Challenges;
 use crate::wise::{CredentialKind, Lane};
 
 /// A count that only its worker raises.
@@ -164,6 +165,8 @@ pub(crate) struct Meter {
     pub(crate) faults: Box<[Count]>,
     pub(crate) in_flight: Level,
     pub(crate) downstream: Level,
+    /// Wishes for strong customer authentication.
+    pub(crate) challenges: Challenges,
     /// Requests sent again after a 401.
     pub(crate) replays: Count,
     /// Requests that waited for a renewal.

@@ -9,6 +9,7 @@ use prometheus::proto::{
 };
 use prometheus::{Encoder as _, TextEncoder};
 
+use crate::telemetry::challenges::{self, KINDS, Outcome};
 use crate::telemetry::meter::{
     self, BOUNDS_US, CLASSES, CallerTraffic, Durations, Meter, REFUSALS,
 };
@@ -84,6 +85,7 @@ pub(crate) fn described(faults: &'static [&'static str]) -> Vec<Described> {
         CredentialKind::Personal,
         http::StatusCode::OK,
     );
+    meter.challenges.add(0, Outcome::Passed);
     for tally in meter.of_callers(std::iter::once("payroll")) {
         tally.answered(http::StatusCode::OK, std::time::SystemTime::UNIX_EPOCH);
     }
@@ -283,6 +285,12 @@ impl Page {
                 MetricType::COUNTER,
                 refusals,
             ),
+            family(
+                names::SCA_CHALLENGES,
+                "Wise's wishes for strong customer authentication, and what became of them.",
+                MetricType::COUNTER,
+                self.challenges(),
+            ),
             single(
                 names::REPLAYS,
                 "Requests sent again after a 401, with a newer token.",
@@ -308,6 +316,19 @@ impl Page {
                 self.level(|meter| meter.downstream.read()),
             ),
         ]
+    }
+
+    fn challenges(&self) -> Vec<Metric> {
+        let outcomes = |kind| Outcome::ALL.into_iter().map(move |outcome| (kind, outcome));
+        let counted = (0..KINDS).flat_map(outcomes).filter_map(|(kind, outcome)| {
+            let count = self.sum(|meter| meter.challenges.read(kind, outcome));
+            (count > 0).then(|| {
+                let operation = challenges::operation(kind);
+                let labels = [("operation", &*operation), ("outcome", outcome.name())];
+                counter(&labels, count)
+            })
+        });
+        counted.collect()
     }
 
     fn durations(

@@ -4,6 +4,7 @@
 //! secret: a worker counts in cells of its own, and a line travels to the writer in batches.
 
 pub(crate) mod access;
+pub(crate) mod challenges;
 pub(crate) mod events;
 pub(crate) mod log;
 pub(crate) mod meter;

@@ -8,6 +8,7 @@ pub(crate) const FAULTS: &str = "wise_proxy_faults_total";
 pub(crate) const IN_FLIGHT: &str = "wise_proxy_requests_in_flight";
 pub(crate) const REFUSALS: &str = "wise_proxy_upstream_refusals_total";
 pub(crate) const POLICY_REFUSALS: &str = "wise_proxy_policy_refusals_total";
+pub(crate) const SCA_CHALLENGES: &str = "wise_proxy_sca_challenges_total";
 pub(crate) const REPLAYS: &str = "wise_proxy_replays_total";
 pub(crate) const GATE_WAITS: &str = "wise_proxy_renewal_waits_total";
 pub(crate) const CONNECTIONS: &str = "wise_proxy_upstream_connections";

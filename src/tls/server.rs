@@ -176,6 +176,11 @@ impl<T> ServerStream<T> {
     pub(crate) fn is_full(&self) -> bool {
         self.0.get_ref().1.wants_write()
     }
+
+    /// The connection that carries it.
+    pub(crate) fn below(&self) -> &T {
+        self.0.get_ref().0
+    }
 }
 
 /// When a certificate ends; one that cannot be read has.

@@ -12,6 +12,16 @@ pub(crate) const X_TRACE_ID: HeaderName = HeaderName::from_static("x-trace-id");
 pub(crate) const X_2FA_APPROVAL_RESULT: HeaderName =
     HeaderName::from_static("x-2fa-approval-result");
 
+/// The one-time token: on such a 403 Wise's, on a request that comes again ours (Wise, "SCA and
+/// 2FA").
+pub(crate) const X_2FA_APPROVAL: HeaderName = HeaderName::from_static("x-2fa-approval");
+
+/// The one-time token, signed.
+pub(crate) const X_SIGNATURE: HeaderName = HeaderName::from_static("x-signature");
+
+/// The one-time token that is asked about (Wise, "One-time token").
+pub(crate) const ONE_TIME_TOKEN: HeaderName = HeaderName::from_static("one-time-token");
+
 /// How a body is protected: `jws`, `jwe` or `jws+jwe` (Wise, "JOSE").
 pub(crate) const X_TW_JOSE_METHOD: HeaderName = HeaderName::from_static("x-tw-jose-method");
 

@@ -33,5 +33,8 @@ pub(crate) const PRODUCTION: Preset = Preset {
     authorise: "https://wise.com/oauth/authorize/",
 };
 
+/// Where a one-time token is asked about (Wise, "One-time token").
+pub(crate) const ONE_TIME_TOKEN_STATUS: &str = "/v1/one-time-token/status";
+
 /// Path of the token endpoint; it has no version (Wise, API reference; RFC 6749 §3.2).
 pub(crate) const TOKEN_PATH: &str = "/oauth/token";

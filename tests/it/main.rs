@@ -65,6 +65,7 @@ mod readme;
 mod reference;
 mod renewal;
 mod replay;
+mod sca;
 mod scripted;
 mod scripted_http1;
 mod scripted_http2;

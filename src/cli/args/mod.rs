@@ -13,6 +13,7 @@ use clap::{Parser, Subcommand};
 use super::audit::AuditArgs;
 use super::failure::Failure;
 use super::jose::JoseArgs;
+use super::sca::ScaArgs;
 use super::spelling;
 use crate::config::{ConfigError, Loaded, Sources, load};
 
@@ -245,6 +246,19 @@ Examples:
   wise-auth-proxy jose list
   wise-auth-proxy jose test --json | jq .passed")]
     Jose(JoseArgs),
+
+    /// Make and try out the key for strong customer authentication (SCA), and ask about a one-time
+    /// token
+    ///
+    /// Where Wise wants a request to be strongly authenticated it answers 403 with a one-time token.
+    /// Under [sca] the proxy signs such tokens, or has somebody approve them; without it the
+    /// application gets the answer as it is.
+    #[command(after_help = "\
+Examples:
+  wise-auth-proxy sca keygen --out secrets/sca.key --write
+  wise-auth-proxy sca test
+  wise-auth-proxy sca status 9f5f5812-2609-4e48-8418-b64437c0c7cd")]
+    Sca(ScaArgs),
 
     /// Run a fake Wise on this machine, until Ctrl-C
     ///

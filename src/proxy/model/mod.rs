@@ -19,6 +19,7 @@ use crate::proxy::record::Record;
 use crate::proxy::snapshot::{Published, Snapshot};
 use crate::proxy::token::{Pass, take};
 use crate::proxy::worker::{Shared, View, Worker};
+use crate::sca::Office;
 use crate::telemetry::access::AccessLog;
 use crate::telemetry::meter::Meter;
 use crate::tokens::{Absence, KeeperHandle, TokenView};
@@ -90,6 +91,7 @@ fn first() -> Snapshot {
         policies: Arc::default(),
         callers: Arc::default(),
         upstream: Arc::new(upstream()),
+        signer: None,
         draining: false,
     };
     reload(&mut snapshot, 0);
@@ -104,6 +106,7 @@ fn worker(published: &Published, keepers: &[KeeperHandle]) -> Rc<Worker> {
         keepers: keepers.into(),
         tokens: tokens(),
         caps: Caps::closed(),
+        office: Office::without_approvals(),
     };
     let meter = Arc::new(Meter::new(2, 0));
     let access = AccessLog::new(None, LogFormat::Human, Arc::clone(&meter));
