@@ -12,6 +12,7 @@ mod choice;
 mod door;
 mod fault;
 mod introduction;
+mod jose;
 #[cfg(test)]
 mod model;
 mod patience;
@@ -43,15 +44,18 @@ use crate::guard::CallerId;
 use crate::proxy::attempt::{Answer, Outgoing};
 use crate::proxy::bearing::Bearing;
 use crate::proxy::body::Source;
+use crate::proxy::jose::Given;
 use crate::proxy::peer::Peer;
 use crate::proxy::record::Record;
 use crate::proxy::reply::Reply;
+use crate::proxy::token::Pass;
 use crate::proxy::worker::View;
 
 pub(crate) use browser::is_of_another_origin;
 pub(crate) use choice::Directory;
 pub(crate) use door::Door;
 pub(crate) use fault::{Fault, Kind};
+pub(crate) use jose::Jose;
 pub(crate) use serve::{Serving, serve};
 pub(crate) use snapshot::{Published, Snapshot};
 pub(crate) use target::without_port;
@@ -100,7 +104,8 @@ async fn answer(
     )
     .await
     {
-        Ok(answer) => reply::of_wise(worker, answer, record, source),
+        Ok(Given::AsItCame(answer)) => reply::of_wise(worker, answer, record, source),
+        Ok(Given::Opened(opened)) => reply::of_opened(*opened, record, source),
         Err(fault) => reply::of_fault(&fault, record, source),
     }
 }
@@ -127,7 +132,7 @@ async fn forward(
     mut head: request::Parts,
     source: Option<Rc<Source>>,
     record: &mut Record,
-) -> Result<Answer, Fault> {
+) -> Result<Given, Fault> {
     // Door and target: who calls, is the host ours, may it.
     let rules = &view.snapshot.doors[door];
     let callers = &view.snapshot.callers;
@@ -165,8 +170,32 @@ async fn forward(
         source,
     };
 
+    // JOSE, where a route says so: from here on the body is what Wise will see.
+    let jose = &pass.view.snapshot.jose;
+    let carried = match jose.method_of(pass.lane, &outgoing.head, &outgoing.target) {
+        Some(method) => {
+            let sealing = jose::seal(worker, &pass, method, &mut outgoing, record);
+            Some(Box::pin(sealing).await?)
+        }
+        None => None,
+    };
+
     // Wise.
-    let answer = attempt::send(worker, &pass, &mut outgoing, record).await?;
+    let answer = ask(worker, &mut pass, &mut outgoing, record).await?;
+    match carried {
+        Some(carried) => Box::pin(jose::open(worker, carried, answer, record)).await,
+        None => Ok(Given::AsItCame(answer)),
+    }
+}
+
+/// Asks Wise: once, or twice where the first token was none any more.
+async fn ask(
+    worker: &Rc<Worker>,
+    pass: &mut Pass,
+    outgoing: &mut Outgoing,
+    record: &mut Record,
+) -> Result<Answer, Fault> {
+    let answer = attempt::send(worker, pass, outgoing, record).await?;
     if answer.status() != StatusCode::UNAUTHORIZED || !pass.lane.is_oauth() {
         outgoing.settle();
         return Ok(answer);
@@ -175,18 +204,18 @@ async fn forward(
     // A 401: the token may have been renewed meanwhile, or must be. Sent again once, in the same
     // lane, if the body is still whole.
     if !outgoing.can_go_again() {
-        token::complain(worker, &pass);
+        token::complain(worker, pass);
         outgoing.settle();
         return Ok(answer);
     }
-    if !token::renewed(worker, &mut pass).await {
+    if !token::renewed(worker, pass).await {
         outgoing.settle();
         return Ok(answer);
     }
     record.replayed = true;
     worker.meter.replays.add(1);
     answer.discard();
-    let answer = attempt::send(worker, &pass, &mut outgoing, record).await;
+    let answer = attempt::send(worker, pass, outgoing, record).await;
     outgoing.settle();
     answer
 }

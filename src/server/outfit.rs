@@ -14,7 +14,7 @@ use http::uri::PathAndQuery;
 use crate::clock::Clock;
 use crate::config::{self, Config, Lane, Mtls, Origin, SecretError, SecretSource};
 use crate::guard::{Callers, GuardError, Policies};
-use crate::proxy::{Directory, Door, Ways};
+use crate::proxy::{Directory, Door, Jose, Ways};
 use crate::secret::{NotAHeaderValue, Secret};
 use crate::server::token_seal::TokenSeal;
 use crate::tls::{
@@ -35,6 +35,7 @@ pub(crate) struct Outfit {
     pub(crate) doors: Arc<[Door]>,
     pub(crate) policies: Arc<Policies>,
     pub(crate) callers: Arc<Callers>,
+    pub(crate) jose: Arc<Jose>,
     pub(crate) identity: Option<Arc<Identity>>,
     client_secret: Option<Secret>,
     /// What changes the lane from the status page.
@@ -105,6 +106,9 @@ pub enum OutfitError {
         /// Where it should be.
         certificate: PathBuf,
     },
+    /// A key that a route needs cannot be used.
+    #[error("[jose]: {0}")]
+    Jose(String),
     /// The admin key could be guessed.
     #[error(
         "admin.key is too short: it stands between a web page and the lane; take at least \
@@ -280,6 +284,13 @@ impl Outfit {
         let policies = Arc::new(policies);
         digest.text(&format!("{:?}", config.policies));
 
+        let jose = Jose::read(&config.jose);
+        let jose = jose.map_err(|error| OutfitError::Jose(error.to_string()))?;
+        digest.text(&format!("{:?}", config.jose));
+        let (signing, decrypting) = (&config.jose.signing, &config.jose.decrypting);
+        digest.file(signing.as_ref().map(|key| key.path.as_path()));
+        digest.file(decrypting.as_ref().map(|key| key.path.as_path()));
+
         let ways = Lane::ALL.map(|lane| {
             let made = match lane {
                 Lane::Personal | Lane::OAuth => Some(&plain),
@@ -301,6 +312,7 @@ impl Outfit {
             doors,
             policies,
             callers: Arc::new(callers),
+            jose: Arc::new(jose),
             identity,
             client_secret,
             admin_key,

@@ -89,6 +89,7 @@ fn first() -> Snapshot {
         doors: Arc::new([]),
         policies: Arc::default(),
         callers: Arc::default(),
+        jose: Arc::default(),
         upstream: Arc::new(upstream()),
         draining: false,
     };
