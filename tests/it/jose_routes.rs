@@ -14,7 +14,7 @@ use crate::failures::{Problem, assert_problem};
 use crate::failures_table::row;
 use crate::house::{self, Answer, House, PROFILE, Plan, Site, post};
 use crate::jose::{ALGORITHMS, PLAYGROUND, done, prepared, written};
-use crate::wire::Wire;
+use crate::wire::{Stub, Wire};
 
 const METHODS: [(&str, JoseMethod); 3] = [
     ("jws", JoseMethod::Jws),
@@ -275,14 +275,9 @@ async fn what_cannot_be_decrypted_is_refused_and_nothing_of_it_handed_on() {
     let wise = house::wise().await;
     for method in &METHODS[1..] {
         let house = house(&wise, *method).await;
-        let kinds = if method.0 == "jwe" {
-            &[Tamper::Content, Tamper::Signature, Tamper::WrongKey][..]
-        } else {
-            // Inside of the encryption.
-            &[Tamper::Content, Tamper::Signature, Tamper::WrongKey][..]
-        };
-        for kind in kinds {
-            tamper(&wise, *kind, Some(1));
+        // Where it is signed too, what is spoilt is inside.
+        for kind in [Tamper::Content, Tamper::Signature, Tamper::WrongKey] {
+            tamper(&wise, kind, Some(1));
             wise.clear();
             let answer = house.request(quote()).await;
             let id = if method.0 == "jwe" {
@@ -403,7 +398,7 @@ async fn what_wise_refuses_is_told_as_wise_tells_it() {
 #[tokio::test]
 async fn errors_in_the_open_and_empty_answers_pass_and_sealed_errors_are_opened() {
     let wise = house::wise().await;
-    let rules = "\"quotes\", \"/v1/simulator/**\"";
+    let rules = "\"quotes\", \"* /v1/simulator/**\"";
     let site = site(House::on(&wise), "ES256", rules, "jws").await;
     let house = site.start().await;
     let wrong = || post(&quotes(), &json!({ "sourceCurrency": "EUR" }));
@@ -473,29 +468,79 @@ async fn what_is_jose_already_passes_byte_for_byte_both_ways() {
     assert!(counted.abs() < 0.1, "none of it is ours: {counted}");
 }
 
+/// The same house, whose Wise is the stub, but for its token endpoint.
+fn lead_to(site: &Site, wise: &Simulator, stub: &Stub) {
+    let config = std::fs::read_to_string(&site.config).unwrap();
+    let (real, stub) = (wise.plain_url(), stub.url());
+    let there = format!("plain = \"{stub}\"\ntoken_url = \"{real}/oauth/token\"");
+    let here = format!("plain = \"{real}\"");
+    assert!(config.contains(&here));
+    std::fs::write(&site.config, config.replace(&here, &there)).unwrap();
+}
+
 #[tokio::test]
 async fn a_401_in_the_middle_sends_the_identical_message_once_more() {
     let wise = house::wise().await;
-    for method in METHODS {
-        let house = house(&wise, method).await;
-        plain(&house.request(quote()).await);
-        wise.clear();
-        wise.change_faults(|faults| {
-            let mut once = Disturb::times(Disturbance::FalseUnauthorized, 1);
-            once.prefix = Some("/v3/".into());
-            faults.resource.disturb = Some(once);
-        });
-        plain(&house.request(quote()).await);
-        let calls = calls(&wise);
-        assert_eq!(calls.len(), 2, "{}", method.0);
-        assert_eq!(calls[0].body.sha256, calls[1].body.sha256, "signed once");
-        let fields = |seen: &Recorded| {
-            let mut fields = seen.headers.0.clone();
-            fields.retain(|(name, _)| name != "authorization");
-            fields
+    let mut stub = Stub::start().await;
+    let plan = House::on(&wise)
+        .lane("oauth")
+        .set("upstream.warm_connections", "0");
+    let site = site(plan, "ES256", "\"quotes\"", "jws").await;
+    lead_to(&site, &wise, &stub);
+    let house = site.start().await;
+    let speaking = async {
+        let mut seen = Vec::new();
+        for said in ["401 Unauthorized\r\nContent-Length: 0", "204 No Content"] {
+            let mut speaker = stub.connection().await;
+            seen.push(speaker.request().await.unwrap());
+            speaker
+                .send(format!("HTTP/1.1 {said}\r\nConnection: close\r\n\r\n"))
+                .await;
+        }
+        seen
+    };
+    let (answer, seen) = tokio::join!(house.request(quote()), speaking);
+    assert_eq!(answer.status, 204, "{answer:?}");
+    // ES256 never signs alike twice.
+    assert_eq!(seen[0].1, seen[1].1);
+    let signed = seen[0].1.split(|byte| *byte == b'.').count();
+    assert_eq!(signed, 3);
+    let fields = |head: &str| {
+        let lines = head.lines().map(str::to_owned);
+        let mut lines: Vec<_> = lines
+            .filter(|line| !line.starts_with("authorization"))
+            .collect();
+        lines.sort();
+        lines
+    };
+    assert_eq!(fields(&seen[0].0), fields(&seen[1].0));
+    house.logs("replayed=true").await;
+    assert_eq!(stub.uncalled(), 0, "and no third time");
+}
+
+#[tokio::test]
+async fn an_answer_that_breaks_off_or_stalls_is_told_as_ever() {
+    let wise = house::wise().await;
+    let mut stub = Stub::start().await;
+    let plan = House::on(&wise)
+        .lane("oauth")
+        .set("upstream.warm_connections", "0")
+        .set("upstream.body_idle_timeout", "300ms");
+    let site = site(plan, "ES256", "\"quotes\"", "jws").await;
+    lead_to(&site, &wise, &stub);
+    let house = site.start().await;
+    let head =
+        "HTTP/1.1 200 OK\r\nContent-Type: application/jose+json\r\nContent-Length: 900\r\n\r\n";
+    for (closes, problem) in [(true, "upstream-broken"), (false, "upstream-timeout")] {
+        let speaking = async {
+            let mut speaker = stub.connection().await;
+            speaker.request().await.unwrap();
+            speaker.send(format!("{head}eyJhbGciOiJFUzI1NiJ9.")).await;
+            (!closes).then_some(speaker)
         };
-        assert_eq!(fields(&calls[0]), fields(&calls[1]));
-        house.logs("replayed=true").await;
+        let (answer, _open) = tokio::join!(house.request(quote()), speaking);
+        assert_eq!(answer.problem(), problem);
+        assert!(!String::from_utf8_lossy(&answer.body).contains("eyJ"));
     }
 }
 
@@ -554,16 +599,32 @@ async fn a_body_that_is_too_long_or_compressed_is_refused_before_anything_leaves
 #[tokio::test]
 async fn an_answer_that_is_too_long_or_compressed_is_refused() {
     let wise = house::wise().await;
-    let rules = "\"POST /v1/auth/jose/playground/jws\", \"quotes\", \"/v1/simulator/**\"";
+    let rules = "\"POST /v1/auth/jose/playground/jws\", \"quotes\", \"* /v1/simulator/**\"";
     let plan = House::on(&wise).set("jose.max_body", "1 KiB");
     let house = site(plan, "ES256", rules, "jws").await.start().await;
     plain(&house.request(play("jws")).await);
+    // With a length, which is enough to know, and without.
+    let reflected = |length: usize| {
+        let request = Request::post("/v1/simulator/mirror");
+        request.body(Bytes::from(vec![b'x'; length])).unwrap()
+    };
+    let long = Request::get("/v1/simulator/bytes/2000")
+        .body(Bytes::new())
+        .unwrap();
+    for request in [long, reflected(900)] {
+        wise.clear();
+        let answer = house.request(request).await;
+        row("jose-answer-large")
+            .shown(&house, &answer, calls(&wise).len())
+            .await;
+        assert_eq!(answer.json()["hint"], format!("{ASK}raise jose.max_body"));
+    }
+    // Our own message, sent back: it is signed, and not by Wise.
     wise.clear();
-    let answer = house.request(quote()).await;
-    row("jose-answer-large")
+    let answer = house.request(reflected(10)).await;
+    row("jose-answer-forged")
         .shown(&house, &answer, calls(&wise).len())
         .await;
-    assert_eq!(answer.json()["hint"], format!("{ASK}raise jose.max_body"));
     wise.clear();
     let answer = house.get("/v1/simulator/gzip").await;
     row("jose-answer-encoded")

@@ -305,3 +305,125 @@ fn undress(headers: &mut HeaderMap) {
     }
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::JoseMethod;
+    use crate::jose::{Algorithm, ContentKey, DecryptingKey, EncryptingKey, SigningKey, sign};
+    use crate::proxy::jose::{Jose, Room};
+    use crate::proxy::target::target_of;
+    use crate::wise::Lane;
+
+    const PLAIN: &[u8] = br#"{"a":1}"#;
+
+    fn carried(
+        method: JoseMethod,
+        key: &Arc<DecryptingKey>,
+        content_key: Option<ContentKey>,
+    ) -> Carried {
+        Carried {
+            jose: Arc::new(Jose {
+                decrypting: Some(Arc::clone(key)),
+                ..Jose::default()
+            }),
+            method,
+            content_key,
+            kept_key: None,
+            lane: Lane::OAuth,
+            asked: (Method::POST, target_of("/v3/profiles/30000000/quotes")),
+            held: Room::default().enter(1024).unwrap(),
+        }
+    }
+
+    fn pair() -> (Arc<DecryptingKey>, EncryptingKey) {
+        let ours = DecryptingKey::from_pkcs8(&DecryptingKey::generate().unwrap()).unwrap();
+        let theirs = EncryptingKey::from_der(None, ours.public_der()).unwrap();
+        (Arc::new(ours), theirs)
+    }
+
+    fn signed() -> String {
+        let der = SigningKey::generate(Algorithm::Es256).unwrap();
+        let key = SigningKey::from_pkcs8(Algorithm::Es256, None, &der).unwrap();
+        sign(&key, "/", PLAIN).unwrap()
+    }
+
+    #[tokio::test]
+    async fn an_answer_is_opened_by_the_method_of_its_route_and_no_other() {
+        let (ours, theirs) = pair();
+        let (encrypted, key) = theirs.encrypt(PLAIN, false).unwrap();
+        let (nested, _) = theirs.encrypt(signed().as_bytes(), true).unwrap();
+        let direct = key.encrypt(PLAIN).unwrap();
+        let (_, another) = theirs.encrypt(PLAIN, false).unwrap();
+
+        let jwe = carried(JoseMethod::Jwe, &ours, Some(key));
+        for good in [&encrypted, &direct] {
+            let opened = decrypted(&jwe, good.clone().into()).await;
+            assert_eq!(opened.unwrap(), PLAIN);
+        }
+        for bad in [signed(), String::from_utf8_lossy(PLAIN).into_owned()] {
+            let refused = decrypted(&jwe, bad.into()).await.unwrap_err();
+            assert!(matches!(refused, Unverified::NotEncrypted), "{refused}");
+        }
+        // Under the content key of another request, or where there was none.
+        for key in [Some(another), None] {
+            let jwe = carried(JoseMethod::Jwe, &ours, key);
+            let refused = decrypted(&jwe, direct.clone().into()).await.unwrap_err();
+            assert!(matches!(refused, Unverified::Undecryptable), "{refused}");
+        }
+        let (stranger, _) = pair();
+        let for_another = carried(JoseMethod::Jwe, &stranger, None);
+        let refused = decrypted(&for_another, encrypted.clone().into()).await;
+        let refused = refused.unwrap_err();
+        assert!(matches!(refused, Unverified::Undecryptable), "{refused}");
+
+        // Both: what is merely encrypted is not signed, what is merely signed is not encrypted.
+        let both = carried(JoseMethod::JwsJwe, &ours, None);
+        let inside = decrypted(&both, nested.into()).await.unwrap();
+        assert!(Signed::parse(&inside).is_ok());
+        let inside = decrypted(&both, encrypted.clone().into()).await.unwrap();
+        let refused = unsigned(Signed::parse(&inside).unwrap_err());
+        assert!(matches!(refused, Unverified::NotSigned), "{refused}");
+        let refused = decrypted(&both, signed().into()).await.unwrap_err();
+        assert!(matches!(refused, Unverified::NotEncrypted), "{refused}");
+        // An encrypted message where a signed one must be.
+        let refused = unsigned(Signed::parse(encrypted.as_bytes()).unwrap_err());
+        assert!(matches!(refused, Unverified::NotSigned), "{refused}");
+    }
+
+    #[tokio::test]
+    async fn a_key_that_signed_something_else_hands_out_nothing() {
+        let der = SigningKey::generate(Algorithm::Es256).unwrap();
+        let signing = SigningKey::from_pkcs8(Algorithm::Es256, None, &der).unwrap();
+        let public = signing.public_der().unwrap();
+        let key = Arc::new(VerifyingKey::from_der(Algorithm::Es256, &public).unwrap());
+        let good = Bytes::from(sign(&signing, "/", PLAIN).unwrap());
+        assert_eq!(by(&key, &good).await.unwrap().unwrap(), PLAIN);
+        assert!(by(&key, &Bytes::from(signed())).await.unwrap().is_none());
+    }
+
+    #[test]
+    fn fields_of_the_message_do_not_outlive_it() {
+        let mut headers = HeaderMap::new();
+        for name in [
+            "content-length",
+            "etag",
+            "digest",
+            "content-digest",
+            "repr-digest",
+            "content-md5",
+            "x-tw-jose-method",
+            "x-tw-jose-anything",
+        ] {
+            headers.insert(name, HeaderValue::from_static("x"));
+        }
+        headers.insert(
+            CONTENT_TYPE,
+            HeaderValue::from_static("application/jose+json"),
+        );
+        headers.insert("x-trace-id", HeaderValue::from_static("1"));
+        undress(&mut headers);
+        assert_eq!(headers.len(), 2, "{headers:?}");
+        assert_eq!(headers[CONTENT_TYPE], "application/json");
+    }
+}

@@ -16,7 +16,7 @@ use crate::wise::headers::X_TW_JOSE_METHOD;
 /// The routes of a configuration and our keys. Published with the doors.
 #[derive(Debug, Default)]
 pub(crate) struct Jose {
-    routes: Vec<Route>,
+    pub(super) routes: Vec<Route>,
     pub(super) signing: Option<Arc<SigningKey>>,
     pub(super) decrypting: Option<Arc<DecryptingKey>>,
     /// The id under which Wise has the key that decrypts.
@@ -26,7 +26,7 @@ pub(crate) struct Jose {
 }
 
 #[derive(Debug)]
-struct Route {
+pub(super) struct Route {
     covers: Rules,
     method: JoseMethod,
     lanes: LaneSet,
