@@ -49,6 +49,8 @@ pub(crate) struct Entry<'a> {
     pub(crate) complete: bool,
     /// The policy that would have refused it if it did more than observe, and why.
     pub(crate) would_refuse: Option<(&'a str, &'static str)>,
+    /// How the bodies were signed or encrypted here.
+    pub(crate) jose: Option<&'static str>,
 }
 
 /// The records of one worker.
@@ -185,6 +187,7 @@ fn write(out: &mut String, second: &mut Second, door: Option<&String>, entry: &E
         members.text("would_refuse", reason);
         members.text("policy", policy);
     }
+    members.maybe("jose", entry.jose);
 }
 
 #[cfg(test)]
@@ -216,6 +219,7 @@ mod tests {
             sca: None,
             complete: true,
             would_refuse: None,
+            jose: None,
         }
     }
 

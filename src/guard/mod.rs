@@ -35,7 +35,7 @@ pub(crate) use path::{Named, profiles_named};
 pub(crate) use policy::{ActsFor, Holder, Policies, Policy};
 pub(crate) use refusal::{Reason, Refusal};
 pub(crate) use roster::{Presence, Roster, Stranger};
-pub(crate) use rule::Asked;
+pub(crate) use rule::{Asked, Care, Rules};
 pub(crate) use spelling::{doubt_in_fields, doubt_in_query};
 pub(crate) use token::{Kind, Mint, Ticket};
 

@@ -52,7 +52,7 @@ impl<'a> Asked<'a> {
 
 /// Some rules, ready to be asked.
 #[derive(Debug, Default)]
-pub(super) struct Rules {
+pub(crate) struct Rules {
     typed: Vec<Rule>,
     /// Operations of all sets together.
     named: Ops,
@@ -64,7 +64,7 @@ pub(super) struct Rules {
 
 /// How letters are compared.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Care {
+pub(crate) enum Care {
     /// As they are: what is allowed must be just that.
     Exact,
     /// Without regard to case or to a suffix: what is denied must not pass under another spelling.
@@ -72,7 +72,7 @@ pub(super) enum Care {
 }
 
 impl Rules {
-    pub(super) fn new(rules: &[Rule]) -> Self {
+    pub(crate) fn new(rules: &[Rule]) -> Self {
         let mut compiled = Self {
             typed: rules.to_vec(),
             ..Self::default()
@@ -93,7 +93,8 @@ impl Rules {
         self.typed.is_empty()
     }
 
-    pub(super) fn cover(&self, asked: &Asked<'_>, care: Care) -> bool {
+    /// Whether one of them covers a request.
+    pub(crate) fn cover(&self, asked: &Asked<'_>, care: Care) -> bool {
         let found = match care {
             Care::Exact => asked.found.exact,
             Care::Loose => asked.found.loose,

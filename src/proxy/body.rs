@@ -44,7 +44,7 @@ pub(crate) enum BodyError {
     TooLarge,
 }
 
-/// Bytes that a worker may keep for replays, all requests together.
+/// Bytes that a worker may keep for one purpose, such as replays, all requests together.
 #[derive(Debug)]
 pub(crate) struct Budget(Cell<usize>);
 
@@ -53,7 +53,7 @@ impl Budget {
         Self(Cell::new(bytes))
     }
 
-    fn take(&self, bytes: usize) -> bool {
+    pub(super) fn take(&self, bytes: usize) -> bool {
         let left = self.0.get();
         let fits = bytes <= left;
         if fits {
@@ -62,7 +62,7 @@ impl Budget {
         fits
     }
 
-    fn give_back(&self, bytes: usize) {
+    pub(super) fn give_back(&self, bytes: usize) {
         self.0.set(self.0.get() + bytes);
     }
 }
@@ -201,6 +201,12 @@ impl Source {
     /// end, so nobody can take it for whole.
     pub(crate) fn cap(&self, cap: Cap) {
         self.caps.borrow_mut().push(cap);
+    }
+
+    /// How long the body is at least, by what was said of it.
+    pub(crate) fn announced(&self) -> u64 {
+        let incoming = self.incoming.borrow();
+        incoming.as_ref().map_or(0, |it| it.size_hint().lower())
     }
 
     /// The refusal of a body that turned out to be too long.

@@ -9,6 +9,7 @@ use http::header::{CONNECTION, CONTENT_TYPE, PROXY_AUTHENTICATE, RETRY_AFTER};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
 use crate::guard::{Reason, Refusal, Stranger};
+use crate::proxy::jose::Trouble;
 use crate::tls::HandshakeFailure;
 use crate::upstream::{AcquireError, DialError};
 use crate::wise::ProfileId;
@@ -65,6 +66,8 @@ pub(crate) enum Fault {
     ShuttingDown,
     #[error("requests must be recorded, and the record cannot be written")]
     AuditUnavailable,
+    #[error("{0}")]
+    Jose(Box<Trouble>),
 }
 
 /// Why a CONNECT opens no tunnel.
@@ -138,6 +141,8 @@ pub(crate) enum Kind {
     TooManyAtOnce,
     FundingCap,
     FundingUnrecorded,
+    JoseUnsealed,
+    JoseUnverified,
 }
 
 impl Kind {
@@ -164,6 +169,8 @@ impl Kind {
         "too-many-at-once",
         "funding-cap",
         "funding-unrecorded",
+        "jose-unsealed",
+        "jose-unverified",
     ];
 
     pub(crate) const fn name(self) -> &'static str {
@@ -212,6 +219,7 @@ impl Fault {
             Self::Overloaded | Self::Crowded => Kind::Overloaded,
             Self::ShuttingDown => Kind::ShuttingDown,
             Self::AuditUnavailable => Kind::AuditUnavailable,
+            Self::Jose(trouble) => trouble.kind(),
         }
     }
 
@@ -238,6 +246,7 @@ impl Fault {
             }
             Self::UpstreamTimeout => StatusCode::GATEWAY_TIMEOUT,
             Self::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
+            Self::Jose(trouble) => trouble.status(),
         }
     }
 
@@ -266,6 +275,7 @@ impl Fault {
             | Self::Dial(_)
             | Self::UpstreamBroken
             | Self::UpstreamTimeout => Blame::Wise,
+            Self::Jose(trouble) => trouble.blame(),
         }
     }
 
@@ -274,6 +284,7 @@ impl Fault {
         match self {
             Self::TokenUnavailable { .. } => Some(Duration::from_secs(5)),
             Self::Refused(refusal) => refusal.reason.wait(),
+            Self::Jose(trouble) => trouble.retry().map(Duration::from_secs),
             Self::Overloaded | Self::Crowded | Self::ShuttingDown | Self::AuditUnavailable => {
                 Some(Duration::from_secs(1))
             }
@@ -367,6 +378,7 @@ impl Fault {
                 "free space for audit.file, or mend it: `wise-auth-proxy status` says what is wrong"
                     .into()
             }
+            Self::Jose(trouble) => trouble.hint(),
         }
     }
 
@@ -401,6 +413,7 @@ impl Fault {
             Self::UpstreamBroken => "http_response_incomplete",
             Self::UpstreamTimeout => "http_response_timeout",
             Self::Overloaded | Self::Crowded => "connection_limit_reached",
+            Self::Jose(trouble) => trouble.proxy_error(),
         }
     }
 
@@ -428,6 +441,8 @@ impl Fault {
             Kind::TooManyAtOnce => "Too many requests at once",
             Kind::FundingCap => "Too many fundings",
             Kind::FundingUnrecorded => "The funding cannot be written down",
+            Kind::JoseUnsealed => "The request could not be signed or encrypted",
+            Kind::JoseUnverified => "Wise's answer is not verified",
         }
     }
 
@@ -481,7 +496,8 @@ impl Fault {
             | Self::UpstreamBroken
             | Self::UpstreamTimeout
             | Self::Overloaded
-            | Self::AuditUnavailable => {}
+            | Self::AuditUnavailable
+            | Self::Jose(_) => {}
         }
         headers
     }

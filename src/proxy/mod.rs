@@ -13,6 +13,7 @@ mod departure;
 mod door;
 mod fault;
 mod introduction;
+mod jose;
 #[cfg(test)]
 mod model;
 mod patience;
@@ -45,6 +46,7 @@ use crate::guard::CallerId;
 use crate::proxy::attempt::{Answer, Outgoing};
 use crate::proxy::bearing::Bearing;
 use crate::proxy::body::Source;
+use crate::proxy::jose::Given;
 use crate::proxy::peer::Peer;
 use crate::proxy::record::Record;
 use crate::proxy::reply::Reply;
@@ -55,6 +57,7 @@ pub(crate) use browser::is_of_another_origin;
 pub(crate) use choice::Directory;
 pub(crate) use door::Door;
 pub(crate) use fault::{Fault, Kind};
+pub(crate) use jose::Jose;
 pub(crate) use serve::{Serving, serve};
 pub(crate) use snapshot::{Published, Snapshot};
 pub(crate) use target::without_port;
@@ -103,7 +106,8 @@ async fn answer(
     )
     .await
     {
-        Ok(answer) => reply::of_wise(worker, answer, record, source),
+        Ok(Given::AsItCame(answer)) => reply::of_wise(worker, answer, record, source),
+        Ok(Given::Opened(opened)) => reply::of_opened(*opened, record, source),
         Err(fault) => reply::of_fault(&fault, record, source),
     }
 }
@@ -130,7 +134,7 @@ async fn forward(
     mut head: request::Parts,
     source: Option<Rc<Source>>,
     record: &mut Record,
-) -> Result<Answer, Fault> {
+) -> Result<Given, Fault> {
     // Door and target: who calls, is the host ours, may it.
     let rules = &view.snapshot.doors[door];
     let callers = &view.snapshot.callers;
@@ -168,14 +172,27 @@ async fn forward(
         source,
     };
 
+    // JOSE, where a route says so: from here on the body is what Wise will see.
+    let jose = &pass.view.snapshot.jose;
+    let carried = match jose.method_of(pass.lane, &outgoing.head, &outgoing.target) {
+        Some(method) => {
+            let sealing = jose::seal(worker, &pass, method, &mut outgoing, record);
+            Some(Box::pin(sealing).await?)
+        }
+        None => None,
+    };
+
     // Wise; and where Wise wants strong customer authentication, once more.
     let answer = ask(worker, &mut pass, &mut outgoing, record).await?;
     let answer = sca::answered(worker, peer, &mut pass, &mut outgoing, record, answer).await;
     outgoing.settle();
-    answer
+    match carried {
+        Some(carried) => Box::pin(jose::open(worker, carried, answer?, record)).await,
+        None => answer.map(Given::AsItCame),
+    }
 }
 
-/// Asks Wise, and once more after a 401.
+/// Asks Wise: once, or twice where the first token was none any more.
 async fn ask(
     worker: &Worker,
     pass: &mut Pass,

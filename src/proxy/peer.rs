@@ -49,6 +49,12 @@ impl Peer {
         }
     }
 
+    /// Nobody: for requests of our own.
+    pub(crate) fn ours() -> Self {
+        let nowhere = std::net::SocketAddr::from(([0, 0, 0, 0], 0));
+        Self::new(listener::Peer::Tcp(nowhere))
+    }
+
     /// What a door may go by. `ways`: as they are by now.
     pub(crate) fn presence(&self, ways: &Ways, now: SystemTime) -> Presence<'_> {
         let certificate = self.certified(ways, now);

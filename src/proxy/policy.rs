@@ -63,6 +63,13 @@ impl Default for Stamps {
     }
 }
 
+impl Stamps {
+    /// Who we are, in requests of our own.
+    pub(crate) fn user_agent(&self) -> HeaderValue {
+        self.user_agent.clone()
+    }
+}
+
 /// Whether the application waits for `100 Continue` before it sends the body. HTTP/1.0 has no such
 /// word (RFC 9110 §10.1.1).
 pub(crate) fn waits_for_continue(headers: &HeaderMap, version: Version) -> bool {

@@ -8,6 +8,7 @@ use http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
 use tokio::time::Instant;
 
 use crate::audit;
+use crate::config::JoseMethod;
 use crate::guard::{self, CallerId, Place};
 use crate::listener;
 use crate::proxy::choice::Credential;
@@ -56,6 +57,10 @@ pub(crate) struct Record {
     authority: Option<Authority>,
     /// A tunnel that was opened: its requests have lines of their own.
     is_tunnel: bool,
+    /// How its body was signed or encrypted here.
+    pub(crate) jose: Option<JoseMethod>,
+    /// A request of our own: nobody asked for it, so nothing is written of it.
+    is_ours: bool,
 }
 
 impl Record {
@@ -96,8 +101,23 @@ impl Record {
                 _ => None,
             },
             is_tunnel: false,
+            jose: None,
+            is_ours: false,
             worker: Rc::clone(worker),
         }
+    }
+
+    /// For a request of our own. Dropping it writes nothing.
+    pub(crate) fn of_ours(worker: &Rc<Worker>, lane: Lane) -> Self {
+        let mut record = Self::new(worker, 0, &Peer::ours(), &Request::new(()));
+        record.lane = lane;
+        record.is_ours = true;
+        record
+    }
+
+    /// Whether nobody asked for it but us.
+    pub(crate) fn is_ours(&self) -> bool {
+        self.is_ours
     }
 
     /// When the request came.
@@ -124,9 +144,14 @@ impl Record {
         self.view = Some(Rc::clone(view));
     }
 
+    /// Notes by what id Wise knows the answer, which may come to nothing yet.
+    pub(crate) fn trace(&mut self, headers: &HeaderMap) {
+        self.trace_id = headers.get(X_TRACE_ID).cloned();
+    }
+
     /// The head of Wise's answer is here.
     pub(crate) fn answered(&mut self, status: StatusCode, headers: &HeaderMap) {
-        self.trace_id = headers.get(X_TRACE_ID).cloned();
+        self.trace(headers);
         self.head(status);
         let refusal = match status {
             StatusCode::UNAUTHORIZED => Refusal::Unauthorised,
@@ -182,6 +207,9 @@ impl Drop for Record {
     fn drop(&mut self) {
         let worker = Rc::clone(&self.worker);
         worker.meter.in_flight.down();
+        if self.is_ours {
+            return;
+        }
         let total = self.began.elapsed();
         let directory = self.view.as_ref().map(|view| &view.snapshot.directory);
         let grant = self.credential.zip(directory);
@@ -235,6 +263,7 @@ impl Drop for Record {
                 sca: self.sca.map(Outcome::name),
                 complete: self.complete,
                 would_refuse,
+                jose: self.jose.map(JoseMethod::name),
             });
         }
         if self.is_tunnel {
@@ -259,6 +288,7 @@ impl Drop for Record {
             sca: self.sca.map(Outcome::name),
             complete: self.complete,
             would_refuse,
+            jose: self.jose.map(JoseMethod::name),
         });
     }
 }

@@ -11,6 +11,7 @@ use http_body::{Body, Frame, SizeHint};
 use crate::proxy::attempt::Answer;
 use crate::proxy::body::{BodyError, Download, Source, Upload};
 use crate::proxy::fault::Fault;
+use crate::proxy::jose::{Held, Opened};
 use crate::proxy::policy;
 use crate::proxy::record::Record;
 use crate::proxy::stand_in::Said;
@@ -26,6 +27,8 @@ pub(crate) struct Reply {
     source: Option<Rc<Source>>,
     /// The request was read to its end.
     whole: bool,
+    /// Of a worker's room, as long as the body needs it.
+    _held: Option<Held>,
 }
 
 #[derive(Debug)]
@@ -34,7 +37,7 @@ enum Content {
         download: Download,
         lease: Option<Lease<Upload>>,
     },
-    /// A problem document, or what the door itself has to say.
+    /// A problem document, what the door itself has to say, or an answer that was held whole.
     Ours(Option<Bytes>),
 }
 
@@ -62,6 +65,33 @@ pub(crate) fn of_wise(
         record,
         whole: source.is_none(),
         source,
+        _held: None,
+    }));
+    *reply.status_mut() = status;
+    *reply.headers_mut() = headers;
+    reply
+}
+
+/// Hands down an answer of Wise's that was signed or encrypted.
+pub(crate) fn of_opened(
+    opened: Opened,
+    mut record: Record,
+    source: Option<Rc<Source>>,
+) -> Response<Box<Reply>> {
+    let Opened {
+        status,
+        mut headers,
+        body,
+        held,
+    } = opened;
+    record.answered(status, &headers);
+    policy::response(&mut headers);
+    let mut reply = Response::new(Box::new(Reply {
+        content: Content::Ours((!body.is_empty()).then_some(body)),
+        record,
+        whole: source.is_none(),
+        source,
+        _held: Some(held),
     }));
     *reply.status_mut() = status;
     *reply.headers_mut() = headers;
@@ -81,6 +111,7 @@ pub(crate) fn of_fault(
         record,
         whole: source.is_none(),
         source,
+        _held: None,
     }));
     *reply.status_mut() = fault.status();
     *reply.headers_mut() = fault.headers();
@@ -101,6 +132,7 @@ pub(crate) fn of_here(
             record,
             whole: source.is_none(),
             source,
+            _held: None,
         })
     })
 }

@@ -12,6 +12,7 @@ use crate::config;
 use crate::guard::{Callers, Policies};
 use crate::proxy::choice::Directory;
 use crate::proxy::door::Door;
+use crate::proxy::jose::Jose;
 use crate::sca::Signer;
 use crate::sync::{ArcSwap, Cache, watch};
 use crate::tokens::TokenView;
@@ -36,6 +37,8 @@ pub(crate) struct Snapshot {
     pub(crate) policies: Arc<Policies>,
     /// Those that the doors know.
     pub(crate) callers: Arc<Callers>,
+    /// Which bodies are signed or encrypted on their way, and with which keys.
+    pub(crate) jose: Arc<Jose>,
     pub(crate) upstream: Arc<config::Upstream>,
     /// Who signs one-time tokens, and in which lanes; `None`: none is signed.
     pub(crate) signer: Option<Arc<Signer>>,

@@ -22,6 +22,7 @@ use crate::proxy::body::Upload;
 use crate::proxy::choice::{Credential, Directory};
 use crate::proxy::door::Door;
 use crate::proxy::fault::Kind;
+use crate::proxy::jose::Jose;
 use crate::proxy::peer::Peer;
 use crate::proxy::policy;
 use crate::proxy::record::Record;
@@ -305,6 +306,7 @@ fn snapshot(config: &Config) -> Snapshot {
         doors: config.doors.iter().map(door).collect(),
         policies: Arc::new(Policies::new(config, None)),
         callers: Arc::new(callers),
+        jose: Arc::new(Jose::read(&config.jose).expect("keys")),
         upstream: Arc::new(config.upstream.clone()),
         signer: None,
         draining: false,

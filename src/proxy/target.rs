@@ -11,11 +11,17 @@ use crate::proxy::browser;
 use crate::proxy::fault::{Fault, NoTunnel};
 use crate::proxy::peer::Tunnel;
 
-/// Path and query of a request whose host was found to be ours. Only [`Rules::admit`] makes one.
+/// Path and query of a request whose host was found to be ours. Of an application's
+/// request only [`Rules::admit`] makes one.
 #[derive(Clone, Debug)]
 pub(crate) struct Target(PathAndQuery);
 
 impl Target {
+    /// The target of a request of our own.
+    pub(super) fn of_ours(path_and_query: PathAndQuery) -> Self {
+        Self(path_and_query)
+    }
+
     pub(crate) fn path_and_query(&self) -> &PathAndQuery {
         &self.0
     }

@@ -67,8 +67,9 @@ pub(crate) async fn take(
             patience.news.mark_unchanged();
         }
         let view = worker.view();
-        // Who waits already came before the stop and is served to the end.
-        if view.snapshot.draining && patience.is_none() {
+        // Who waits already came before the stop and is served to the end; so is a request for which
+        // we ask Wise something ourselves.
+        if view.snapshot.draining && patience.is_none() && !record.is_ours() {
             return Err(Fault::ShuttingDown);
         }
         let (lane, credential) = choose(&view)?;

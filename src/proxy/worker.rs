@@ -12,6 +12,7 @@ use crate::clock::Clock;
 use crate::config;
 use crate::guard::Caps;
 use crate::proxy::body::{Budget, Upload};
+use crate::proxy::jose::{Room, WiseKeys};
 use crate::proxy::policy::Stamps;
 use crate::proxy::snapshot::{Published, Reader, Snapshot};
 use crate::sca::Office;
@@ -45,6 +46,9 @@ pub(crate) struct Worker {
     pub(crate) audit: Clerk,
     pub(crate) stamps: Stamps,
     pub(crate) budget: Rc<Budget>,
+    /// Where bodies are held that are signed or encrypted.
+    pub(crate) room: Room,
+    pub(crate) wise_keys: WiseKeys,
     reader: RefCell<Reader>,
     view: RefCell<Rc<View>>,
 }
@@ -71,6 +75,8 @@ impl Worker {
         let view = View::new(first, None, &meter);
         Self {
             budget,
+            room: Room::default(),
+            wise_keys: WiseKeys::default(),
             meter,
             access,
             audit,

@@ -175,6 +175,7 @@ impl Server {
             doors: Arc::clone(&outfit.doors),
             policies: Arc::clone(&outfit.policies),
             callers: Arc::clone(&outfit.callers),
+            jose: Arc::clone(&outfit.jose),
             upstream: Arc::new(config.upstream.clone()),
             signer: outfit.signer.clone(),
             draining: false,

@@ -14,7 +14,7 @@ use http::uri::PathAndQuery;
 use crate::clock::Clock;
 use crate::config::{self, Config, Lane, Mtls, Origin, SecretError, SecretSource};
 use crate::guard::{Callers, GuardError, Policies};
-use crate::proxy::{Directory, Door, Ways};
+use crate::proxy::{Directory, Door, Jose, Ways};
 use crate::sca::{Signer, SigningKey};
 use crate::secret::{NotAHeaderValue, Secret};
 use crate::server::token_seal::TokenSeal;
@@ -36,6 +36,7 @@ pub(crate) struct Outfit {
     pub(crate) doors: Arc<[Door]>,
     pub(crate) policies: Arc<Policies>,
     pub(crate) callers: Arc<Callers>,
+    pub(crate) jose: Arc<Jose>,
     pub(crate) identity: Option<Arc<Identity>>,
     /// Who signs one-time tokens.
     pub(crate) signer: Option<Arc<Signer>>,
@@ -111,6 +112,9 @@ pub enum OutfitError {
     /// The key for one-time tokens cannot be used.
     #[error("sca.key: {0}")]
     ScaKey(String),
+    /// A key that a route needs cannot be used.
+    #[error("[jose]: {0}")]
+    Jose(String),
     /// The admin key could be guessed.
     #[error(
         "admin.key is too short: it stands between a web page and the lane; take at least \
@@ -295,6 +299,12 @@ impl Outfit {
         let signer = signer.transpose()?;
         digest.file(config.sca.key.as_deref());
         digest.text(&format!("{:?}", config.sca.lanes));
+        let jose = Jose::read(&config.jose);
+        let jose = jose.map_err(|error| OutfitError::Jose(error.to_string()))?;
+        digest.text(&format!("{:?}", config.jose));
+        let (signing, decrypting) = (&config.jose.signing, &config.jose.decrypting);
+        digest.file(signing.as_ref().map(|key| key.path.as_path()));
+        digest.file(decrypting.as_ref().map(|key| key.path.as_path()));
 
         let ways = Lane::ALL.map(|lane| {
             let made = match lane {
@@ -317,6 +327,7 @@ impl Outfit {
             doors,
             policies,
             callers: Arc::new(callers),
+            jose: Arc::new(jose),
             identity,
             signer,
             client_secret,

@@ -239,6 +239,7 @@ impl Reloader {
             snapshot.doors = Arc::clone(&outfit.doors);
             snapshot.policies = Arc::clone(&outfit.policies);
             snapshot.callers = Arc::clone(&outfit.callers);
+            snapshot.jose = Arc::clone(&outfit.jose);
             snapshot.upstream = Arc::clone(&upstream);
             snapshot.signer.clone_from(&outfit.signer);
         });
@@ -370,6 +371,7 @@ fn changed(old: &Config, new: &Config, before: &Outfit, outfit: &Outfit) -> Vec<
         ),
         ("door", differs(&|c| format!("{:?}", c.doors))),
         ("caller", differs(&|c| format!("{:?}", c.callers))),
+        ("jose", differs(&|c| format!("{:?}", c.jose))),
         ("policy", differs(&|c| format!("{:?}", c.policies))),
         (
             "door certificates",

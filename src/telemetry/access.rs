@@ -50,6 +50,8 @@ pub(crate) struct Line<'a> {
     pub(crate) complete: bool,
     /// A policy that is only tried out, and what it had against the request.
     pub(crate) would_refuse: Option<(&'a str, &'static str)>,
+    /// How the bodies were signed or encrypted here.
+    pub(crate) jose: Option<&'static str>,
 }
 
 /// The access lines of one worker.
@@ -230,6 +232,9 @@ fn rest(text: &mut Text<'_>, line: &Line<'_>) {
     if let Some((policy, reason)) = line.would_refuse {
         text.text("would_refuse", reason);
         text.text("policy", policy);
+    }
+    if let Some(method) = line.jose {
+        text.text("jose", method);
     }
 }
 

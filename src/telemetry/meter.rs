@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
+use crate::config::JoseMethod;
 use crate::telemetry::challenges::Challenges;
 use crate::wise::{CredentialKind, Lane};
 
@@ -102,6 +103,26 @@ pub(crate) enum Refusal {
 /// Labels of [`Refusal`], in its order.
 pub(crate) const REFUSALS: [&str; 4] = ["unauthorised", "sca", "forbidden", "throttled"];
 
+/// What became of the answer to a request that was signed or encrypted here.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Jose {
+    /// Verified or decrypted, and handed on.
+    Opened,
+    /// There was nothing to verify.
+    Empty,
+    /// An error that Wise told in the open.
+    PlainError,
+    /// Not handed on.
+    Refused,
+}
+
+/// Labels of [`Jose`], in its order.
+pub(crate) const JOSE_OUTCOMES: [&str; 4] = ["opened", "empty", "plain_error", "refused"];
+
+/// Every method, in the order of the counts.
+pub(crate) const JOSE_METHODS: [JoseMethod; 3] =
+    [JoseMethod::Jws, JoseMethod::Jwe, JoseMethod::JwsJwe];
+
 /// What one worker counts of one caller.
 #[derive(Debug, Default)]
 pub(crate) struct Tally {
@@ -171,6 +192,9 @@ pub(crate) struct Meter {
     pub(crate) replays: Count,
     /// Requests that waited for a renewal.
     pub(crate) gate_waits: Count,
+    jose: [[Count; JOSE_OUTCOMES.len()]; JOSE_METHODS.len()],
+    /// Public keys of Wise's: fetched, and asked for in vain.
+    pub(crate) jose_keys: [Count; 2],
     pub(crate) dials: Count,
     pub(crate) dials_failed: Count,
     pub(crate) connections: Level,
@@ -219,6 +243,15 @@ impl Meter {
     /// Wise refused a request.
     pub(crate) fn refused(&self, lane: Lane, refusal: Refusal) {
         self.refusals[lane.index()][refusal as usize].add(1);
+    }
+
+    /// The answer to a request that was signed or encrypted here.
+    pub(crate) fn jose(&self, method: JoseMethod, outcome: Jose) {
+        self.jose[method as usize][outcome as usize].add(1);
+    }
+
+    pub(crate) fn jose_requests(&self, method: JoseMethod, outcome: usize) -> u64 {
+        self.jose[method as usize][outcome].read()
     }
 
     pub(crate) fn requests(&self, lane: Lane, kind: CredentialKind, class: usize) -> u64 {

@@ -11,7 +11,8 @@ use prometheus::{Encoder as _, TextEncoder};
 
 use crate::telemetry::challenges::{self, KINDS, Outcome};
 use crate::telemetry::meter::{
-    self, BOUNDS_US, CLASSES, CallerTraffic, Durations, Meter, REFUSALS,
+    self, BOUNDS_US, CLASSES, CallerTraffic, Durations, JOSE_METHODS, JOSE_OUTCOMES, Meter,
+    REFUSALS,
 };
 use crate::telemetry::names;
 use crate::wise::{CredentialKind, Lane};
@@ -192,6 +193,7 @@ struct Page {
 impl Page {
     fn families(&self) -> Vec<MetricFamily> {
         let mut families = self.traffic();
+        families.extend(self.jose());
         families.extend(self.upstream());
         families.extend(self.control());
         families.retain(|family| !family.get_metric().is_empty());
@@ -329,6 +331,37 @@ impl Page {
             })
         });
         counted.collect()
+    }
+
+    fn jose(&self) -> [MetricFamily; 2] {
+        let requests = JOSE_METHODS.into_iter().flat_map(|method| {
+            JOSE_OUTCOMES
+                .iter()
+                .enumerate()
+                .map(move |(outcome, name)| {
+                    let count = self.sum(|meter| meter.jose_requests(method, outcome));
+                    counter(&[("method", method.name()), ("outcome", name)], count)
+                })
+        });
+        let keys = ["ok", "failed"].into_iter().enumerate();
+        let keys = keys.map(|(index, result)| {
+            let count = self.sum(|meter| meter.jose_keys[index].read());
+            counter(&[("result", result)], count)
+        });
+        [
+            family(
+                names::JOSE_REQUESTS,
+                "Answers to requests that were signed or encrypted on their way.",
+                MetricType::COUNTER,
+                requests.collect(),
+            ),
+            family(
+                names::JOSE_KEYS,
+                "Public keys of Wise's that were asked for.",
+                MetricType::COUNTER,
+                keys.collect(),
+            ),
+        ]
     }
 
     fn durations(

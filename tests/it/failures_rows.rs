@@ -60,6 +60,18 @@ const SERVED: Row = Row {
     ..DOOR
 };
 
+/// Nothing of an answer is handed on that was not verified.
+const UNVERIFIED: Row = Row {
+    part: Part::Answer,
+    told: &[(
+        "",
+        Told::Problem(502, "jose-unverified", "http_protocol_error"),
+    )],
+    again: Again::Never,
+    log: "was not handed on: ",
+    ..DOOR
+};
+
 /// The living token serves to its last second.
 const TOKEN: Row = Row {
     part: Part::Token,
@@ -712,5 +724,77 @@ pub const ROWS: &[Row] = &[
         metric: (REFRESHES, "result=\"renewed\""),
         unready: "",
         ..TOKEN
+    },
+    Row {
+        id: "jose-request-large",
+        fault: "a body longer than `jose.max_body` where it is to be signed or encrypted",
+        told: &[(
+            "",
+            Told::Problem(413, "body-too-large", "http_request_error"),
+        )],
+        ..DOOR
+    },
+    Row {
+        id: "jose-request-encoded",
+        fault: "a compressed body where it is to be signed or encrypted",
+        told: &[("", Told::Problem(415, "bad-request", "http_request_error"))],
+        ..DOOR
+    },
+    Row {
+        id: "jose-no-key-to-encrypt",
+        fault: "Wise's key cannot be had that a body is to be encrypted to",
+        told: &[(
+            "",
+            Told::Problem(503, "jose-unsealed", "proxy_internal_error"),
+        )],
+        log: "the request was not sent: Wise's key to encrypt it to cannot be had",
+        ..WAY
+    },
+    Row {
+        id: "jose-answer-plain",
+        fault: "a plain answer where it must be signed or encrypted",
+        ..UNVERIFIED
+    },
+    Row {
+        id: "jose-answer-forged",
+        fault: "an answer whose signature does not fit Wise's key, nor the key that is fetched then",
+        ..UNVERIFIED
+    },
+    Row {
+        id: "jose-answer-undecryptable",
+        fault: "an encrypted answer that was changed, or is for another key",
+        ..UNVERIFIED
+    },
+    Row {
+        id: "jose-no-key-to-verify",
+        fault: "a signed answer, and Wise's key cannot be had",
+        ..UNVERIFIED
+    },
+    Row {
+        id: "jose-answer-large",
+        fault: "an answer longer than `jose.max_body` where it must be verified",
+        told: &[(
+            "",
+            Told::Problem(502, "jose-unverified", "http_response_body_size"),
+        )],
+        ..UNVERIFIED
+    },
+    Row {
+        id: "jose-answer-encoded",
+        fault: "a compressed answer where it must be verified",
+        told: &[(
+            "",
+            Told::Problem(502, "jose-unverified", "http_response_content_coding"),
+        )],
+        ..UNVERIFIED
+    },
+    Row {
+        id: "jose-error-plain",
+        part: Part::Answer,
+        fault: "an error that Wise tells in the open, also where answers must be verified",
+        told: &[("", Told::Wise(400))],
+        again: Again::Never,
+        metric: ("wise_proxy_jose_requests_total", "outcome=\"plain_error\""),
+        ..DOOR
     },
 ];

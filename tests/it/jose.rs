@@ -9,8 +9,8 @@ use wise_auth_proxy::simulator::{Disturb, Disturbance, Simulator, Tamper, Tamper
 
 use crate::house::{CLIENT_SECRET, House, PATIENCE, PERSONAL_TOKEN, Site, files, wise};
 
-const ALGORITHMS: [&str; 6] = ["ES256", "ES384", "ES512", "PS256", "PS384", "PS512"];
-const PLAYGROUND: &str = "/v1/auth/jose/playground/";
+pub const ALGORITHMS: [&str; 6] = ["ES256", "ES384", "ES512", "PS256", "PS384", "PS512"];
+pub const PLAYGROUND: &str = "/v1/auth/jose/playground/";
 
 /// A site whose proxy never runs: none of this needs one.
 async fn site(wise: &Simulator) -> Site {
@@ -48,7 +48,7 @@ async fn run(site: &Site, args: &[&str]) -> Output {
 }
 
 /// A command that must succeed; its standard output.
-async fn done(site: &Site, args: &[&str]) -> String {
+pub async fn done(site: &Site, args: &[&str]) -> String {
     let output = run(site, args).await;
     assert_eq!(output.status.code(), Some(0), "{args:?}: {}", told(&output));
     String::from_utf8(output.stdout).unwrap()
@@ -74,7 +74,7 @@ fn states(report: &Value) -> Vec<&str> {
 }
 
 /// Makes a key of each kind and registers it by the command that the making prints.
-async fn prepared(site: &Site, algorithm: &str) {
+pub async fn prepared(site: &Site, algorithm: &str) {
     for kind in [&["--signing", algorithm][..], &["--encryption"]] {
         let file = format!("jose{}.key", kind[0]);
         let make = [&["jose", "keygen"], kind, &["--out", &file, "--json"]].concat();
@@ -91,7 +91,7 @@ fn config(site: &Site) -> String {
 }
 
 /// What stands behind a key of `[jose]`.
-fn written(site: &Site, key: &str) -> String {
+pub fn written(site: &Site, key: &str) -> String {
     let config = config(site);
     let line = config.lines().find(|line| line.starts_with(key));
     let line = line.unwrap_or_else(|| panic!("no {key}: {config}"));

@@ -46,6 +46,7 @@ mod h2_upstream;
 mod house;
 mod init;
 mod jose;
+mod jose_routes;
 mod lanes;
 mod leaks;
 mod leaks_of_keys;

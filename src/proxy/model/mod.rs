@@ -90,6 +90,7 @@ fn first() -> Snapshot {
         doors: Arc::new([]),
         policies: Arc::default(),
         callers: Arc::default(),
+        jose: Arc::default(),
         upstream: Arc::new(upstream()),
         signer: None,
         draining: false,
