@@ -36,6 +36,7 @@ mod upstream;
 // floor 6
 mod notify;
 mod proxy;
+mod webhook;
 // floor 7
 mod admin;
 // floor 8

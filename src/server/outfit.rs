@@ -22,6 +22,7 @@ use crate::tls::{
     TlsError, Tunnels,
 };
 use crate::upstream::{Aim, Endpoint, EndpointError};
+use crate::webhook::{Dress, DressError};
 use crate::wise::hosts::TOKEN_PATH;
 
 /// Everything replaceable, checked.
@@ -35,12 +36,16 @@ pub(crate) struct Outfit {
     pub(crate) doors: Arc<[Door]>,
     pub(crate) policies: Arc<Policies>,
     pub(crate) callers: Arc<Callers>,
+    /// In the order of the configuration.
+    pub(crate) webhooks: Vec<Arc<Dress>>,
     pub(crate) identity: Option<Arc<Identity>>,
     client_secret: Option<Secret>,
     /// What changes the lane from the status page.
     pub(crate) admin_key: Option<Secret>,
     /// Of the certificates that applications see.
     pub(crate) certificates: Digest,
+    /// Of the webhooks: settings, keys and certificates.
+    pub(crate) of_webhooks: Digest,
     /// Of all ingredients.
     pub(crate) digest: Digest,
 }
@@ -95,6 +100,9 @@ pub enum OutfitError {
         /// Why.
         error: String,
     },
+    /// A webhook's keys or certificates cannot be used.
+    #[error("{0}")]
+    Webhook(String),
     /// CONNECT is offered, and no authority is there.
     #[error(
         "a door offers CONNECT, and there is no local authority in {}; make one with \
@@ -119,6 +127,12 @@ const SHORTEST_KEY: usize = 16;
 impl From<GuardError> for OutfitError {
     fn from(error: GuardError) -> Self {
         Self::Caller(error.to_string())
+    }
+}
+
+impl From<DressError> for OutfitError {
+    fn from(error: DressError) -> Self {
+        Self::Webhook(error.to_string())
     }
 }
 
@@ -280,6 +294,19 @@ impl Outfit {
         let policies = Arc::new(policies);
         digest.text(&format!("{:?}", config.policies));
 
+        let mut own = Ingredients::new();
+        own.text(&format!("{:?}", config.webhooks));
+        for (_, path) in config.webhook_files() {
+            own.file(Some(path));
+        }
+        let of_webhooks = own.done();
+        digest.digest(of_webhooks);
+        let webhooks = config.webhooks.iter().map(|webhook| {
+            let dress = Dress::read(webhook, config.environment)?;
+            Ok::<_, OutfitError>(Arc::new(dress))
+        });
+        let webhooks = webhooks.collect::<Result<_, _>>()?;
+
         let ways = Lane::ALL.map(|lane| {
             let made = match lane {
                 Lane::Personal | Lane::OAuth => Some(&plain),
@@ -301,6 +328,8 @@ impl Outfit {
             doors,
             policies,
             callers: Arc::new(callers),
+            webhooks,
+            of_webhooks,
             identity,
             client_secret,
             admin_key,
