@@ -61,7 +61,12 @@ pub(crate) fn status(status: &Value) -> String {
             rows.push(row("", &format!("left out: {left_out}")));
         }
     }
-    for (index, webhook) in status["webhooks"].as_array().into_iter().flatten().enumerate() {
+    for (index, webhook) in status["webhooks"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .enumerate()
+    {
         let label = if index == 0 { "webhooks" } else { "" };
         rows.push(row(label, &waiting(webhook)));
         for trouble in ["error", "trouble"] {

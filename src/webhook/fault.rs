@@ -90,9 +90,7 @@ impl Fault {
             Self::NoSignature => "X-Signature-SHA256 is missing or repeated".into(),
             Self::BadSignature => "X-Signature-SHA256 is no base64".into(),
             Self::Broken => "the body broke off".into(),
-            Self::Forged => {
-                "none of the keys that are believed here has signed this body".into()
-            }
+            Self::Forged => "none of the keys that are believed here has signed this body".into(),
             Self::TooLarge(most) => format!("the body is longer than {most} bytes"),
             Self::TooSlow => "the body did not arrive in time".into(),
             Self::Full => "as many deliveries are kept as may be".into(),
@@ -108,9 +106,7 @@ impl Fault {
                 "send it as Wise sends webhooks of version 2 and later"
             }
             Self::Broken | Self::TooSlow => "send it again, whole and without pauses",
-            Self::Forged => {
-                "compare webhook.signature_key and the environment with who sends"
-            }
+            Self::Forged => "compare webhook.signature_key and the environment with who sends",
             Self::TooLarge(_) => "raise webhook.max_body",
             Self::Full | Self::Unavailable | Self::Crowded => "nothing was kept; send it again",
         }

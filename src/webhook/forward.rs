@@ -188,7 +188,10 @@ mod tests {
             let whole = Duration::from_secs(whole);
             for _ in 0..64 {
                 let pause = backoff(failures);
-                assert!(whole / 2 <= pause && pause <= whole, "{failures}: {pause:?}");
+                assert!(
+                    whole / 2 <= pause && pause <= whole,
+                    "{failures}: {pause:?}"
+                );
             }
         }
     }

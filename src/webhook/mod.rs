@@ -12,9 +12,9 @@ mod forward;
 mod post;
 mod queue;
 mod shelf;
+mod signature;
 #[cfg(test)]
 mod tests;
-mod signature;
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -143,7 +143,10 @@ mod tests {
             assert_eq!(judged(status), Verdict::Taken, "{status}");
         }
         for status in [301, 302, 307, 408, 425, 429, 500, 501, 503, 599] {
-            assert!(matches!(judged(status), Verdict::Later(_, None)), "{status}");
+            assert!(
+                matches!(judged(status), Verdict::Later(_, None)),
+                "{status}"
+            );
         }
         for status in [400, 401, 403, 404, 405, 409, 410, 413, 415, 422, 451] {
             assert!(matches!(judged(status), Verdict::Refused(_)), "{status}");
