@@ -108,19 +108,19 @@ fn known_caller(caller: &Value) -> String {
 /// What lies in a webhook's queue.
 fn waiting(webhook: &Value) -> String {
     let count = |key: &str| webhook[key].as_u64().unwrap_or(0);
-    let mut text = format!(
-        "{} at {}, {} waiting",
+    let oldest = webhook["oldest_seconds"].is_u64();
+    let oldest = oldest.then(|| format!(" for up to {}", span(&webhook["oldest_seconds"])));
+    let set_aside = match count("set_aside") {
+        0 => String::new(),
+        count => format!(", {count} set aside"),
+    };
+    format!(
+        "{} at {}, {} waiting{}{set_aside}",
         word(&webhook["name"]),
         word(&webhook["address"]),
-        count("queued")
-    );
-    if webhook["oldest_seconds"].is_u64() {
-        text.push_str(&format!(" for up to {}", span(&webhook["oldest_seconds"])));
-    }
-    if count("set_aside") > 0 {
-        text.push_str(&format!(", {} set aside", count("set_aside")));
-    }
-    text
+        count("queued"),
+        oldest.unwrap_or_default()
+    )
 }
 
 /// The record: how far it has come, to be noted elsewhere, and what is wrong with it.

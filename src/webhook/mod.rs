@@ -179,8 +179,9 @@ impl Webhook {
 
     /// Notes why deliveries do not go on, or that they do.
     fn tell(&self, trouble: Option<String>) {
-        let before = std::mem::replace(&mut self.notes().trouble, trouble.clone());
-        if before.is_some() && trouble.is_none() {
+        let mended = trouble.is_none();
+        let before = std::mem::replace(&mut self.notes().trouble, trouble);
+        if before.is_some() && mended {
             tracing::info!(webhook = self.name, "deliveries go on");
         }
     }
@@ -317,8 +318,11 @@ impl Webhooks {
         for webhook in &self.all {
             webhook.notes().queue = None;
         }
-        let mut threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
-        let threads = std::mem::take(&mut *threads);
+        let threads = self
+            .threads
+            .lock()
+            .map(|mut threads| std::mem::take(&mut *threads));
+        let threads = threads.unwrap_or_default();
         let joined = tokio::task::spawn_blocking(move || {
             for thread in threads {
                 let _ = thread.join();

@@ -5,7 +5,7 @@
 //! that what an operator mends takes effect by itself; until then everything asked is refused.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -179,37 +179,45 @@ impl Keeper {
         }
     }
 
-    /// Does something with the file. After an error it is closed: the library trusts it no more.
+    /// Does something with the file, a second time after an error: what the last change has freed can be
+    /// written to only by the next one, and on a full disk that is all the room there is. A change that
+    /// was made although the library saw an error is a duplicate then, and none is made twice.
     fn on_shelf<T>(
         &mut self,
-        work: impl FnOnce(&Shelf) -> Result<T, ShelfError>,
+        work: impl Fn(&Shelf) -> Result<T, ShelfError>,
     ) -> Result<T, ShelfError> {
         self.open()?;
-        let path = self.setting.path.clone();
-        let shelf = self.shelf.take();
-        // The library panics on what it finds damaged in places where it expects no damage.
-        let done = catch_unwind(AssertUnwindSafe(|| match &shelf {
-            Some(shelf) => work(shelf),
-            None => Err(ShelfError::Disk {
+        if let Ok(done) = self.attempt(&work) {
+            return Ok(done);
+        }
+        self.open()?;
+        let again = self.attempt(&work);
+        if let Err(error) = &again {
+            self.fail(error);
+        }
+        again
+    }
+
+    /// Does something with the open file. After an error it is closed: the library trusts it no more.
+    fn attempt<T>(
+        &mut self,
+        work: &impl Fn(&Shelf) -> Result<T, ShelfError>,
+    ) -> Result<T, ShelfError> {
+        let path = &self.setting.path;
+        let Some(shelf) = self.shelf.take() else {
+            let why = "it is closed".to_owned();
+            return Err(ShelfError::Disk {
                 path: path.clone(),
-                why: "it is closed".into(),
-            }),
-        }));
-        let done = done.unwrap_or_else(|_| {
-            Err(ShelfError::Damaged {
-                path,
-                why: "it could not be read".into(),
-            })
-        });
-        match &done {
-            Ok(_) => self.shelf = shelf,
-            Err(error) => {
-                let closed = catch_unwind(AssertUnwindSafe(move || drop(shelf)));
-                drop(closed);
-                self.fail(error.clone());
-                // The next that is asked finds it open again, or hears why not.
-                self.tried = None;
-            }
+                why,
+            });
+        };
+        // The library panics on what it finds damaged in places where it expects no damage.
+        let done = catch_unwind(AssertUnwindSafe(|| work(&shelf)));
+        let done = done.unwrap_or_else(|_| Err(unreadable(path)));
+        if done.is_ok() {
+            self.shelf = Some(shelf);
+        } else {
+            let _ = catch_unwind(AssertUnwindSafe(move || drop(shelf)));
         }
         done
     }
@@ -224,18 +232,13 @@ impl Keeper {
         {
             return Err(error.clone());
         }
-        let path = self.setting.path.clone();
+        let path = &self.setting.path;
         let opened = catch_unwind(AssertUnwindSafe(|| {
-            let shelf = Shelf::open(&path)?;
+            let shelf = Shelf::open(path)?;
             let stock = shelf.stock()?;
             Ok((shelf, stock))
         }));
-        let opened = opened.unwrap_or_else(|_| {
-            Err(ShelfError::Damaged {
-                path,
-                why: "it could not be read".into(),
-            })
-        });
+        let opened = opened.unwrap_or_else(|_| Err(unreadable(path)));
         match opened {
             Ok((shelf, stock)) => {
                 self.shelf = Some(shelf);
@@ -249,14 +252,14 @@ impl Keeper {
                 Ok(())
             }
             Err(error) => {
-                self.fail(error.clone());
+                self.fail(&error);
                 self.tried = Some((Instant::now(), error.clone()));
                 Err(error)
             }
         }
     }
 
-    fn fail(&mut self, error: ShelfError) {
+    fn fail(&self, error: &ShelfError) {
         let text = error.to_string();
         let is_news = {
             let mut standing = self.lock();
@@ -280,5 +283,12 @@ impl Keeper {
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Standing> {
         self.standing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn unreadable(path: &Path) -> ShelfError {
+    ShelfError::Damaged {
+        path: path.to_owned(),
+        why: "it could not be read".into(),
     }
 }

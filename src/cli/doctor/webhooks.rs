@@ -33,14 +33,18 @@ pub(super) async fn look(rounds: &mut Rounds, bench: &Bench) {
 }
 
 fn readable(webhook: &Webhook, environment: Environment) -> Finding {
-    let client_ca = webhook.tls.as_ref().is_some_and(|tls| tls.client_ca.is_some());
+    let client_ca = webhook
+        .tls
+        .as_ref()
+        .is_some_and(|tls| tls.client_ca.is_some());
     match Dress::read(webhook, environment) {
         Ok(_) if webhook.tls.is_some() && !client_ca => Finding::good(
             "signature key and certificate are in order; whoever connects is believed by signature alone",
         ),
         Ok(_) => Finding::good("signature key and certificates are in order"),
         Err(error) => {
-            let hint = "mend the file, or name another; the proxy does not start, or reload, until then";
+            let hint =
+                "mend the file, or name another; the proxy does not start, or reload, until then";
             Finding::failed(error.to_string(), hint)
         }
     }

@@ -61,6 +61,7 @@ async fn a_disk_that_fails_at_the_commit_is_503_and_wises_next_try_succeeds() {
         let to = door(&house).await;
         assert_eq!(setup.sender.send(to, "one").await.status, OK);
         setup.application.got(1).await;
+        queued(&house, 0).await;
         setup.site.failpoints(&format!("webhook-commit = {error}"));
         for _ in 0..2 {
             let answer = setup.sender.send(to, "two").await;

@@ -1,5 +1,7 @@
 //! An application that is down, slow or unwilling, and a disk that does not take it.
 
+use tokio::io::AsyncWriteExt as _;
+
 use super::*;
 use crate::disk::Mount;
 
@@ -106,6 +108,13 @@ async fn what_is_refused_three_times_is_set_aside_until_somebody_wants_it_back()
         "{shown}"
     );
 
+    let examined = house.cli(&["doctor", "--offline"]).await;
+    let examined = String::from_utf8(examined.stdout).unwrap();
+    assert!(
+        examined.contains("webhook.transfers.keys") && examined.contains("has refused 1"),
+        "{examined}"
+    );
+
     let again = crate::house::post("/webhooks/transfers/retry", &serde_json::json!({}));
     let again = house.operate(again).await;
     assert_eq!((again.status, &again.json()["retried"]), (OK, &1.into()));
@@ -163,7 +172,6 @@ async fn a_stop_ends_what_is_in_flight_and_keeps_the_rest() {
     let (mut stream, _) = slow.accept().await.unwrap();
     house.signal("TERM");
     house.logs("stopping").await;
-    use tokio::io::AsyncWriteExt as _;
     let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
     stream.write_all(answer).await.unwrap();
     assert!(house.ended().await.success());

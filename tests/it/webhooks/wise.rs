@@ -18,7 +18,7 @@ async fn secured(wise: &Simulator, application: &Application, mtls: bool) -> Hou
     };
     let settings =
         format!("certificate = \"hook.pem\"\nkey = \"hook.key\"\npath = \"/wise\"\n{client_ca}");
-    let site = webhook(House::on(wise), application, &settings);
+    let site = webhook(House::on(wise).logged_out(), application, &settings);
     let site = site.prepare().await;
     let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
     std::fs::write(site.path("hook.pem"), made.cert.pem()).unwrap();
