@@ -91,7 +91,8 @@ async fn insist(
                 (error.to_string(), None)
             }
         };
-        let wait = wait.map_or_else(|| backoff(failures), |wait| wait.min(LONGEST_PAUSE));
+        let asked = wait.map(|wait| wait.clamp(FIRST_PAUSE, LONGEST_PAUSE));
+        let wait = asked.unwrap_or_else(|| backoff(failures));
         tracing::warn!(
             webhook = webhook.name,
             delivery = waiting.delivery.fields.id,

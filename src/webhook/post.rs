@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, HOST, RETRY_AFTER, USER_AGENT};
+use http::header::{CONTENT_TYPE, HOST, USER_AGENT};
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::client::conn::http1;
@@ -12,6 +12,7 @@ use tokio::net::TcpStream;
 
 use super::shelf::Delivery;
 use crate::config::Webhook;
+use crate::upstream::retry_after;
 use crate::wise::webhook_keys::{DELIVERY_ID, SIGNATURE, TEST};
 
 /// As much of the application's answer is read, so that it can say it in peace.
@@ -126,14 +127,14 @@ fn judge(status: StatusCode, headers: &HeaderMap) -> Verdict {
     } else if status.is_client_error() && !later.contains(&status) {
         Verdict::Refused(status)
     } else {
-        let after = headers.get(RETRY_AFTER).and_then(|it| it.to_str().ok());
-        let after = after.and_then(|text| text.trim().parse().ok());
-        Verdict::Later(status, after.map(Duration::from_secs))
+        Verdict::Later(status, retry_after(headers))
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use http::header::RETRY_AFTER;
+
     use super::*;
 
     #[test]

@@ -90,10 +90,13 @@ async fn what_the_application_took_is_not_sent_again_although_the_disk_fails_jus
     let setup = Setup::new().await;
     let house = setup.site.start().await;
     let to = door(&house).await;
-    setup.site.failpoints("webhook-remove = EIO");
+    // Both are kept before the disk fails: a removal and what is kept meanwhile are one transaction.
+    setup.application.change(|mood| mood.down = true);
     for name in ["one", "two"] {
         assert_eq!(setup.sender.send(to, name).await.status, OK);
     }
+    setup.site.failpoints("webhook-remove = EIO");
+    setup.application.change(|mood| mood.down = false);
     setup.application.got(1).await;
     house
         .status_until(|status| {
