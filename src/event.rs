@@ -37,6 +37,10 @@ pub enum Kind {
     CertificateReplaced,
     /// A caller has tried as many payments as its policy lets pass in an hour.
     FundingCapped,
+    /// The application has refused a webhook's delivery for good.
+    DeliverySetAside,
+    /// A webhook's deliveries cannot be kept.
+    WebhookUnkept,
     /// Nothing: somebody tries out whether notifications arrive.
     Test,
 }
@@ -55,7 +59,7 @@ pub enum Severity {
 
 impl Kind {
     /// All that happen by themselves.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 17] = [
         Self::Started,
         Self::Stopping,
         Self::LaneSwitched,
@@ -71,6 +75,8 @@ impl Kind {
         Self::CertificateExpiring,
         Self::CertificateReplaced,
         Self::FundingCapped,
+        Self::DeliverySetAside,
+        Self::WebhookUnkept,
     ];
 
     /// The kind of that name.
@@ -96,6 +102,8 @@ impl Kind {
             Self::CertificateExpiring => "certificate_expiring",
             Self::CertificateReplaced => "certificate_replaced",
             Self::FundingCapped => "funding_capped",
+            Self::DeliverySetAside => "delivery_set_aside",
+            Self::WebhookUnkept => "webhook_unkept",
             Self::Test => "test",
         }
     }
@@ -127,6 +135,14 @@ impl Kind {
                 "a caller has tried as many fundings as its policy lets pass in an hour; more are \
                  refused"
             }
+            Self::DeliverySetAside => {
+                "the application has refused a webhook's delivery three times; it is kept, and the \
+                 next go on"
+            }
+            Self::WebhookUnkept => {
+                "the queue of a webhook cannot be used: its deliveries are answered 503, and Wise \
+                 tries again"
+            }
             Self::Test => "a trial of notifications",
         }
     }
@@ -147,7 +163,11 @@ impl Kind {
             | Self::RenewalFailed
             | Self::CertificateExpiring
             | Self::FundingCapped => Severity::Warning,
-            Self::ReloadFailed | Self::GrantDead | Self::TokensUnsaved => Severity::Error,
+            Self::ReloadFailed
+            | Self::GrantDead
+            | Self::TokensUnsaved
+            | Self::DeliverySetAside
+            | Self::WebhookUnkept => Severity::Error,
         }
     }
 }

@@ -81,12 +81,22 @@ pub(crate) enum Point {
     AuditWrite,
     /// Before the record is synced.
     AuditSync,
+    /// A webhook's signature is right and nothing is kept.
+    WebhookVerified,
+    /// Before a delivery is committed to its queue.
+    WebhookCommit,
+    /// It is committed and Wise has no answer.
+    WebhookStored,
+    /// The application has a delivery and the queue does not know.
+    WebhookTaken,
+    /// Before its removal is committed.
+    WebhookRemove,
 }
 
 impl Point {
     /// All of them, in order.
     #[cfg(feature = "failpoints")]
-    pub(crate) const ALL: [Self; 27] = [
+    pub(crate) const ALL: [Self; 32] = [
         Self::DurableWrite,
         Self::DurableSync,
         Self::DurableRename,
@@ -114,6 +124,11 @@ impl Point {
         Self::PairHalf,
         Self::AuditWrite,
         Self::AuditSync,
+        Self::WebhookVerified,
+        Self::WebhookCommit,
+        Self::WebhookStored,
+        Self::WebhookTaken,
+        Self::WebhookRemove,
     ];
 
     /// The name in the file.
@@ -147,6 +162,11 @@ impl Point {
             Self::PairHalf => "pair-half",
             Self::AuditWrite => "audit-write",
             Self::AuditSync => "audit-sync",
+            Self::WebhookVerified => "webhook-verified",
+            Self::WebhookCommit => "webhook-commit",
+            Self::WebhookStored => "webhook-stored",
+            Self::WebhookTaken => "webhook-taken",
+            Self::WebhookRemove => "webhook-remove",
         }
     }
 }

@@ -37,6 +37,7 @@ mod upstream;
 // floor 6
 mod notify;
 mod proxy;
+mod webhook;
 // floor 7
 mod admin;
 // floor 8

@@ -27,6 +27,7 @@ use crate::telemetry::pulse::Pulse;
 use crate::telemetry::traffic::Traffic;
 use crate::tls::Identity;
 use crate::tokens::{KeeperHandle, KeeperStatus};
+use crate::webhook::Webhooks;
 use crate::wise::Lane;
 
 /// A wish for a reload, with the way back for its outcome.
@@ -62,6 +63,7 @@ pub(crate) struct Control {
     pub(crate) notifier: Arc<Notifier>,
     /// The record of who called what.
     pub(crate) audit: Option<Audit>,
+    pub(crate) webhooks: Arc<Webhooks>,
     pub(crate) reloads: mpsc::Sender<ReloadAsk>,
     /// Called with each new lane: the token endpoint follows the lane's host.
     pub(crate) on_switch: Box<dyn Fn(Lane) + Send + Sync>,
@@ -115,6 +117,10 @@ impl fmt::Debug for Control {
 pub(crate) enum Refused {
     #[error("lane `{lane}` is not available: {reason}")]
     LaneUnavailable { lane: Lane, reason: &'static str },
+    #[error("there is no webhook named `{0}`")]
+    NoSuchWebhook(String),
+    #[error("nothing was put back: {0}")]
+    Webhook(String),
     #[error("there is no grant named `{0}`")]
     NoSuchGrant(String),
     #[error("{0}")]
@@ -251,6 +257,15 @@ impl Control {
             self.keeper(grant)?;
         }
         Ok(removed)
+    }
+
+    /// Puts what the application has refused at the end of a webhook's queue, and says how many.
+    pub(crate) async fn retry(&self, webhook: &str) -> Result<u64, Refused> {
+        let none = || Refused::NoSuchWebhook(webhook.to_owned());
+        let retried = self.webhooks.retry(webhook).await.ok_or_else(none)?;
+        let count = retried.map_err(Refused::Webhook)?;
+        tracing::warn!(webhook, count, "deliveries that were set aside wait again");
+        Ok(count)
     }
 
     pub(crate) fn tokens(&self) -> Vec<KeeperStatus> {

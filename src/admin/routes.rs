@@ -58,6 +58,11 @@ pub(crate) fn over_socket(control: Arc<Control>) -> Router {
         .route("/tokens/{grant}", delete(forget))
         .route("/tokens/{grant}/refresh", post(refresh))
         .route("/store/look", post(look))
+        .route(
+            "/webhooks",
+            get(async |State(control): Shared| Json(control.webhooks.standing())),
+        )
+        .route("/webhooks/{name}/retry", post(retry))
         .route("/switch", post(switch))
         .route("/reload", post(reload))
         .route("/shutdown", post(shutdown))
@@ -172,6 +177,11 @@ async fn look(State(control): Shared) -> Json<serde_json::Value> {
     Json(json!({}))
 }
 
+async fn retry(State(control): Shared, Path(name): Path<String>) -> Result<Response, Problem> {
+    let count = control.retry(&name).await?;
+    Ok(Json(json!({ "webhook": name, "retried": count })).into_response())
+}
+
 async fn forget(State(control): Shared, Path(grant): Path<String>) -> Result<Response, Problem> {
     let forgotten = control.forget(&grant).await?;
     Ok(Json(json!({ "grant": grant, "forgotten": forgotten })).into_response())
@@ -252,6 +262,13 @@ impl From<Refused> for Problem {
             Refused::NoSuchGrant(_) => (
                 StatusCode::NOT_FOUND,
                 "`wise-auth-proxy token show` lists the grants",
+            ),
+            Refused::NoSuchWebhook(_) => {
+                (StatusCode::NOT_FOUND, "GET /webhooks lists those there are")
+            }
+            Refused::Webhook(_) => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "see `wise-auth-proxy status`, and the proxy's log",
             ),
             Refused::Refresh(_) => (
                 StatusCode::BAD_GATEWAY,

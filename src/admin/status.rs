@@ -14,6 +14,7 @@ use crate::switch::Entry;
 use crate::telemetry::events::Event;
 use crate::telemetry::traffic::Report;
 use crate::tokens::{EndedTry, KeeperStatus};
+use crate::webhook;
 use crate::wise::Lane;
 
 /// Tries to renew that are shown, all grants together.
@@ -45,6 +46,8 @@ pub(crate) struct Status {
     pub(super) confinement: Confined,
     /// The record of who called what; `None`: there is none.
     pub(super) audit: Option<Standing>,
+    /// Where Wise's webhooks come in, and what waits there.
+    pub(super) webhooks: Vec<webhook::Standing>,
     /// RFC 3339.
     pub(super) started: String,
     pub(super) uptime_seconds: u64,
@@ -153,6 +156,7 @@ impl Control {
                 left_out: self.confinement.left_out(),
             },
             audit: self.audit.as_ref().map(Audit::standing),
+            webhooks: self.webhooks.standing(),
             events: self.events.recent(),
             started: rfc3339(self.started),
             uptime_seconds: now

@@ -61,6 +61,20 @@ pub(crate) fn status(status: &Value) -> String {
             rows.push(row("", &format!("left out: {left_out}")));
         }
     }
+    for (index, webhook) in status["webhooks"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .enumerate()
+    {
+        let label = if index == 0 { "webhooks" } else { "" };
+        rows.push(row(label, &waiting(webhook)));
+        for trouble in ["error", "trouble"] {
+            if let Some(why) = webhook[trouble].as_str() {
+                rows.push(row("", &format!("NOT MOVING: {why}")));
+            }
+        }
+    }
     if status["audit"].is_object() {
         rows.extend(record(&status["audit"]));
     }
@@ -89,6 +103,24 @@ fn known_caller(caller: &Value) -> String {
         None => "not seen since the start".to_owned(),
     };
     format!("{} by {by}, {seen}", word(&caller["name"]))
+}
+
+/// What lies in a webhook's queue.
+fn waiting(webhook: &Value) -> String {
+    let count = |key: &str| webhook[key].as_u64().unwrap_or(0);
+    let oldest = webhook["oldest_seconds"].is_u64();
+    let oldest = oldest.then(|| format!(" for up to {}", span(&webhook["oldest_seconds"])));
+    let set_aside = match count("set_aside") {
+        0 => String::new(),
+        count => format!(", {count} set aside"),
+    };
+    format!(
+        "{} at {}, {} waiting{}{set_aside}",
+        word(&webhook["name"]),
+        word(&webhook["address"]),
+        count("queued"),
+        oldest.unwrap_or_default()
+    )
 }
 
 /// The record: how far it has come, to be noted elsewhere, and what is wrong with it.

@@ -152,11 +152,16 @@ impl Config {
         ];
         let wanted = self.doors.iter().any(|door| door.connect);
         let authority = authority.into_iter().filter(move |_| wanted);
-        let webhooks = self.webhooks.iter().flat_map(Webhook::files);
+        let webhooks = self.webhook_files();
         (ca.chain(mtls).chain(tls).chain(authority))
             .chain(self.jose.files())
             .chain((self.sca.key.iter()).map(|path| ("sca.key", path.as_path())))
             .chain(webhooks)
+    }
+
+    /// The files that webhooks name, each with its key.
+    pub(crate) fn webhook_files(&self) -> impl Iterator<Item = (&'static str, &Path)> {
+        self.webhooks.iter().flat_map(Webhook::files)
     }
 }
 

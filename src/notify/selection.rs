@@ -58,6 +58,8 @@ impl Selection {
             | Kind::CertificateExpiring
             | Kind::CertificateReplaced
             | Kind::FundingCapped
+            | Kind::DeliverySetAside
+            | Kind::WebhookUnkept
             | Kind::Test => wanted,
         }
     }

@@ -24,6 +24,7 @@ use crate::telemetry::meter::Meter;
 use crate::tls::Finding;
 use crate::tokens::{Absence, TokenView};
 use crate::upstream::{Endpoint, TokenEndpoint};
+use crate::webhook::Webhooks;
 
 /// A proxy that is ready to open its doors.
 #[derive(Debug)]
@@ -44,6 +45,7 @@ pub struct Server {
     pub(crate) log: Sink,
     pub(crate) events: Events,
     pub(crate) last_switch: Option<Entry>,
+    pub(crate) webhooks: Arc<Webhooks>,
     pub(crate) confinement: Arc<Confinement>,
     /// Sockets of the service manager, for the doors whose addresses they have.
     pub(crate) handed: Vec<Handed>,
@@ -180,6 +182,7 @@ impl Server {
             signer: outfit.signer.clone(),
             draining: false,
         });
+        let webhooks = Webhooks::new(&config, &outfit.webhooks, &clock, &events);
         Ok(Self {
             sources,
             config,
@@ -196,6 +199,7 @@ impl Server {
             log,
             events,
             last_switch,
+            webhooks: Arc::new(webhooks),
             confinement: Arc::new(confinement),
             handed: Vec::new(),
         })

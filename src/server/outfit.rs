@@ -23,6 +23,7 @@ use crate::tls::{
     TlsError, Tunnels,
 };
 use crate::upstream::{Aim, Endpoint, EndpointError};
+use crate::webhook::{Dress, DressError};
 use crate::wise::hosts::TOKEN_PATH;
 
 /// Everything replaceable, checked.
@@ -37,6 +38,8 @@ pub(crate) struct Outfit {
     pub(crate) policies: Arc<Policies>,
     pub(crate) callers: Arc<Callers>,
     pub(crate) jose: Arc<Jose>,
+    /// In the order of the configuration.
+    pub(crate) webhooks: Vec<Arc<Dress>>,
     pub(crate) identity: Option<Arc<Identity>>,
     /// Who signs one-time tokens.
     pub(crate) signer: Option<Arc<Signer>>,
@@ -45,6 +48,8 @@ pub(crate) struct Outfit {
     pub(crate) admin_key: Option<Secret>,
     /// Of the certificates that applications see.
     pub(crate) certificates: Digest,
+    /// Of the webhooks: settings, keys and certificates.
+    pub(crate) of_webhooks: Digest,
     /// Of all ingredients.
     pub(crate) digest: Digest,
 }
@@ -99,6 +104,9 @@ pub enum OutfitError {
         /// Why.
         error: String,
     },
+    /// A webhook's keys or certificates cannot be used.
+    #[error("{0}")]
+    Webhook(String),
     /// CONNECT is offered, and no authority is there.
     #[error(
         "a door offers CONNECT, and there is no local authority in {}; make one with \
@@ -129,6 +137,12 @@ const SHORTEST_KEY: usize = 16;
 impl From<GuardError> for OutfitError {
     fn from(error: GuardError) -> Self {
         Self::Caller(error.to_string())
+    }
+}
+
+impl From<DressError> for OutfitError {
+    fn from(error: DressError) -> Self {
+        Self::Webhook(error.to_string())
     }
 }
 
@@ -305,6 +319,18 @@ impl Outfit {
         let (signing, decrypting) = (&config.jose.signing, &config.jose.decrypting);
         digest.file(signing.as_ref().map(|key| key.path.as_path()));
         digest.file(decrypting.as_ref().map(|key| key.path.as_path()));
+        let mut own = Ingredients::new();
+        own.text(&format!("{:?}", config.webhooks));
+        for (_, path) in config.webhook_files() {
+            own.file(Some(path));
+        }
+        let of_webhooks = own.done();
+        digest.digest(of_webhooks);
+        let webhooks = config.webhooks.iter().map(|webhook| {
+            let dress = Dress::read(webhook, config.environment)?;
+            Ok::<_, OutfitError>(Arc::new(dress))
+        });
+        let webhooks = webhooks.collect::<Result<_, _>>()?;
 
         let ways = Lane::ALL.map(|lane| {
             let made = match lane {
@@ -328,6 +354,8 @@ impl Outfit {
             policies,
             callers: Arc::new(callers),
             jose: Arc::new(jose),
+            webhooks,
+            of_webhooks,
             identity,
             signer,
             client_secret,

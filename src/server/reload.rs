@@ -1,5 +1,6 @@
 //! Reloading: on a wish (SIGHUP, the `reload` command) or when the content of a file has changed.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -23,6 +24,7 @@ use crate::server::token_seal::TokenSeal;
 use crate::telemetry::events::{Events, Kind};
 use crate::tokens::KeeperHandle;
 use crate::upstream::TokenEndpoint;
+use crate::webhook::Webhooks;
 
 /// The one owner of what can be replaced while running.
 pub(crate) struct Reloader {
@@ -33,6 +35,7 @@ pub(crate) struct Reloader {
     keepers: Arc<[KeeperHandle]>,
     notes: Arc<Mutex<Notes>>,
     events: Events,
+    webhooks: Arc<Webhooks>,
     /// The configuration at the start: what can only change with a restart is compared with it.
     first: Config,
     /// Held by a turn of the switch: the lane in use must not change while it is looked at.
@@ -75,6 +78,7 @@ impl Reloader {
             keepers,
             notes,
             events: server.events.clone(),
+            webhooks: Arc::clone(&server.webhooks),
             first: server.config.clone(),
             turning,
             current: Arc::new(Mutex::new(current)),
@@ -244,6 +248,7 @@ impl Reloader {
             snapshot.signer.clone_from(&outfit.signer);
         });
         aim(self.endpoint.as_deref(), &seats.config, &outfit, lane);
+        self.webhooks.wear(&outfit.webhooks);
         failpoint::pass(Point::ReloadPublished);
         {
             let mut notes = self.notes.lock().unwrap_or_else(PoisonError::into_inner);
@@ -377,6 +382,7 @@ fn changed(old: &Config, new: &Config, before: &Outfit, outfit: &Outfit) -> Vec<
             "door certificates",
             before.certificates != outfit.certificates,
         ),
+        ("webhook", before.of_webhooks != outfit.of_webhooks),
         ("wise", differs(&|c| format!("{:?}{:?}", c.hosts, c.trust))),
         ("upstream", differs(&|c| format!("{:?}", c.upstream))),
         (
@@ -422,9 +428,17 @@ fn client_id(config: &Config) -> Option<&str> {
     config.oauth.as_ref().map(|oauth| oauth.client_id.as_str())
 }
 
+/// Which webhooks there are, and where: what of them is fixed at the start.
+fn seats_of_webhooks(config: &Config) -> Vec<(&str, SocketAddr)> {
+    let webhooks = config.webhooks.iter();
+    webhooks
+        .map(|webhook| (webhook.name.as_str(), webhook.address))
+        .collect()
+}
+
 /// Sections that are read at the start only; doors are told one by one.
 fn needs_restart(first: &Config, new: &Config) -> Vec<String> {
-    let rows: [(&str, String, String); 11] = [
+    let rows: [(&str, String, String); 12] = [
         (
             "upstream.replay_budget",
             first.upstream.replay_budget.to_string(),
@@ -459,6 +473,11 @@ fn needs_restart(first: &Config, new: &Config) -> Vec<String> {
             "audit",
             format!("{:?}", first.audit),
             format!("{:?}", new.audit),
+        ),
+        (
+            "webhook",
+            format!("{:?}", seats_of_webhooks(first)),
+            format!("{:?}", seats_of_webhooks(new)),
         ),
         ("log", format!("{:?}", first.log), format!("{:?}", new.log)),
         (

@@ -88,6 +88,12 @@ impl Server {
         let config = &self.config;
         let doors = config.doors.iter().map(|door| sockets.open(&door.address));
         let doors: Vec<Bound> = doors.collect::<Result<_, _>>()?;
+        let webhooks = config.webhooks.iter().map(|webhook| {
+            let address = DoorAddress::Tcp(webhook.address);
+            let opened = sockets.open(&address);
+            opened.map_err(|error| StartError::Door(format!("webhook {}: {error}", webhook.name)))
+        });
+        let webhooks: Vec<Bound> = webhooks.collect::<Result<_, _>>()?;
         let socket = operators_socket(&config.admin.socket, &mut sockets)?;
         let page = config.admin.address;
         let page = page.map(|address| page_socket(address, &mut sockets));
@@ -158,6 +164,7 @@ impl Server {
             events: self.events.clone(),
             notifier: Arc::clone(&notifier),
             audit: audit.clone(),
+            webhooks: Arc::clone(&self.webhooks),
             reloads,
             on_switch: Box::new(reloader.follow()),
             turning,
@@ -221,6 +228,11 @@ impl Server {
         let _ = tokio::time::timeout(FIRST_LOOK, all_begun).await;
         none_is_dead(&mut workers)?;
 
+        let opened = self.webhooks.open(webhooks, &stop_doors).await;
+        opened.map_err(|source| StartError::Io {
+            what: "a webhook",
+            source,
+        })?;
         tasks.spawn(traffic.watch(stop_admin.clone()));
         let (clock, stop) = (Arc::clone(&self.clock), stop_admin.clone());
         tasks.spawn(async move { notifier.run(news, clock, stop).await });
@@ -523,6 +535,7 @@ fn readings(control: &Control, log: &Sink, limit: &Limit) -> Readings {
         limit_reached: limit.reached(),
         log_lines_dropped: log.dropped(),
         notifications: control.notifier.tallies().collect(),
+        webhooks: control.webhooks.readings(),
         audit: control
             .audit
             .as_ref()
@@ -624,10 +637,18 @@ impl Running {
                 tokio::time::sleep(Duration::from_secs(1)).await;
             }
         };
-        tokio::select! {
-            _ = joined => {}
-            () = patience => tracing::error!("a worker does not come to its end and is left"),
-        }
+        let workers = async {
+            tokio::select! {
+                _ = joined => {}
+                () = patience => tracing::error!("a worker does not come to its end and is left"),
+            }
+        };
+        let webhooks = Arc::clone(&self.control.webhooks);
+        let webhooks = async {
+            let whole = webhooks.close(self.drain_timeout, CLOSING);
+            let _ = self.hurry.run_until_cancelled(whole).await;
+        };
+        tokio::join!(workers, webhooks);
         // An exchange under way is finished and saved first; a store that hangs is not waited for.
         let kept = futures_util::future::join_all(self.keepers.iter().map(KeeperHandle::stop));
         let kept = tokio::time::timeout(self.keepers_timeout, kept);

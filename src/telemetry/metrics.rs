@@ -37,6 +37,22 @@ pub(crate) struct Readings {
     /// By way: delivered, given up, dropped unsent.
     pub(crate) notifications: Vec<(&'static str, [u64; 3])>,
     pub(crate) policy_refusals: Vec<PolicyReading>,
+    pub(crate) webhooks: Vec<WebhookReading>,
+}
+
+/// One webhook at the moment of a scrape.
+#[derive(Debug, Default)]
+pub(crate) struct WebhookReading {
+    pub(crate) webhook: String,
+    /// What arrived, by outcome.
+    pub(crate) deliveries: Vec<(&'static str, u64)>,
+    /// Attempts to give something to the application, by outcome.
+    pub(crate) forwards: Vec<(&'static str, u64)>,
+    pub(crate) queued: u64,
+    pub(crate) set_aside: u64,
+    pub(crate) oldest_seconds: u64,
+    /// Nothing can be kept.
+    pub(crate) failing: bool,
 }
 
 /// What one policy refused for one reason.
@@ -102,6 +118,11 @@ pub(crate) fn described(faults: &'static [&'static str]) -> Vec<Described> {
         notifications: vec![("webhook", [0; 3])],
         audit: Some(AuditReading::default()),
         policy_refusals: vec![PolicyReading::default()],
+        webhooks: vec![WebhookReading {
+            deliveries: vec![("stored", 0)],
+            forwards: vec![("taken", 0)],
+            ..WebhookReading::default()
+        }],
         ..Readings::default()
     };
     let page = Metrics::new(vec![Arc::new(meter)], faults, "", Box::new(reading));
@@ -552,6 +573,7 @@ impl Page {
         if let Some(audit) = &readings.audit {
             families.extend(recording(audit));
         }
+        families.extend(webhooks(&readings.webhooks));
         if let Some(days) = readings.certificate_days {
             let help = "Days until the client certificate ends.";
             families.push(single(
@@ -589,6 +611,63 @@ fn recording(audit: &AuditReading) -> [MetricFamily; 3] {
             "Whether the record cannot be written just now.",
             MetricType::GAUGE,
             f64::from(u8::from(audit.failing)),
+        ),
+    ]
+}
+
+/// What there is to say of webhooks.
+fn webhooks(webhooks: &[WebhookReading]) -> [MetricFamily; 6] {
+    let counted = |read: &dyn Fn(&WebhookReading) -> &[(&'static str, u64)]| -> Vec<Metric> {
+        let each = webhooks.iter().flat_map(|webhook| {
+            let outcomes = read(webhook).iter();
+            outcomes.map(|(outcome, count)| {
+                let labels = [("webhook", webhook.webhook.as_str()), ("outcome", *outcome)];
+                counter(&labels, *count)
+            })
+        });
+        each.collect()
+    };
+    let measured = |read: &dyn Fn(&WebhookReading) -> f64| -> Vec<Metric> {
+        let each = webhooks.iter();
+        each.map(|webhook| gauge(&[("webhook", &webhook.webhook)], read(webhook)))
+            .collect()
+    };
+    [
+        family(
+            names::WEBHOOK_DELIVERIES,
+            "Webhook deliveries that came in, by what became of them.",
+            MetricType::COUNTER,
+            counted(&|webhook| &webhook.deliveries),
+        ),
+        family(
+            names::WEBHOOK_FORWARDS,
+            "Attempts to give a webhook delivery to the application.",
+            MetricType::COUNTER,
+            counted(&|webhook| &webhook.forwards),
+        ),
+        family(
+            names::WEBHOOK_QUEUED,
+            "Webhook deliveries that wait for the application.",
+            MetricType::GAUGE,
+            measured(&|webhook| float(webhook.queued)),
+        ),
+        family(
+            names::WEBHOOK_OLDEST,
+            "How long the first of them has waited; 0 where none waits.",
+            MetricType::GAUGE,
+            measured(&|webhook| float(webhook.oldest_seconds)),
+        ),
+        family(
+            names::WEBHOOK_SET_ASIDE,
+            "Webhook deliveries that the application has refused and that are kept.",
+            MetricType::GAUGE,
+            measured(&|webhook| float(webhook.set_aside)),
+        ),
+        family(
+            names::WEBHOOK_FAILING,
+            "Whether a webhook's deliveries cannot be kept just now.",
+            MetricType::GAUGE,
+            measured(&|webhook| f64::from(u8::from(webhook.failing))),
         ),
     ]
 }

@@ -172,6 +172,11 @@ fn provider() -> Arc<CryptoProvider> {
 pub(crate) struct ServerStream<T>(TlsStream<T>);
 
 impl<T> ServerStream<T> {
+    /// Whether both sides have settled on HTTP/2 (ALPN).
+    pub(crate) fn speaks_http2(&self) -> bool {
+        self.0.get_ref().1.alpn_protocol() == Some(b"h2")
+    }
+
     /// Whether something that was written waits for the socket to take it.
     pub(crate) fn is_full(&self) -> bool {
         self.0.get_ref().1.wants_write()

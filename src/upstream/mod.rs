@@ -27,4 +27,4 @@ pub(crate) use gather::Gathering;
 pub(crate) use once::{Answer, OnceError, get, knock, post, send};
 pub(crate) use pool::{AcquireError, Lease, Local, Pool, SendError};
 pub(crate) use probe::{Session, addresses, greet, reach};
-pub(crate) use token_endpoint::{Aim, TokenEndpoint};
+pub(crate) use token_endpoint::{Aim, TokenEndpoint, retry_after};

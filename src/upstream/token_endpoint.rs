@@ -127,7 +127,7 @@ pub(super) fn understand(body: &Bytes) -> Result<TokenAnswer, ExchangeError> {
 
 /// Seconds, or a date, which counts from the answer's own: the two clocks need not agree
 /// (RFC 9110 §10.2.3).
-fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+pub(crate) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let text = |name| {
         headers
             .get(name)

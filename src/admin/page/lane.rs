@@ -81,7 +81,9 @@ pub(super) async fn turn(
         Err(refused) => {
             let status = match &refused {
                 Refused::LaneUnavailable { .. } => StatusCode::CONFLICT,
-                Refused::NoSuchGrant(_)
+                Refused::NoSuchWebhook(_)
+                | Refused::Webhook(_)
+                | Refused::NoSuchGrant(_)
                 | Refused::Refresh(_)
                 | Refused::Forget(_)
                 | Refused::Reload(_)

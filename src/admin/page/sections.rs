@@ -9,6 +9,7 @@ use super::{draw, traffic};
 use crate::admin::status::{Certificate, Status, rfc3339};
 use crate::telemetry::events::Severity;
 use crate::tokens::KeeperStatus;
+use crate::webhook;
 use crate::wise::Lane;
 
 /// Events and renewals that are shown; `/status` has more.
@@ -267,6 +268,22 @@ fn events(status: &Status) -> Markup {
     }
 }
 
+/// What waits for the application, and why.
+fn webhook_line(webhook: &webhook::Standing) -> Markup {
+    html! {
+        strong { (webhook.name) }
+        @if let Some(address) = &webhook.address { " at " (address) }
+        ", " (webhook.queued) " waiting"
+        @if let Some(seconds) = webhook.oldest_seconds { " for up to " (span(seconds)) }
+        @if webhook.set_aside > 0 {
+            span .is-bad { ", " (webhook.set_aside) " set aside" }
+        }
+        @for trouble in webhook.error.iter().chain(&webhook.trouble) {
+            span .is-bad { ": " (prose(trouble)) }
+        }
+    }
+}
+
 fn about(status: &Status) -> Markup {
     let confinement = &status.confinement;
     html! {
@@ -288,6 +305,14 @@ fn about(status: &Status) -> Markup {
                                 None => ", not seen since the start",
                                 Some(at) => { ", last seen " (moment(at, &status.at)) }
                             }
+                        }
+                    } }
+                }
+                @if !status.webhooks.is_empty() {
+                    div .wide { dt { "Webhooks" } dd {
+                        @for (number, webhook) in status.webhooks.iter().enumerate() {
+                            @if number > 0 { br; }
+                            (webhook_line(webhook))
                         }
                     } }
                 }

@@ -82,6 +82,7 @@ fn status() -> Status {
         doors: vec!["127.0.0.1:8080".into()],
         pinned: Vec::new(),
         callers: Vec::new(),
+        webhooks: Vec::new(),
         last_reload: None,
         confinement: Confined {
             in_force: Vec::new(),

@@ -23,6 +23,7 @@ mod rounds;
 mod secrets;
 mod shown;
 mod store;
+mod webhooks;
 
 use std::path::PathBuf;
 
@@ -141,4 +142,5 @@ async fn go_round(rounds: &mut Rounds, bench: &mut Bench) {
     authority::look(rounds, bench).await;
     record::look(rounds, bench).await;
     doors::knock(rounds, bench).await;
+    webhooks::look(rounds, bench).await;
 }

@@ -134,6 +134,7 @@ fn every_point_of_the_program_is_one_at_which_a_test_kills() {
         .filter(|point| *point != ON_THE_WAY)
         .chain(setting::CASES.iter().map(|case| case.point))
         .chain(crate::audit::POINTS)
+        .chain(crate::webhooks::POINTS)
         .collect();
     assert_eq!(names, killed);
 }

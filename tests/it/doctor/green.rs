@@ -343,7 +343,8 @@ async fn every_check_is_on_the_page_of_checks() {
             unseen.remove(&*general);
         }
     }
-    // Of production, and of houses with a record, CONNECT, a proxy on the way out or notifications.
+    // Of production, and of houses with a record, CONNECT, a proxy on the way out, notifications or
+    // webhooks.
     let elsewhere = [
         "audit.end",
         "audit.file",
@@ -355,6 +356,8 @@ async fn every_check_is_on_the_page_of_checks() {
         "secret.notify.webhook",
         "secret.upstream.via_credentials",
         "tls.mtls-other",
+        "webhook.NAME.keys",
+        "webhook.NAME.queue",
     ];
     assert_eq!(unseen.into_iter().collect::<Vec<_>>(), elsewhere);
 }

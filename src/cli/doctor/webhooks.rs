@@ -1,0 +1,70 @@
+//! Webhooks: do their keys and certificates belong together, and does what comes in go on?
+
+use serde_json::Value;
+
+use super::bench::Bench;
+use super::check::{Check, Finding, Group};
+use super::rounds::Rounds;
+use crate::config::{Environment, Webhook};
+use crate::webhook::Dress;
+
+/// Two checks for each webhook; the second asks the running proxy.
+pub(super) async fn look(rounds: &mut Rounds, bench: &Bench) {
+    let environment = bench.config.environment;
+    for webhook in &bench.config.webhooks {
+        let name = webhook.name.as_str();
+        let keys = format!("webhook.{name}.keys");
+        let check = Check::new(Group::Doors, keys, format!("keys of webhook {name}"));
+        let settings = webhook.clone();
+        rounds
+            .look(check, move || readable(&settings, environment))
+            .await;
+        let Some(status) = &bench.running else {
+            continue;
+        };
+        let all = status["webhooks"].as_array().into_iter().flatten();
+        let Some(standing) = all.into_iter().find(|it| it["name"] == name).cloned() else {
+            continue;
+        };
+        let queue = format!("webhook.{name}.queue");
+        let check = Check::new(Group::Doors, queue, format!("queue of webhook {name}"));
+        rounds.look(check, move || moving(&standing)).await;
+    }
+}
+
+fn readable(webhook: &Webhook, environment: Environment) -> Finding {
+    let client_ca = webhook
+        .tls
+        .as_ref()
+        .is_some_and(|tls| tls.client_ca.is_some());
+    match Dress::read(webhook, environment) {
+        Ok(_) if webhook.tls.is_some() && !client_ca => Finding::good(
+            "signature key and certificate are in order; whoever connects is believed by signature alone",
+        ),
+        Ok(_) => Finding::good("signature key and certificates are in order"),
+        Err(error) => {
+            let hint =
+                "mend the file, or name another; the proxy does not start, or reload, until then";
+            Finding::failed(error.to_string(), hint)
+        }
+    }
+}
+
+fn moving(standing: &Value) -> Finding {
+    let count = |key: &str| standing[key].as_u64().unwrap_or(0);
+    let (queued, set_aside) = (count("queued"), count("set_aside"));
+    if let Some(error) = standing["error"].as_str() {
+        let hint = "deliveries are answered 503 until then, and Wise tries again for two weeks";
+        return Finding::failed(error.to_owned(), hint);
+    }
+    if let Some(trouble) = standing["trouble"].as_str() {
+        let hint = "mend the application; nothing is lost meanwhile, and the order is kept";
+        return Finding::warning(format!("{queued} wait: {trouble}"), hint);
+    }
+    if set_aside > 0 {
+        let text = format!("the application has refused {set_aside}, which are kept");
+        let hint = "once it takes them, POST /webhooks/NAME/retry on the admin socket";
+        return Finding::warning(text, hint);
+    }
+    Finding::good(format!("{queued} wait")).fact("queued", queued)
+}
