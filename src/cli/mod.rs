@@ -18,6 +18,7 @@ mod doctor;
 mod failure;
 mod init;
 mod jose;
+mod line;
 mod login;
 mod manual;
 mod migrate;
@@ -40,6 +41,7 @@ mod terminal;
 mod token;
 mod wait;
 mod watch;
+mod webhook;
 
 use std::process::ExitCode;
 
@@ -84,6 +86,7 @@ fn run(args: Args) -> Result<(), Failure> {
         Command::Cert(args) => cert::run(&global, &args.command),
         Command::Ca(args) => ca::run(&global, &args.command),
         Command::Jose(args) => jose::run(&global, &args.command),
+        Command::Webhook(args) => webhook::run(&global, &args.command),
         Command::Simulator(args) => simulator::run(&args),
         Command::Demo(args) => demo::run(&args),
         Command::Switch(args) => switch::run(&global, &args),

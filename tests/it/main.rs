@@ -81,6 +81,7 @@ mod traffic;
 mod transport;
 mod tunnels;
 mod upstream_failures;
+mod webhook_commands;
 mod wire;
 mod wise_answers;
 mod witness;
