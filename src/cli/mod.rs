@@ -18,6 +18,7 @@ mod doctor;
 mod failure;
 mod init;
 mod jose;
+mod keys;
 mod line;
 mod login;
 mod manual;

@@ -90,11 +90,9 @@ async fn an_application_subscription_is_made_with_the_clients_own_token_and_a_pr
     let of_client = format!("/v3/applications/{CLIENT_ID}/subscriptions");
     let of_user = format!("/v3/profiles/{PROFILE}/subscriptions");
     for (_, path, credential) in calls(&wise) {
-        match credential {
-            Credential::Client { live, .. } => assert!(live && path == of_client, "{path}"),
-            Credential::User { live, .. } => assert!(live && path == of_user, "{path}"),
-            other => panic!("{path} with {other:?}"),
-        }
+        let fits = matches!(credential, Credential::Client { live: true, .. } if path == of_client)
+            || matches!(credential, Credential::User { live: true, .. } if path == of_user);
+        assert!(fits, "{path} with {credential:?}");
     }
     assert_eq!(methods(&wise), ["GET", "POST", "GET", "POST"]);
 

@@ -94,6 +94,10 @@ pub(crate) struct Whose {
 }
 
 #[derive(clap::Args)]
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "each is a flag that is given or not"
+)]
 pub(crate) struct SubscribeArgs {
     /// Which event, such as transfers#state-change; may be several
     #[arg(value_name = "EVENT", required = true)]

@@ -209,9 +209,10 @@ impl All {
                 spelling::word(&shown(&subscription.trigger_on)),
                 spelling::word(&shown(&subscription.delivery.url))
             );
-            let which = match self.knows_application {
-                true => "can move to the application",
-                false => "can move to the application, if it has them not yet",
+            let which = if self.knows_application {
+                "can move to the application"
+            } else {
+                "can move to the application, if it has them not yet"
             };
             advice.push(format!(
                 "{} of profiles {which}, which hears of every profile that it acts for; such as {}, \

@@ -265,9 +265,11 @@ impl Wish {
     fn is_met(&self, one: &Subscription, args: &SubscribeArgs) -> bool {
         let version = one.delivery.version.as_deref();
         // Unsaid, the version that is there does, unless Wise is retiring it.
+        let stays = !args.replace || !version.is_some_and(is_retiring);
         let version_fits = match &args.version {
             Some(asked) => version == Some(asked),
-            None => !args.replace || !version.is_some_and(is_retiring),
+            None if stays => true,
+            None => version == Some(&self.version),
         };
         version_fits && (!args.mtls || one.delivery.mtls_enabled == Some(true))
     }

@@ -6,6 +6,7 @@ mod certificates;
 mod grants;
 mod green;
 mod hosts;
+mod keys;
 mod places;
 mod report;
 
