@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::args::{ConfigCommand, Global};
 use super::failure::{Exit, Failure};
+use super::keys::KeyFile;
 use super::report;
 use crate::config::{
     Config, ConfigError, Lane, Loaded, Problem, SecretSource, Setting, schema, settings,
@@ -82,11 +83,13 @@ fn checked(loaded: &Loaded, with_secrets: bool, failed: &[(&'static str, String)
     })
 }
 
-/// Fetches every secret once and drops it; those that cannot be, and why.
+/// Fetches every secret once, reads every key file, and drops them; those that cannot be, and why.
 fn unfetched(config: &Config) -> Vec<(&'static str, String)> {
-    secrets(config)
-        .filter_map(|(key, source)| Some((key, source.read().err()?.to_string())))
-        .collect()
+    let secrets =
+        secrets(config).filter_map(|(key, source)| Some((key, source.read().err()?.to_string())));
+    let keys = KeyFile::all(config).into_iter();
+    let keys = keys.filter_map(|key| Some((key.setting(), key.prove().err()?.to_string())));
+    secrets.chain(keys).collect()
 }
 
 fn refused(failed: &[(&'static str, String)]) -> Failure {

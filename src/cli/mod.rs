@@ -18,6 +18,8 @@ mod doctor;
 mod failure;
 mod init;
 mod jose;
+mod keys;
+mod line;
 mod login;
 mod manual;
 mod migrate;
@@ -41,6 +43,7 @@ mod terminal;
 mod token;
 mod wait;
 mod watch;
+mod webhook;
 
 use std::process::ExitCode;
 
@@ -86,6 +89,7 @@ fn run(args: Args) -> Result<(), Failure> {
         Command::Ca(args) => ca::run(&global, &args.command),
         Command::Jose(args) => jose::run(&global, &args.command),
         Command::Sca(args) => sca::run(&global, &args.command),
+        Command::Webhook(args) => webhook::run(&global, &args.command),
         Command::Simulator(args) => simulator::run(&args),
         Command::Demo(args) => demo::run(&args),
         Command::Switch(args) => switch::run(&global, &args),

@@ -4,6 +4,7 @@
 pub use crate::config::properties::config;
 pub use crate::credentials::properties::stored_record;
 pub use crate::guard::properties::policy_decision;
+pub use crate::jose::properties::jose_message;
 pub use crate::proxy::properties::{
     credential_choice, header_policy, introduction, request_target,
 };
@@ -16,12 +17,13 @@ pub use crate::wise::properties::route_table;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// Every target.
-pub const TARGETS: [Target; 11] = [
+pub const TARGETS: [Target; 12] = [
     ("access_label", access_label),
     ("config", config),
     ("credential_choice", credential_choice),
     ("header_policy", header_policy),
     ("introduction", introduction),
+    ("jose_message", jose_message),
     ("pem_bundle", pem_bundle),
     ("policy_decision", policy_decision),
     ("request_target", request_target),

@@ -5,6 +5,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::de::DeserializeOwned;
 
 use super::JoseError;
+use crate::wise::wire;
 
 /// Longest header, encoded. Wise's have three members.
 const LONGEST_HEADER: usize = 4 * 1024;
@@ -34,8 +35,9 @@ pub(super) fn encode(bytes: &[u8], out: &mut String) {
     URL_SAFE_NO_PAD.encode_string(bytes, out);
 }
 
-/// The header. A member that is given twice is an error (RFC 7515 §4), by serde's rules for structs.
+/// The header. A member that is given twice is an error (RFC 7515 §4), by serde's rules for structs,
+/// and so is a list of members without their names, which serde alone would take.
 pub(super) fn header<T: DeserializeOwned>(part: &[u8]) -> Result<T, JoseError> {
     let json = decode(part)?;
-    serde_json::from_slice(&json).map_err(|_| JoseError::Malformed)
+    wire::object(&json).ok_or(JoseError::Malformed)
 }

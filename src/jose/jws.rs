@@ -64,6 +64,8 @@ struct Header {
     #[serde(default)]
     url: Option<String>,
     #[serde(default)]
+    typ: Option<String>,
+    #[serde(default)]
     crit: Option<Box<RawValue>>,
     #[serde(default)]
     b64: Option<bool>,
@@ -99,6 +101,11 @@ impl<'a> Signed<'a> {
     /// The path that it was signed for; of requests only.
     pub(crate) fn url(&self) -> Option<&str> {
         self.header.url.as_deref()
+    }
+
+    /// What it says to be; of requests only.
+    pub(crate) fn typ(&self) -> Option<&str> {
+        self.header.typ.as_deref()
     }
 
     /// How it says to be signed.

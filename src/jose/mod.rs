@@ -12,6 +12,8 @@ mod file;
 mod jwe;
 mod jws;
 mod key;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod properties;
 
 pub(crate) use crate::wise::SigningAlgorithm as Algorithm;
 pub(crate) use file::{KeyFileError, pem, read_decrypting, read_signing};

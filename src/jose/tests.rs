@@ -150,6 +150,9 @@ fn a_header_chooses_neither_algorithm_nor_extension() {
         "{}",
         r#"{"alg":"PS256","alg":"PS256"}"#,
         r#"{"alg":["PS256"]}"#,
+        // Members without names, which a lax reader takes in their order.
+        r#"["PS256"]"#,
+        r#"["PS256",1,"a-key"]"#,
     ] {
         assert_eq!(refusal(json), JoseError::Malformed, "{json}");
     }

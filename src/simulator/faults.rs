@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use std::net::Ipv4Addr;
 use std::str::FromStr;
 
+use http::Method;
 use serde::Deserialize;
 use serde::Serialize;
 
@@ -144,6 +145,9 @@ pub struct Disturb {
     /// Only for paths that start with this.
     #[serde(default)]
     pub prefix: Option<String>,
+    /// Only for requests of this method.
+    #[serde(default)]
+    pub method: Option<String>,
     /// Seconds in `Retry-After` of a 429.
     #[serde(default = "five")]
     pub retry_after: u32,
@@ -156,6 +160,7 @@ impl Disturb {
             kind,
             times: Some(times),
             prefix: None,
+            method: None,
             retry_after: five(),
         }
     }
@@ -166,13 +171,21 @@ impl Disturb {
             kind,
             times: None,
             prefix: None,
+            method: None,
             retry_after: five(),
         }
     }
 
-    /// Uses it up once for `path`; `None` when it does not apply or is used up.
-    pub(super) fn take(slot: &mut Option<Self>, path: &str) -> Option<Self> {
+    /// Uses it up once for a request; `None` when it does not apply or is used up.
+    pub(super) fn take(slot: &mut Option<Self>, method: &Method, path: &str) -> Option<Self> {
         let disturb = slot.as_mut()?;
+        if disturb
+            .method
+            .as_ref()
+            .is_some_and(|only| only != method.as_str())
+        {
+            return None;
+        }
         if disturb
             .prefix
             .as_ref()
@@ -508,9 +521,9 @@ mod tests {
     #[test]
     fn a_disturbance_is_used_up_and_then_gone() {
         let mut slot = Some(Disturb::times(Disturbance::Html, 2));
-        assert!(Disturb::take(&mut slot, "/").is_some());
-        assert!(Disturb::take(&mut slot, "/").is_some());
-        assert!(Disturb::take(&mut slot, "/").is_none());
+        assert!(Disturb::take(&mut slot, &Method::GET, "/").is_some());
+        assert!(Disturb::take(&mut slot, &Method::GET, "/").is_some());
+        assert!(Disturb::take(&mut slot, &Method::GET, "/").is_none());
     }
 
     #[test]

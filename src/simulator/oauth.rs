@@ -115,7 +115,11 @@ pub(super) async fn answer(
     let now = shared.now();
     let (work, latency) = {
         let mut state = shared.lock();
-        let disturb = Disturb::take(&mut state.faults.token.disturb, "/oauth/token");
+        let disturb = Disturb::take(
+            &mut state.faults.token.disturb,
+            &Method::POST,
+            "/oauth/token",
+        );
         let work = match disturb {
             Some(disturb) if disturb.kind != Disturbance::LoseAnswer => {
                 let outcome = Outcome::Disturbed {

@@ -193,7 +193,7 @@ async fn route(
         };
         // A refused call never gets as far as a service that could misbehave.
         let disturb = match &admitted {
-            Ok(_) => Disturb::take(&mut state.faults.resource.disturb, path),
+            Ok(_) => Disturb::take(&mut state.faults.resource.disturb, &head.method, path),
             Err(_) => None,
         };
         (disturb, admitted)

@@ -12,6 +12,7 @@ mod profile;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod properties;
 pub(crate) mod routes;
+pub(crate) mod webhook;
 pub(crate) mod webhook_keys;
 pub(crate) mod wire;
 

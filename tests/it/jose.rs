@@ -474,10 +474,8 @@ async fn what_wise_answers_instead_is_said_and_never_a_token() {
     let site = site(&wise).await;
     prepared(&site, "ES256").await;
     let disturb = |kind, path: &str| Disturb {
-        kind,
-        times: None,
         prefix: Some(path.into()),
-        retry_after: 5,
+        ..Disturb::always(kind)
     };
     for (kind, words) in [
         (Disturbance::ServerError, "Wise answers 500"),

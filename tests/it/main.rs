@@ -83,6 +83,7 @@ mod traffic;
 mod transport;
 mod tunnels;
 mod upstream_failures;
+mod webhook_commands;
 mod webhooks;
 mod wire;
 mod wise_answers;

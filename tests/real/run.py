@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """The proxy between real clients and a real nginx that wants a client certificate.
 
-Needs nginx, haproxy, curl, openssl, node, java, and Python's requests, authlib and flask. WAP_BIN names the
-binary (default: target/debug/wise-auth-proxy). `--keep` leaves the folder with all logs behind,
-`--ways` makes the checks of ways.py alone.
+Needs nginx, haproxy, curl, openssl, node, java, and Python's requests, authlib, flask and jwcrypto. WAP_BIN
+names the binary (default: target/debug/wise-auth-proxy). `--keep` leaves the folder with all logs behind,
+`--ways` makes the checks of ways.py alone, `--jose` those of jose_checks.py.
 Ends with the line "N passed, N failed".
 """
 
@@ -18,7 +18,7 @@ import time
 import urllib.parse
 
 sys.dont_write_bytecode = True
-NEEDED = "import authlib, flask, requests"
+NEEDED = "import authlib, flask, jwcrypto, requests"
 
 
 def with_modules():
@@ -29,13 +29,17 @@ def with_modules():
             if python != sys.executable:
                 os.execv(python, [python, *sys.argv])
             return
-    sys.exit("missing: python3-authlib python3-flask python3-requests; install them and run this again")
+    sys.exit(
+        "missing: python3-authlib python3-flask python3-jwcrypto python3-requests; "
+        "install them and run this again"
+    )
 
 
 if __name__ == "__main__":
     with_modules()
 
 import edge as edges
+import jose_checks
 import oauth_server
 import origin as origins
 import stories
@@ -110,6 +114,8 @@ def main():
             scene = Scene(folder)
         if scene and "--ways" in sys.argv:
             ways.ways_in(checks, scene)
+        elif scene and "--jose" in sys.argv:
+            jose_checks.jose(checks, scene)
         elif scene:
             act(checks, scene)
     finally:
@@ -160,6 +166,7 @@ def act(checks, scene):
     with checks.section("an application that runs its own OAuth"):
         own_oauth(checks, scene)
     ways.ways_in(checks, scene)
+    jose_checks.jose(checks, scene)
     with checks.section("the end"):
         checks.equal("SIGTERM ends the proxy with exit code 0", house.stop(), 0)
         secrets(checks, scene)

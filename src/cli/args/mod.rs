@@ -15,6 +15,7 @@ use super::failure::Failure;
 use super::jose::JoseArgs;
 use super::sca::ScaArgs;
 use super::spelling;
+use super::webhook::WebhookArgs;
 use crate::config::{ConfigError, Loaded, Sources, load};
 
 pub(crate) use credentials::*;
@@ -259,6 +260,18 @@ Examples:
   wise-auth-proxy sca test
   wise-auth-proxy sca status 9f5f5812-2609-4e48-8418-b64437c0c7cd")]
     Sca(ScaArgs),
+    /// Have Wise send events to a URL, and see, try out and end what it sends
+    ///
+    /// Subscriptions of the application are made with the OAuth client's own credentials, those of a
+    /// profile with its grant's user token. No proxy need run; where one runs, its tokens stay as
+    /// they are.
+    #[command(after_help = "\
+Examples:
+  wise-auth-proxy webhook subscribe 'transfers#state-change' --url https://hooks.example.com/wise
+  wise-auth-proxy webhook list
+  wise-auth-proxy webhook test 72195556-e5cb-495e-a010-b37a4f2a3043
+  wise-auth-proxy webhook events --json | jq -r '.[].event'")]
+    Webhook(WebhookArgs),
 
     /// Run a fake Wise on this machine, until Ctrl-C
     ///

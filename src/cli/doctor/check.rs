@@ -27,6 +27,7 @@ pub(crate) enum State {
 pub(crate) enum Group {
     Configuration,
     Secrets,
+    Keys,
     Clock,
     Names,
     Connections,
@@ -46,6 +47,7 @@ impl Group {
         match self {
             Self::Configuration => "Configuration",
             Self::Secrets => "Secrets",
+            Self::Keys => "Keys",
             Self::Clock => "Clock",
             Self::Names => "Names (DNS)",
             Self::Connections => "Connections (TCP)",

@@ -14,6 +14,7 @@ mod clock;
 mod configuration;
 mod doors;
 mod grants;
+mod keys;
 mod lanes;
 mod membership;
 mod network;
@@ -130,6 +131,7 @@ async fn go_round(rounds: &mut Rounds, bench: &mut Bench) {
     configuration::lane(rounds, bench).await;
     doors::proxy(rounds, bench).await;
     secrets::fetch(rounds, bench).await;
+    keys::look(rounds, bench).await;
     certificate::inspect(rounds, bench).await;
     network::look(rounds, bench).await;
     clock::compare(rounds, bench).await;

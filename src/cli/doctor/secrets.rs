@@ -96,7 +96,7 @@ fn open_directory(source: &SecretSource) -> Option<&Path> {
     (mode & 0o022 != 0 && mode & STICKY == 0).then_some(directory)
 }
 
-fn refused(source: &SecretSource, error: &SecretError) -> Finding {
+pub(super) fn refused(source: &SecretSource, error: &SecretError) -> Finding {
     let hint = match error {
         SecretError::Unreadable { path, source } if source.kind() == PermissionDenied => format!(
             "ask as the proxy's user does (`sudo -u USER wise-auth-proxy doctor`), or give it the \

@@ -4,10 +4,11 @@ use serde_json::{Value, json};
 
 use super::super::args::Global;
 use super::super::failure::{Exit, Failure};
+use super::super::line::CallError;
 use super::super::report::{self, Progress};
 use super::super::run::control_runtime;
 use super::fingerprint;
-use super::partner::{CallError, Partner, WiseKey};
+use super::partner::{Partner, WiseKey};
 use crate::config::{Jose, SigningAlgorithm};
 use crate::jose::{KeyFileError, read_decrypting, read_signing};
 use crate::wise::jose::{RSA_OAEP_256, Scope};
@@ -18,11 +19,11 @@ const SHOWN: usize = 16;
 pub(super) fn run(global: &Global, as_json: bool) -> Result<(), Failure> {
     let config = global.load()?.config;
     let ours = ours(&config.jose);
-    let errand = Partner::errand(&config)?;
+    let line = Partner::line(&config)?;
     let theirs = control_runtime()?.block_on(async {
         let mut progress = Progress::new();
         let asking = async {
-            let partner = Partner::introduce(errand, &config).await?;
+            let partner = Partner::introduce(line, &config).await?;
             Ok::<_, Failure>(theirs(&partner).await)
         };
         progress.along("asking Wise for its keys", asking).await

@@ -20,11 +20,11 @@ pub(super) fn run(global: &Global, as_json: bool) -> Result<(), Failure> {
             .hint(format!("{make} makes one, and says how to go on")));
     }
     let playground = Playground::keys(jose)?;
-    let errand = Partner::errand(&config)?;
+    let line = Partner::line(&config)?;
     let mut hints: Vec<String> = Vec::new();
     let outcomes = control_runtime()?.block_on(async {
         let mut progress = Progress::new();
-        let asking = Partner::introduce(errand, &config);
+        let asking = Partner::introduce(line, &config);
         let partner = progress.along("asking Wise for a token", asking).await?;
         let mut playground = playground(partner);
         let mut outcomes = Vec::new();

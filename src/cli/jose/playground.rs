@@ -8,7 +8,8 @@ use http::{Method, Request, StatusCode};
 use serde_json::{Value, json};
 
 use super::super::failure::Failure;
-use super::partner::{CallError, Partner, WiseKey, refused};
+use super::super::line::{CallError, refused};
+use super::partner::{Partner, WiseKey};
 use crate::config::{Jose, JoseSigning, SigningAlgorithm, is_key_id};
 use crate::jose::{
     ContentKey, DecryptingKey, Encrypted, EncryptingKey, JoseError, Signed, SigningKey,
@@ -300,7 +301,7 @@ impl Playground {
         let asking = self.partner.key(Scope::Signing, algorithm.name(), version);
         let WiseKey { version, der } = asking.await.map_err(Wrong::NoWiseKey)?;
         let key = VerifyingKey::from_der(algorithm, &der);
-        let key = key.map_err(|_| Wrong::NoWiseKey(CallError::NoKey))?;
+        let key = key.map_err(|_| Wrong::NoWiseKey(CallError::Without("public key")))?;
         self.verifying.insert(algorithm, (version, key.clone()));
         Ok((version, key))
     }
@@ -309,7 +310,8 @@ impl Playground {
     async fn fetch_encrypting(&self) -> Result<EncryptingKey, Wrong> {
         let asking = self.partner.key(Scope::Encryption, RSA_OAEP_256, None);
         let key = asking.await.map_err(Wrong::NoWiseKey)?;
-        EncryptingKey::from_der(None, &key.der).map_err(|_| Wrong::NoWiseKey(CallError::NoKey))
+        EncryptingKey::from_der(None, &key.der)
+            .map_err(|_| Wrong::NoWiseKey(CallError::Without("public key")))
     }
 
     /// What a refusal means.

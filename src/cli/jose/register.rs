@@ -15,11 +15,12 @@ use uuid::Uuid;
 
 use super::super::args::Global;
 use super::super::failure::{Exit, Failure};
+use super::super::line::CallError;
 use super::super::report::{self, Progress};
 use super::super::run::control_runtime;
 use super::super::sheet::{Sheet, put};
 use super::args::RegisterArgs;
-use super::partner::{CallError, Partner};
+use super::partner::Partner;
 use super::{fingerprint, flag, trade};
 use crate::clock::{Clock as _, System};
 use crate::config::{Jose, JoseDecrypting, JoseSigning, Loaded, SigningAlgorithm};
@@ -39,10 +40,10 @@ const COMMENT: &str = " # valid until ";
 pub(super) fn run(global: &Global, args: &RegisterArgs) -> Result<(), Failure> {
     let loaded = global.load()?;
     let keys = chosen(global, args, &loaded)?;
-    let errand = Partner::errand(&loaded.config)?;
+    let line = Partner::line(&loaded.config)?;
     control_runtime()?.block_on(async {
         let mut progress = Progress::new();
-        let asking = Partner::introduce(errand, &loaded.config);
+        let asking = Partner::introduce(line, &loaded.config);
         let partner = progress.along("asking Wise for a token", asking).await?;
         let mut registered = Vec::new();
         for key in keys {
@@ -281,7 +282,7 @@ impl Candidate {
                     .to_owned()
             }
             CallError::Refused { .. } => "Wise has trouble of its own: try again later".to_owned(),
-            CallError::NoKey | CallError::Request(_) => "report it".to_owned(),
+            CallError::Without(_) | CallError::Request(_) => "report it".to_owned(),
         };
         let trade = trade(self.scope);
         let error = anyhow!(error).context(format!("the {trade} key is not registered"));

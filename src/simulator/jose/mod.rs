@@ -143,7 +143,7 @@ impl Jose {
         let mut algorithm = None;
         if method.signs() && !payload.is_empty() {
             let (inner, its) = self
-                .verify(&payload, arrival, switches.url)
+                .verify(&payload, arrival, switches)
                 .ok_or_else(|| Box::new(jws_error()))?;
             (payload, algorithm) = (inner, Some(its));
         }
@@ -184,11 +184,14 @@ impl Jose {
         &self,
         message: &[u8],
         arrival: &Arrival<'_>,
-        claim: UrlClaim,
+        switches: &JoseFaults,
     ) -> Option<(Vec<u8>, Algorithm)> {
         let signed = Signed::parse(message).ok()?;
+        if switches.typ && signed.typ() != Some("JWT") {
+            return None;
+        }
         let uri = &arrival.head.uri;
-        let expected = match claim {
+        let expected = match switches.url {
             UrlClaim::Path => Some(uri.path()),
             UrlClaim::Target => uri.path_and_query().map(http::uri::PathAndQuery::as_str),
             UrlClaim::Anything => signed.url(),

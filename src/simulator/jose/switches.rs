@@ -19,6 +19,9 @@ pub struct JoseFaults {
     pub required: Vec<JoseRoute>,
     /// What a request's `url` has to repeat.
     pub url: UrlClaim,
+    /// Whether a request's `typ` has to be `JWT`. Wise's pages have it in every header, and do not
+    /// say that it is looked at.
+    pub typ: bool,
     /// Whether encrypted answers use the request's content key, as on the playground's own path.
     pub direct: bool,
     /// Whether refusals are signed and encrypted too; Wise shows none that is.
@@ -36,6 +39,7 @@ impl Default for JoseFaults {
         Self {
             required: Vec::new(),
             url: UrlClaim::Path,
+            typ: true,
             direct: false,
             errors: false,
             answer_algorithm: None,

@@ -344,12 +344,15 @@ async fn every_check_is_on_the_page_of_checks() {
         }
     }
     // Of production, and of houses with a record, CONNECT, a proxy on the way out, notifications or
-    // webhooks.
+    // keys for bodies, approvals and webhooks.
     let elsewhere = [
         "audit.end",
         "audit.file",
         "audit.space",
         "ca",
+        "jose.encryption_key",
+        "jose.signing_key",
+        "sca.key",
         "secret.admin.key",
         "secret.mtls.key_passphrase",
         "secret.notify.authorization",
@@ -358,6 +361,7 @@ async fn every_check_is_on_the_page_of_checks() {
         "tls.mtls-other",
         "webhook.NAME.keys",
         "webhook.NAME.queue",
+        "webhook.NAME.signature_key",
     ];
     assert_eq!(unseen.into_iter().collect::<Vec<_>>(), elsewhere);
 }

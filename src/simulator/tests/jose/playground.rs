@@ -160,6 +160,29 @@ async fn a_query_counts_where_the_switch_says_so() {
 }
 
 #[tokio::test]
+async fn a_type_counts_unless_the_switch_says_otherwise() {
+    let partner = Partner::new().await;
+    let path = format!("{PLAYGROUND}/jws");
+    let payload = json!({"message": "hello"}).to_string();
+    let messages = ["", r#","typ":"JWT""#, r#","typ":"JOSE""#, r#","typ":"jwt""#].map(|typ| {
+        let header = format!(r#"{{"alg":"ES512","url":"{path}","kid":"{KID}"{typ}}}"#);
+        jose::sign_under(&partner.signing, header.as_bytes(), payload.as_bytes()).unwrap()
+    });
+    for (counts, expected) in [(true, [400, 200, 400, 400]), (false, [200; 4])] {
+        let wise = &partner.house.wise;
+        wise.change_faults(|faults| faults.jose.typ = counts);
+        let mut statuses = Vec::new();
+        for message in &messages {
+            let answer = partner
+                .send(&partner.token, post(&path, "jws", message))
+                .await;
+            statuses.push(answer.status().as_u16());
+        }
+        assert_eq!(statuses, expected, "{counts}");
+    }
+}
+
+#[tokio::test]
 async fn trouble_with_encryption_is_a_bare_500() {
     let partner = Partner::new().await;
     let path = format!("{PLAYGROUND}/jwe");
