@@ -551,6 +551,11 @@ const RULES: &[(&str, &str, &str)] = &[
         r#"hardening.files (house.toml): "required" is impossible with a secret from a program (exec), which would be confined with the proxy; name a file, or say "auto""#,
     ),
     (
+        "client_secret = { file = \"secrets/client_secret\" }",
+        "client_secret = { file = \"secrets/client_secret\" }\n[hardening]\nfiles = \"required\"\n[sca]\napproval_command = [\"/bin/approve\"]",
+        r#"hardening.files (house.toml): "required" is impossible with sca.approval_command, which would be confined with the proxy; use sca.approval_webhook, or say "auto""#,
+    ),
+    (
         "address = \"127.0.0.1:8080\"",
         "address = \"127.0.0.1:8080\"\nkey = { file = \"door_key\" }\nread_only = true",
         r#"door[0].key (house.toml): is the key of a caller now: write [[caller]], name = "application" and this key there, and callers = ["application"] here; door[0].read_only (house.toml): is a policy now: write policy = "read-only" instead of true, nothing of false"#,
