@@ -21,7 +21,7 @@ use criterion::{BatchSize, Criterion};
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, Request};
 use wise_auth_proxy::config::{self, Config, FileChoice, LogFormat, Sources};
-use wise_auth_proxy::internal::{Signature, Steps};
+use wise_auth_proxy::internal::{JoseSteps, Signature, Steps};
 
 /// Small enough for a batch to stay in the processor's nearest caches.
 const BATCH: BatchSize = BatchSize::NumIterations(64);
@@ -192,6 +192,7 @@ fn main() {
     criterion.bench_function("sca/sign-rsa-2048", |bencher| {
         bencher.iter(|| signature.sign());
     });
+    jose(&mut criterion);
     criterion.final_summary();
     // Asked for a part or for a look only, there is no sum.
     if std::env::args()
@@ -300,6 +301,38 @@ fn measure(criterion: &mut Criterion, config: &Config, (name, target, fields): A
             bencher.iter_batched(|| steps.done(&answer), drop, BATCH);
         });
     }
+    group.finish();
+}
+
+/// What signed and encrypted bodies cost: everybody, the look at the routes; those on a route, what
+/// runs beside the worker. None of it is in the sum.
+fn jose(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("jose");
+    let algorithms = ["ES256", "ES512", "PS256"].map(|name| (name, JoseSteps::new(name)));
+    let (_, steps) = &algorithms[0];
+    assert!(!steps.without_routes() && !steps.other_routes());
+    group.bench_function("without-routes", |bencher| {
+        bencher.iter(|| black_box(steps).without_routes());
+    });
+    group.bench_function("other-routes", |bencher| {
+        bencher.iter(|| black_box(steps).other_routes());
+    });
+    for (name, steps) in &algorithms {
+        group.bench_function(format!("sign-{name}"), |bencher| {
+            bencher.iter(|| steps.sign());
+        });
+        let message = steps.sign();
+        assert_eq!(steps.verify(&message), 1024);
+        group.bench_function(format!("verify-{name}"), |bencher| {
+            bencher.iter(|| steps.verify(black_box(&message)));
+        });
+    }
+    group.bench_function("encrypt", |bencher| bencher.iter(|| steps.encrypt()));
+    let message = steps.encrypt();
+    assert_eq!(steps.decrypt(&message), 1024);
+    group.bench_function("decrypt", |bencher| {
+        bencher.iter(|| steps.decrypt(black_box(&message)));
+    });
     group.finish();
 }
 

@@ -7,6 +7,8 @@ mod operations;
 mod promises;
 
 #[cfg(feature = "benchmarks")]
+pub use crate::proxy::jose_steps::JoseSteps;
+#[cfg(feature = "benchmarks")]
 pub use crate::proxy::steps::{Leaving, Noted, Signature, Steps};
 #[cfg(any(test, fuzzing))]
 pub use promises::*;

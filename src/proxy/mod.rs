@@ -58,6 +58,8 @@ pub(crate) use choice::Directory;
 pub(crate) use door::Door;
 pub(crate) use fault::{Fault, Kind};
 pub(crate) use jose::Jose;
+#[cfg(feature = "benchmarks")]
+pub(crate) use jose::steps as jose_steps;
 pub(crate) use serve::{Serving, serve};
 pub(crate) use snapshot::{Published, Snapshot};
 pub(crate) use target::without_port;

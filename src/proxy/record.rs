@@ -55,12 +55,19 @@ pub(crate) struct Record {
     pub(crate) places: Vec<Place>,
     /// Where a CONNECT wants to go.
     authority: Option<Authority>,
-    /// A tunnel that was opened: its requests have lines of their own.
-    is_tunnel: bool,
     /// How its body was signed or encrypted here.
     pub(crate) jose: Option<JoseMethod>,
-    /// A request of our own: nobody asked for it, so nothing is written of it.
-    is_ours: bool,
+    written: Written,
+}
+
+/// What is written of a request at its end.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Written {
+    LineAndRecord,
+    /// A tunnel that was opened: its requests have lines of their own.
+    Record,
+    /// A request of our own: nobody asked for it.
+    Nothing,
 }
 
 impl Record {
@@ -100,9 +107,8 @@ impl Record {
                 Method::CONNECT => request.uri().authority().cloned(),
                 _ => None,
             },
-            is_tunnel: false,
             jose: None,
-            is_ours: false,
+            written: Written::LineAndRecord,
             worker: Rc::clone(worker),
         }
     }
@@ -111,13 +117,13 @@ impl Record {
     pub(crate) fn of_ours(worker: &Rc<Worker>, lane: Lane) -> Self {
         let mut record = Self::new(worker, 0, &Peer::ours(), &Request::new(()));
         record.lane = lane;
-        record.is_ours = true;
+        record.written = Written::Nothing;
         record
     }
 
     /// Whether nobody asked for it but us.
     pub(crate) fn is_ours(&self) -> bool {
-        self.is_ours
+        self.written == Written::Nothing
     }
 
     /// When the request came.
@@ -134,7 +140,7 @@ impl Record {
     pub(crate) fn opened(mut self, heard: bool) {
         self.status = StatusCode::OK;
         self.complete = heard;
-        self.is_tunnel = true;
+        self.written = Written::Record;
     }
 
     /// Lane and credential were chosen.
@@ -207,7 +213,7 @@ impl Drop for Record {
     fn drop(&mut self) {
         let worker = Rc::clone(&self.worker);
         worker.meter.in_flight.down();
-        if self.is_ours {
+        if self.is_ours() {
             return;
         }
         let total = self.began.elapsed();
@@ -266,7 +272,7 @@ impl Drop for Record {
                 jose: self.jose.map(JoseMethod::name),
             });
         }
-        if self.is_tunnel {
+        if self.written == Written::Record {
             return;
         }
         worker.access.add(&Line {

@@ -463,7 +463,8 @@ async fn what_is_jose_already_passes_byte_for_byte_both_ways() {
     let answer = house.send(request).await;
     assert_eq!(answer.status, 200, "{answer:?}");
     assert_eq!(answer.headers["content-type"], "application/jose+json");
-    assert_eq!(answer.body.iter().filter(|byte| **byte == b'.').count(), 4);
+    let parts = answer.body.split(|byte| *byte == b'.').count();
+    assert_eq!(parts, 5);
     let counted = house.metric("wise_proxy_jose_requests_total", "").await;
     assert!(counted.abs() < 0.1, "none of it is ours: {counted}");
 }
@@ -572,7 +573,7 @@ async fn a_body_that_is_too_long_or_compressed_is_refused_before_anything_leaves
         quotes()
     );
     wire.send(head).await;
-    let chunk = [b"40000\r\n".as_slice(), &[b' '; 0x40000], b"\r\n"].concat();
+    let chunk = [b"40000\r\n".as_slice(), &vec![b' '; 0x40000], b"\r\n"].concat();
     for _ in 0..5 {
         wire.try_send(&chunk).await;
     }

@@ -14,6 +14,8 @@ mod open;
 mod room;
 mod routes;
 mod seal;
+#[cfg(feature = "benchmarks")]
+pub(crate) mod steps;
 mod trouble;
 
 use std::sync::Arc;

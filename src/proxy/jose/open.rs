@@ -27,6 +27,10 @@ use crate::upstream::Lease;
 use crate::wise::headers::{X_TW_JOSE_ENCRYPTION_KID, X_TW_JOSE_METHOD};
 
 /// What there is to hand down.
+#[allow(
+    clippy::large_enum_variant,
+    reason = "the usual answer has no box, and each lives for a moment"
+)]
 pub(in crate::proxy) enum Given {
     /// Wise's answer as it comes.
     AsItCame(Answer),
@@ -61,11 +65,19 @@ pub(in crate::proxy) async fn open(
         // All that Wise says where it cannot decrypt.
         worker.wise_keys.forget_encrypting(wanted);
     }
+    // Wise has the request: it will not be sent again.
+    carried.held.let_go(usize::MAX);
+    let is_jose = |headers: &HeaderMap| headers.get(CONTENT_TYPE).is_some_and(names_jose);
     if is_empty(&carried.asked.0, &answer) {
         count(Outcome::Empty);
+        let mut answer = answer;
+        let headers = answer.response.headers_mut();
+        if is_jose(headers) {
+            // To HEAD: what GET would get is not what Wise would send.
+            undress(headers);
+        }
         return Ok(Given::AsItCame(answer));
     }
-    let is_jose = |headers: &HeaderMap| headers.get(CONTENT_TYPE).is_some_and(names_jose);
     if !status.is_success() && !is_jose(answer.response.headers()) {
         count(Outcome::PlainError);
         return Ok(Given::AsItCame(answer));

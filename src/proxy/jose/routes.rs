@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use http::header::{ACCEPT, CONTENT_TYPE};
-use http::{HeaderMap, HeaderValue, Method, request};
+use http::{HeaderMap, HeaderValue, request};
 
 use crate::config::{self, JoseMethod, LaneSet};
 use crate::guard::{Asked, Care, Rules};
@@ -32,7 +32,23 @@ pub(super) struct Route {
     lanes: LaneSet,
 }
 
+impl Route {
+    fn new(route: &config::JoseRoute) -> Self {
+        Self {
+            covers: Rules::new(&route.covers),
+            method: route.method,
+            lanes: route.lanes,
+        }
+    }
+}
+
 impl Jose {
+    /// Adds a route, without the keys that it needs.
+    #[cfg(feature = "benchmarks")]
+    pub(super) fn add(&mut self, route: &config::JoseRoute) {
+        self.routes.push(Route::new(route));
+    }
+
     /// Reads the keys that routes need. Blocks on files.
     pub(crate) fn read(config: &config::Jose) -> Result<Self, KeyFileError> {
         let needs = |what: fn(JoseMethod) -> bool| {
@@ -44,11 +60,7 @@ impl Jose {
         let decrypting = config.decrypting.as_ref();
         let decrypting = decrypting.filter(|_| needs(JoseMethod::encrypts));
         let kid = decrypting.and_then(|key| key.kid.as_deref());
-        let routes = config.routes.iter().map(|route| Route {
-            covers: Rules::new(&route.covers),
-            method: route.method,
-            lanes: route.lanes,
-        });
+        let routes = config.routes.iter().map(Route::new);
         Ok(Self {
             routes: routes.collect(),
             signing: signing.map(read_signing).transpose()?.map(Arc::new),
@@ -80,7 +92,7 @@ impl Jose {
         let asked = Asked::new(head.method.as_str(), target.path());
         let mut here = std::iter::once(first).chain(here);
         let route = here.find(|route| route.covers.cover(&asked, Care::Exact))?;
-        (head.method != Method::CONNECT && !is_jose(&head.headers)).then_some(route.method)
+        (!is_jose(&head.headers)).then_some(route.method)
     }
 }
 

@@ -76,21 +76,20 @@ pub(in crate::proxy) async fn seal(
             let lack = |lack| trouble(Trouble::Unsealed(Unsealed::NoKey(lack)));
             let wanted = Wanted::encrypting(view, lane);
             let wanted = wanted.ok_or_else(|| lack("the lane is gone".into()))?;
-            encrypting = Some(match worker.wise_keys.known_encrypting(&wanted) {
-                Some(key) => {
-                    carried.kept_key = Some(wanted);
-                    key
-                }
-                None => {
-                    let began = Instant::now();
-                    let fetched = keys::fetch_encrypting(worker, &wanted).await;
-                    record.upstream += began.elapsed();
-                    fetched.map_err(|why| lack(why.to_string()))?
-                }
-            });
+            if let Some(key) = worker.wise_keys.known_encrypting(&wanted) {
+                carried.kept_key = Some(wanted);
+                encrypting = Some(key);
+            } else {
+                let began = Instant::now();
+                let fetched = keys::fetch_encrypting(worker, &wanted).await;
+                record.upstream += began.elapsed();
+                encrypting = Some(fetched.map_err(|why| lack(why.to_string()))?);
+            }
         }
         let plain = whole(&source, max_body, stall, &mut carried.held).await?;
-        if !plain.is_empty() {
+        if plain.is_empty() {
+            outgoing.head.headers.remove(EXPECT);
+        } else {
             let length = plain.len();
             let work = Work {
                 signing: carried.jose.signing.clone().filter(|_| method.signs()),
@@ -106,10 +105,8 @@ pub(in crate::proxy) async fn seal(
                 return Err(trouble(Trouble::NoRoom));
             }
             carried.content_key = content_key;
-            dress(&mut outgoing.head.headers, sealed.len());
+            dress(&mut outgoing.head.headers, method, sealed.len());
             outgoing.source = Some(Source::of_bytes(sealed));
-        } else {
-            outgoing.head.headers.remove(EXPECT);
         }
     }
     address(&mut outgoing.head.headers, &carried);
@@ -208,13 +205,17 @@ impl Work {
 }
 
 /// The fields of the message itself.
-fn dress(headers: &mut HeaderMap, length: usize) {
+fn dress(headers: &mut HeaderMap, method: JoseMethod, length: usize) {
     // The body is whole: there is nothing to wait for, and nothing behind it.
     for name in NOT_OF_THIS_BODY.iter().chain(&[EXPECT, TRAILER]) {
         headers.remove(name);
     }
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
     headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
+    if method.encrypts() {
+        // Operations on PINs and devices demand that it is said (Wise, "SCA and 2FA").
+        headers.insert(CONTENT_ENCODING, HeaderValue::from_static("identity"));
+    }
 }
 
 /// The fields that every JOSE request has, with a body or without.

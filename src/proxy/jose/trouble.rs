@@ -105,7 +105,14 @@ impl Trouble {
             Self::Unverified { why, .. } => match why {
                 Unverified::TooLarge(_) => "http_response_body_size",
                 Unverified::Encoded => "http_response_content_coding",
-                _ => "http_protocol_error",
+                Unverified::NotEncrypted
+                | Unverified::NotSigned
+                | Unverified::Forged
+                | Unverified::Unsupported(_)
+                | Unverified::Undecryptable
+                | Unverified::NoKey(_)
+                | Unverified::NoRoom
+                | Unverified::Failed => "http_protocol_error",
             },
         }
     }
