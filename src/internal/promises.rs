@@ -11,13 +11,14 @@ pub use crate::proxy::properties::{
 pub use crate::telemetry::properties::access_label;
 pub use crate::tls::properties::pem_bundle;
 pub use crate::upstream::properties::token_response;
+pub use crate::webhook::properties::webhook_signature;
 pub use crate::wise::properties::route_table;
 
 /// A target: its name, which is also that of its corpus, and what it does with an input.
 pub type Target = (&'static str, fn(&[u8]));
 
 /// Every target.
-pub const TARGETS: [Target; 12] = [
+pub const TARGETS: [Target; 13] = [
     ("access_label", access_label),
     ("config", config),
     ("credential_choice", credential_choice),
@@ -30,6 +31,7 @@ pub const TARGETS: [Target; 12] = [
     ("route_table", route_table),
     ("stored_record", stored_record),
     ("token_response", token_response),
+    ("webhook_signature", webhook_signature),
 ];
 
 #[cfg(test)]

@@ -224,7 +224,7 @@ impl Door {
 }
 
 /// What is kept of a head.
-fn fields(headers: &HeaderMap) -> Result<Fields, Fault> {
+pub(super) fn fields(headers: &HeaderMap) -> Result<Fields, Fault> {
     let id = single(headers, &DELIVERY_ID).ok_or(Fault::NoDeliveryId)?;
     let is_word = (1..=LONGEST_ID).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_graphic());
     if !is_word {

@@ -10,6 +10,8 @@ mod door;
 mod fault;
 mod forward;
 mod post;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod properties;
 mod queue;
 mod shelf;
 mod signature;

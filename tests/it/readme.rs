@@ -25,6 +25,7 @@ const GUIDES: &[(&str, &str)] = &[
     ),
     ("docs/doctor.md", include_str!("../../docs/doctor.md")),
     ("docs/doors.md", include_str!("../../docs/doors.md")),
+    ("docs/security.md", include_str!("../../docs/security.md")),
 ];
 
 fn documents() -> impl Iterator<Item = (&'static str, &'static str)> {

@@ -128,7 +128,8 @@ class House:
         self.start()
         return code
 
-    def start(self):
+    def start(self, ready="/readyz"):
+        """`ready`: what says that it can be used; without a login, `/startupz`."""
         self.log = open(self.folder / "log", "ab")
         self.process = subprocess.Popen(
             [BINARY, "run", "--config", self.config], stdout=self.log, stderr=self.log
@@ -137,7 +138,7 @@ class House:
         reasons = "nothing answers"
         while time.monotonic() < end and self.process.poll() is None:
             try:
-                self.read("/readyz")
+                self.read(ready)
                 return
             except urllib.error.HTTPError as error:
                 reasons = error.read().decode()

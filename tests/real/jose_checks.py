@@ -1,6 +1,7 @@
 """Signed and encrypted messages between the proxy's commands and jwcrypto, which nobody here wrote."""
 
 import json
+import subprocess
 
 import jose_wise
 from house import House
@@ -61,9 +62,69 @@ def jose(checks, scene):
         try:
             both_ways(checks, site)
             refusals(checks, site)
+            on_the_way(checks, site)
             checks.equal("jwcrypto itself has done all of that", site.wise.broken, [])
         finally:
             site.wise.stop()
+
+
+ROUTES = """
+[[jose.route]]
+match = ["POST /v1/auth/jose/playground/jws"]
+method = "jws"
+[[jose.route]]
+match = ["GET /v1/auth/jose/playground/jwe", "POST /v1/auth/jose/playground/jwe", \
+"POST /v1/auth/jose/playground/jwe-direct-encryption"]
+method = "jwe"
+[[jose.route]]
+match = ["POST /v1/auth/jose/playground/jwsjwe"]
+method = "jws+jwe"
+"""
+
+
+def on_the_way(checks, site):
+    """An application of one line: curl sends plain JSON to the proxy, and jwcrypto takes none."""
+    wise, house = site.wise, site.house
+    site.register(house.folder / "ours-ES256.key", "--signing", "--algorithm", "ES256")
+    with open(house.config, "a") as config:
+        config.write(ROUTES)
+    house.start(ready="/startupz")
+    try:
+        def curl(method, call):
+            sent = ["--json", '{"message": "plain"}'] if method == "POST" else []
+            url = f"http://127.0.0.1:{house.port}{jose_wise.PLAYGROUND}{call}"
+            done = subprocess.run(
+                ["curl", "-sS", "--max-time", "30", "-w", "\n%{http_code} %{content_type}", *sent, url],
+                capture_output=True, text=True, timeout=60,
+            )
+            body, _, told = done.stdout.rpartition("\n")
+            return told, json.loads(body) if body else done.stderr
+
+        for call in CALLS:
+            method, name = call.split()
+            message = "jose-playground-response-" + ("plain" if method == "POST" else "")
+            wanted = "200 application/json", {"message": message, "method": method}
+            checks.equal(f"through the proxy, {call}: plain JSON to and fro", curl(method, name), wanted)
+        stranger = jose_wise.make_key("ES256")
+        for what, answers in (
+            ("signed with another key", lambda call, payload: call.sign(payload, key=stranger)),
+            ("changed on its way", lambda call, payload: changed(call.sign(payload), 1)),
+            ("not signed at all", lambda call, payload: payload),
+        ):
+            wise.answers = answers
+            told, problem = curl("POST", "jws")
+            checks.equal(
+                f"through the proxy, an answer {what} is not handed on",
+                (told, problem["type"]),
+                ("502 application/problem+json", "urn:wise-auth-proxy:problem:jose-unverified"),
+            )
+        wise.answers = protected
+        wise.rotate()
+        wanted = {"message": "jose-playground-response-plain", "method": "POST"}
+        checks.equal("through the proxy, Wise's next keys are fetched", curl("POST", "jwsjwe")[1], wanted)
+    finally:
+        wise.answers = protected
+        house.stop()
 
 
 def states(calls):

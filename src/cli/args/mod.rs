@@ -260,7 +260,7 @@ Examples:
   wise-auth-proxy sca test
   wise-auth-proxy sca status 9f5f5812-2609-4e48-8418-b64437c0c7cd")]
     Sca(ScaArgs),
-    /// Have Wise send events to a URL, and see, try out and end what it sends
+    /// Have Wise send events to a URL, see, try out and end what it sends, and what waits here
     ///
     /// Subscriptions of the application are made with the OAuth client's own credentials, those of a
     /// profile with its grant's user token. No proxy need run; where one runs, its tokens stay as
@@ -270,7 +270,8 @@ Examples:
   wise-auth-proxy webhook subscribe 'transfers#state-change' --url https://hooks.example.com/wise
   wise-auth-proxy webhook list
   wise-auth-proxy webhook test 72195556-e5cb-495e-a010-b37a4f2a3043
-  wise-auth-proxy webhook events --json | jq -r '.[].event'")]
+  wise-auth-proxy webhook events --json | jq -r '.[].event'
+  wise-auth-proxy webhook queue")]
     Webhook(WebhookArgs),
 
     /// Run a fake Wise on this machine, until Ctrl-C

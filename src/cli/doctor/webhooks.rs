@@ -63,7 +63,7 @@ fn moving(standing: &Value) -> Finding {
     }
     if set_aside > 0 {
         let text = format!("the application has refused {set_aside}, which are kept");
-        let hint = "once it takes them, POST /webhooks/NAME/retry on the admin socket";
+        let hint = "once it takes them, `wise-auth-proxy webhook retry NAME`";
         return Finding::warning(text, hint);
     }
     Finding::good(format!("{queued} wait")).fact("queued", queued)

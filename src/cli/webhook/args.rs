@@ -2,6 +2,7 @@
 
 use clap::Subcommand;
 
+use super::super::args::AdminArgs;
 use crate::config::ProfileId;
 
 #[derive(clap::Args)]
@@ -74,6 +75,26 @@ Examples:
         /// Print them as JSON
         #[arg(long)]
         json: bool,
+    },
+    /// Say what the running proxy keeps for the application, and why it does not go on
+    #[command(after_help = "\
+Examples:
+  wise-auth-proxy webhook queue
+  wise-auth-proxy webhook queue --json | jq '.[] | select(.queued > 0)'")]
+    Queue(AdminArgs),
+    /// Put the deliveries that the application has refused at the end of the queue, and try at once
+    ///
+    /// Once the application takes them. What waits for an application that is down needs no command:
+    /// it is tried again by itself.
+    #[command(after_help = "\
+Examples:
+  wise-auth-proxy webhook retry transfers")]
+    Retry {
+        /// Name of the [[webhook]]
+        #[arg(value_name = "NAME", value_parser = webhook)]
+        name: String,
+        #[command(flatten)]
+        admin: AdminArgs,
     },
 }
 
@@ -169,6 +190,15 @@ fn id(typed: &str) -> Result<String, &'static str> {
     is_id.then(|| typed.to_owned()).ok_or(
         "an id has letters, digits and hyphens, such as 72195556-e5cb-495e-a010-b37a4f2a3043",
     )
+}
+
+/// As the configuration has it, so that it is one segment of a path.
+fn webhook(typed: &str) -> Result<String, &'static str> {
+    let fits = |byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_');
+    let is_name = (1..=64).contains(&typed.len()) && typed.bytes().all(fits);
+    is_name
+        .then(|| typed.to_owned())
+        .ok_or("a webhook's name has lower-case letters, digits, hyphens and underscores")
 }
 
 fn version(typed: &str) -> Result<String, &'static str> {

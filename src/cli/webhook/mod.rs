@@ -1,10 +1,12 @@
-//! `webhook`: what Wise sends where, asked of Wise with the credential that it wants for each kind.
+//! `webhook`: what Wise sends where, asked of Wise with the credential that it wants for each kind;
+//! and what of it waits here.
 
 mod args;
 mod delete;
 mod desk;
 mod events;
 mod list;
+mod queue;
 mod receiver;
 mod subscribe;
 mod test;
@@ -26,6 +28,8 @@ pub(crate) fn run(global: &Global, command: &WebhookCommand) -> Result<(), Failu
         WebhookCommand::Test { id, json } => test::run(global, id, *json),
         WebhookCommand::Delete(args) => delete::run(global, args),
         WebhookCommand::Events { json } => events::run(*json),
+        WebhookCommand::Queue(admin) => queue::list(global, admin),
+        WebhookCommand::Retry { name, admin } => queue::retry(global, name, admin),
     }
 }
 

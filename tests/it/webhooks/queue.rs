@@ -115,9 +115,16 @@ async fn what_is_refused_three_times_is_set_aside_until_somebody_wants_it_back()
         "{examined}"
     );
 
-    let again = crate::house::post("/webhooks/transfers/retry", &serde_json::json!({}));
-    let again = house.operate(again).await;
-    assert_eq!((again.status, &again.json()["retried"]), (OK, &1.into()));
+    let listed = house.cli(&["webhook", "queue"]).await;
+    let listed = String::from_utf8(listed.stdout).unwrap();
+    let row = listed.lines().last().unwrap();
+    let cells: Vec<_> = row.split_whitespace().collect();
+    assert_eq!((cells[0], cells[2], cells[4]), ("transfers", "0", "1"));
+    let again = house
+        .cli(&["webhook", "retry", "transfers", "--json"])
+        .await;
+    let again: serde_json::Value = serde_json::from_slice(&again.stdout).unwrap();
+    assert_eq!(again["retried"], 1);
     let arrived = setup.application.got(5).await;
     assert_eq!(arrived[4].id(), "poison");
     assert_eq!(arrived[4].body, body("poison"));
@@ -128,6 +135,11 @@ async fn what_is_refused_three_times_is_set_aside_until_somebody_wants_it_back()
     assert_eq!(house.operate(list).await.json()[0]["name"], "transfers");
     let none = crate::house::post("/webhooks/other/retry", &serde_json::json!({}));
     assert_eq!(house.operate(none).await.status, 404);
+    let none = house.cli(&["webhook", "retry", "transfers"]).await;
+    let none = String::from_utf8(none.stderr).unwrap();
+    assert!(none.contains("none was set aside"), "{none}");
+    let nobody = house.cli(&["webhook", "retry", "other"]).await;
+    assert!(!nobody.status.success(), "{nobody:?}");
 }
 
 #[tokio::test]
