@@ -7,7 +7,7 @@ use bytes::Bytes;
 use http::uri::PathAndQuery;
 use http::{HeaderValue, Request};
 
-use crate::config::{Config, Lane};
+use crate::config::{Config, Jose, Lane};
 use crate::credentials::FileStore;
 use crate::proxy::Directory;
 use crate::server::build::{StartError, lane_in_use, open_store, token_endpoint, way};
@@ -31,9 +31,11 @@ pub(crate) struct Errand {
 }
 
 impl Errand {
-    /// Reads and checks everything a proxy would. Blocks on files and programs.
+    /// Reads and checks what a proxy needs for its calls to Wise, and for nothing else. Blocks on files
+    /// and programs.
     pub(crate) fn prepare(config: &Config) -> Result<Self, StartError> {
         let store = Arc::new(open_store(config)?);
+        let config = &for_calls(config);
         let outfit = Outfit::read(
             config,
             &Directory::new(&config.grants),
@@ -65,4 +67,18 @@ impl Errand {
     pub(crate) async fn send(&self, request: Request<Bytes>) -> Result<Answer, OnceError> {
         upstream::send(&self.way, request, self.connect_timeout).await
     }
+}
+
+/// The configuration without what only a proxy's own doors and routes need: a login must not hang on a
+/// key that is made later.
+fn for_calls(config: &Config) -> Config {
+    let mut config = config.clone();
+    config.doors.clear();
+    config.callers.clear();
+    config.policies.clear();
+    config.webhooks.clear();
+    config.jose = Jose::default();
+    config.sca.key = None;
+    config.admin.key = None;
+    config
 }
