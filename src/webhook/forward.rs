@@ -128,9 +128,9 @@ impl Refusals {
     /// `None` after the last that is allowed.
     fn another(&mut self, now: Duration) -> Option<Duration> {
         let apart = APART * self.count;
-        let since = now.saturating_sub(self.last);
-        if self.count > 0 && since < apart {
-            return Some(apart - since);
+        let left = apart.saturating_sub(now.saturating_sub(self.last));
+        if left > Duration::ZERO {
+            return Some(left);
         }
         self.count += 1;
         self.last = now;

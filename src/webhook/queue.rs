@@ -222,13 +222,11 @@ impl Queue {
             self.board.answered(1);
             return Err(QueueError::Ended);
         }
-        match tokio::time::timeout(LIMIT, outcome).await {
-            Ok(outcome) => outcome.unwrap_or(Err(QueueError::Ended)),
-            Err(_) => {
-                self.board.late();
-                Err(QueueError::TimedOut)
-            }
-        }
+        let Ok(outcome) = tokio::time::timeout(LIMIT, outcome).await else {
+            self.board.late();
+            return Err(QueueError::TimedOut);
+        };
+        outcome.unwrap_or(Err(QueueError::Ended))
     }
 
     /// What has waited longest. Cancel safe.
