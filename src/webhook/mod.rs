@@ -16,6 +16,8 @@ pub(crate) mod properties;
 mod queue;
 mod shelf;
 mod signature;
+#[cfg(feature = "benchmarks")]
+pub(crate) mod steps;
 #[cfg(test)]
 mod tests;
 
