@@ -21,7 +21,7 @@ use criterion::{BatchSize, Criterion};
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, Request};
 use wise_auth_proxy::config::{self, Config, FileChoice, LogFormat, Sources};
-use wise_auth_proxy::internal::{JoseSteps, Signature, Steps};
+use wise_auth_proxy::internal::{JoseSteps, Signature, Steps, WebhookSteps};
 
 /// Small enough for a batch to stay in the processor's nearest caches.
 const BATCH: BatchSize = BatchSize::NumIterations(64);
@@ -193,6 +193,11 @@ fn main() {
         bencher.iter(|| signature.sign());
     });
     jose(&mut criterion);
+    // For a delivery of Wise's, which is no request of an application's.
+    let delivery = WebhookSteps::of_one_kibibyte();
+    criterion.bench_function("webhook/verify-rsa-2048-1-kib", |bencher| {
+        bencher.iter(|| delivery.verify());
+    });
     criterion.final_summary();
     // Asked for a part or for a look only, there is no sum.
     if std::env::args()

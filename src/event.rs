@@ -39,6 +39,8 @@ pub enum Kind {
     FundingCapped,
     /// The application has refused a webhook's delivery for good.
     DeliverySetAside,
+    /// What was set aside was deleted: nobody wanted it in time.
+    DeliveryExpired,
     /// A webhook's deliveries cannot be kept.
     WebhookUnkept,
     /// Nothing: somebody tries out whether notifications arrive.
@@ -59,7 +61,7 @@ pub enum Severity {
 
 impl Kind {
     /// All that happen by themselves.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::Started,
         Self::Stopping,
         Self::LaneSwitched,
@@ -76,6 +78,7 @@ impl Kind {
         Self::CertificateReplaced,
         Self::FundingCapped,
         Self::DeliverySetAside,
+        Self::DeliveryExpired,
         Self::WebhookUnkept,
     ];
 
@@ -103,6 +106,7 @@ impl Kind {
             Self::CertificateReplaced => "certificate_replaced",
             Self::FundingCapped => "funding_capped",
             Self::DeliverySetAside => "delivery_set_aside",
+            Self::DeliveryExpired => "delivery_expired",
             Self::WebhookUnkept => "webhook_unkept",
             Self::Test => "test",
         }
@@ -139,6 +143,9 @@ impl Kind {
                 "the application has refused a webhook's delivery three times; it is kept, and the \
                  next go on"
             }
+            Self::DeliveryExpired => {
+                "a webhook's delivery that had been set aside was deleted, as `webhook.window` is over"
+            }
             Self::WebhookUnkept => {
                 "the queue of a webhook cannot be used: its deliveries are answered 503, and Wise \
                  tries again"
@@ -167,6 +174,7 @@ impl Kind {
             | Self::GrantDead
             | Self::TokensUnsaved
             | Self::DeliverySetAside
+            | Self::DeliveryExpired
             | Self::WebhookUnkept => Severity::Error,
         }
     }

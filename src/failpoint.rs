@@ -85,6 +85,8 @@ pub(crate) enum Point {
     WebhookVerified,
     /// Before a delivery is committed to its queue.
     WebhookCommit,
+    /// It is committed, and the library has not said so yet.
+    WebhookCommitted,
     /// It is committed and Wise has no answer.
     WebhookStored,
     /// The application has a delivery and the queue does not know.
@@ -96,7 +98,7 @@ pub(crate) enum Point {
 impl Point {
     /// All of them, in order.
     #[cfg(feature = "failpoints")]
-    pub(crate) const ALL: [Self; 32] = [
+    pub(crate) const ALL: [Self; 33] = [
         Self::DurableWrite,
         Self::DurableSync,
         Self::DurableRename,
@@ -126,6 +128,7 @@ impl Point {
         Self::AuditSync,
         Self::WebhookVerified,
         Self::WebhookCommit,
+        Self::WebhookCommitted,
         Self::WebhookStored,
         Self::WebhookTaken,
         Self::WebhookRemove,
@@ -164,6 +167,7 @@ impl Point {
             Self::AuditSync => "audit-sync",
             Self::WebhookVerified => "webhook-verified",
             Self::WebhookCommit => "webhook-commit",
+            Self::WebhookCommitted => "webhook-committed",
             Self::WebhookStored => "webhook-stored",
             Self::WebhookTaken => "webhook-taken",
             Self::WebhookRemove => "webhook-remove",

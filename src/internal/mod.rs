@@ -10,5 +10,7 @@ mod promises;
 pub use crate::proxy::jose_steps::JoseSteps;
 #[cfg(feature = "benchmarks")]
 pub use crate::proxy::steps::{Leaving, Noted, Signature, Steps};
+#[cfg(feature = "benchmarks")]
+pub use crate::webhook::steps::WebhookSteps;
 #[cfg(any(test, fuzzing))]
 pub use promises::*;

@@ -59,6 +59,7 @@ impl Selection {
             | Kind::CertificateReplaced
             | Kind::FundingCapped
             | Kind::DeliverySetAside
+            | Kind::DeliveryExpired
             | Kind::WebhookUnkept
             | Kind::Test => wanted,
         }

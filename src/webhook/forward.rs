@@ -23,6 +23,10 @@ const LONGEST_PAUSE: Duration = Duration::from_mins(5);
 /// So often the application may refuse a delivery before the next goes on.
 const REFUSALS: u32 = 3;
 
+/// The second refusal counts this long after the first, and the third twice as long after the second: what
+/// a deploy of the application says in its confusion sets nothing aside.
+const APART: Duration = Duration::from_mins(1);
+
 /// Forwards until `stop`, and ends what is in flight then. Dropping it leaves what was in flight in the
 /// queue.
 pub(super) async fn run(webhook: Arc<Webhook>, queue: Arc<Queue>, stop: CancellationToken) {
@@ -59,9 +63,12 @@ async fn insist(
     waiting: &Waiting,
     stop: &CancellationToken,
 ) -> bool {
-    let (mut failures, mut refusals) = (0_u32, 0);
+    let mut failures = 0_u32;
+    let mut refusals = Refusals::default();
     let counts = &webhook.counts;
     loop {
+        // Before anything is asked: who hurries while it is under way is heard.
+        let hurried = webhook.hurry.notified();
         let dress = webhook.dress.load_full();
         let asked = post(&dress.settings, &waiting.delivery).await;
         let (trouble, wait) = match asked {
@@ -72,15 +79,15 @@ async fn insist(
                 return settle(webhook, queue, &Change::Remove(waiting.number), stop).await;
             }
             Ok(Verdict::Refused(status)) => {
-                refusals += 1;
-                if refusals == REFUSALS {
+                let apart = refusals.another(webhook.clock.boot());
+                let Some(apart) = apart else {
                     counts.set_aside.fetch_add(1, Ordering::Relaxed);
                     set_aside(webhook, waiting, status.as_u16());
                     let change = Change::SetAside(waiting.number, status.as_u16());
                     return settle(webhook, queue, &change, stop).await;
-                }
+                };
                 counts.failed.fetch_add(1, Ordering::Relaxed);
-                (format!("the application answered {status}"), None)
+                (format!("the application answered {status}"), Some(apart))
             }
             Ok(Verdict::Later(status, wait)) => {
                 counts.failed.fetch_add(1, Ordering::Relaxed);
@@ -101,9 +108,33 @@ async fn insist(
         );
         webhook.tell(Some(trouble));
         failures += 1;
-        if !patiently(webhook, wait, stop).await {
+        // A reload or an operator's word may have mended what was wrong.
+        let waited = stop.run_until_cancelled(tokio::time::timeout(wait, hurried));
+        if waited.await.is_none() {
             return false;
         }
+    }
+}
+
+/// How often a delivery was refused, and when that counted last, by the boot clock.
+#[derive(Default)]
+struct Refusals {
+    count: u32,
+    last: Duration,
+}
+
+impl Refusals {
+    /// One more, which counts if it is far enough from the last. Returns how long the next is away, or
+    /// `None` after the last that is allowed.
+    fn another(&mut self, now: Duration) -> Option<Duration> {
+        let apart = APART * self.count;
+        let left = apart.saturating_sub(now.saturating_sub(self.last));
+        if left > Duration::ZERO {
+            return Some(left);
+        }
+        self.count += 1;
+        self.last = now;
+        (self.count < REFUSALS).then(|| APART * self.count)
     }
 }
 
@@ -146,17 +177,6 @@ fn set_aside(webhook: &Webhook, waiting: &Waiting, status: u16) {
     webhook.events.note(Kind::DeliverySetAside, None, text);
 }
 
-/// Waits for `time`, or for a reload or an operator's word, which may have mended what was wrong.
-async fn patiently(webhook: &Webhook, time: Duration, stop: &CancellationToken) -> bool {
-    let wait = async {
-        tokio::select! {
-            () = tokio::time::sleep(time) => {}
-            () = webhook.hurry.notified() => {}
-        }
-    };
-    stop.run_until_cancelled(wait).await.is_some()
-}
-
 /// Waits for news of the queue, or for `time` at most. Says whether to go on.
 async fn pause(webhook: &Webhook, time: Option<Duration>, stop: &CancellationToken) -> bool {
     let wait = async {
@@ -182,6 +202,23 @@ fn backoff(failures: u32) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn refusals_count_a_minute_and_two_apart() {
+        let seconds = Duration::from_secs;
+        let mut refusals = Refusals::default();
+        for (at, next) in [
+            (5, Some(60)),
+            (5, Some(60)),
+            (64, Some(1)),
+            (65, Some(120)),
+            (184, Some(1)),
+            (185, None),
+        ] {
+            let next = next.map(seconds);
+            assert_eq!(refusals.another(seconds(at)), next, "{at}");
+        }
+    }
 
     #[test]
     fn pauses_double_from_a_second_to_five_minutes() {

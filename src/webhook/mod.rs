@@ -9,12 +9,15 @@
 mod door;
 mod fault;
 mod forward;
+mod orphans;
 mod post;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod properties;
 mod queue;
 mod shelf;
 mod signature;
+#[cfg(feature = "benchmarks")]
+pub(crate) mod steps;
 #[cfg(test)]
 mod tests;
 
@@ -33,8 +36,8 @@ use tokio_util::task::TaskTracker;
 
 use self::door::Door;
 use self::fault::Fault;
-use self::queue::{Queue, Setting};
-use self::shelf::{Change, Outcome, Rules};
+use self::queue::{Limits, Queue, Setting};
+use self::shelf::{Change, Outcome};
 use self::signature::Keys;
 use crate::clock::Clock;
 use crate::config::{self, Config, Environment};
@@ -142,6 +145,7 @@ struct Counts {
     forwarded: AtomicU64,
     failed: AtomicU64,
     set_aside: AtomicU64,
+    expired: AtomicU64,
 }
 
 /// One webhook.
@@ -208,10 +212,9 @@ impl Webhook {
         );
     }
 
-    fn rules(&self) -> Rules {
+    fn limits(&self) -> Limits {
         let dress = self.dress.load();
-        Rules {
-            now: self.clock.wall(),
+        Limits {
             window: dress.settings.window,
             most: dress.settings.max_queued,
         }
@@ -241,6 +244,8 @@ pub(crate) struct Standing {
 #[derive(Debug)]
 pub(crate) struct Webhooks {
     all: Vec<Arc<Webhook>>,
+    /// Of their queues.
+    directory: PathBuf,
     /// Doors' connections and what forwards.
     tasks: TaskTracker,
     threads: Mutex<Vec<JoinHandle<()>>>,
@@ -254,11 +259,12 @@ impl Webhooks {
         clock: &Arc<dyn Clock>,
         events: &Events,
     ) -> Self {
+        let directory = config.store.path.join(DIRECTORY);
         let webhook = |dress: &Arc<Dress>| {
             let name = dress.settings.name.clone();
             let file = format!("{name}.redb");
             Arc::new(Webhook {
-                path: config.store.path.join(DIRECTORY).join(file),
+                path: directory.join(file),
                 dress: ArcSwap::from(Arc::clone(dress)),
                 counts: Counts::default(),
                 events: events.clone(),
@@ -271,6 +277,7 @@ impl Webhooks {
         };
         Self {
             all: dresses.iter().map(webhook).collect(),
+            directory,
             tasks: TaskTracker::new(),
             threads: Mutex::default(),
         }
@@ -286,6 +293,8 @@ impl Webhooks {
         bound: Vec<Bound>,
         stop: &CancellationToken,
     ) -> std::io::Result<()> {
+        let (directory, names) = (self.directory.clone(), self.names());
+        tokio::task::spawn_blocking(move || orphans::tell(&directory, &names));
         for (webhook, bound) in self.all.iter().zip(bound) {
             let setting = setting(webhook);
             let started = tokio::task::spawn_blocking(move || Queue::start(setting)).await;
@@ -307,6 +316,10 @@ impl Webhooks {
             self.tasks.spawn(Arc::new(door).open(bound, stop.clone()));
         }
         Ok(())
+    }
+
+    fn names(&self) -> Vec<String> {
+        self.all.iter().map(|it| it.name.clone()).collect()
     }
 
     /// After the stop: waits for what is under way, `patience` at most, and has the files closed.
@@ -372,10 +385,12 @@ impl Webhooks {
 
 fn setting(webhook: &Arc<Webhook>) -> Setting {
     let (ruled, troubled) = (Arc::clone(webhook), Arc::clone(webhook));
+    let lost = Arc::clone(webhook);
     Setting {
         name: webhook.name.clone(),
         path: webhook.path.clone(),
-        rules: Box::new(move || ruled.rules()),
+        clock: Arc::clone(&webhook.clock),
+        limits: Box::new(move || ruled.limits()),
         news: Arc::clone(&webhook.news),
         trouble: Box::new(move |why| {
             tracing::error!(
@@ -384,6 +399,21 @@ fn setting(webhook: &Arc<Webhook>) -> Setting {
             );
             let text = format!("webhook {}: {why}", troubled.name);
             troubled.events.note(Kind::WebhookUnkept, None, text);
+        }),
+        expired: Box::new(move |id| {
+            lost.counts.expired.fetch_add(1, Ordering::Relaxed);
+            tracing::error!(
+                webhook = lost.name,
+                delivery = id,
+                "a delivery that was set aside has been deleted: webhook.window is over, and the \
+                 application never had it"
+            );
+            let text = format!(
+                "webhook {}: delivery {id}, which was set aside, has been deleted, as webhook.window \
+                 is over; the application never had it",
+                lost.name
+            );
+            lost.events.note(Kind::DeliveryExpired, None, text);
         }),
     }
 }
@@ -422,6 +452,7 @@ impl Webhook {
                 ("taken", read(&counts.forwarded)),
                 ("failed", read(&counts.failed)),
                 ("set_aside", read(&counts.set_aside)),
+                ("expired", read(&counts.expired)),
             ],
             queued: standing.queued,
             set_aside: standing.set_aside,

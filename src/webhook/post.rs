@@ -9,6 +9,7 @@ use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout};
 
 use super::shelf::Delivery;
 use crate::config::Webhook;
@@ -18,6 +19,9 @@ use crate::wise::webhook_keys::{DELIVERY_ID, SIGNATURE, TEST};
 /// As much of the application's answer is read, so that it can say it in peace.
 const HEARD: usize = 64 * 1024;
 
+/// And for so long: whether the delivery was taken is known by then.
+const HEARING: Duration = Duration::from_secs(1);
+
 /// What the application said.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Verdict {
@@ -25,7 +29,7 @@ pub(super) enum Verdict {
     Taken,
     /// It may take it another time.
     Later(StatusCode, Option<Duration>),
-    /// A 4xx that another time does not mend.
+    /// A 4xx that speaks of the delivery, so that another time does not mend it.
     Refused(StatusCode),
 }
 
@@ -42,29 +46,23 @@ pub(super) enum NoAnswer {
     Unsendable,
 }
 
-/// Sends a delivery, body byte for byte, and hears what comes of it.
+/// Sends a delivery, body byte for byte, and hears what comes of it: the head of the answer by
+/// `forward_timeout`. What stands behind it changes nothing.
 ///
 /// Dropping the future closes the connection; whether the application has the delivery is then unknown.
 pub(super) async fn post(target: &Webhook, delivery: &Delivery) -> Result<Verdict, NoAnswer> {
-    let asked = tokio::time::timeout(target.forward_timeout, ask(target, delivery)).await;
-    asked.unwrap_or(Err(NoAnswer::TooSlow(target.forward_timeout)))
-}
-
-async fn ask(target: &Webhook, delivery: &Delivery) -> Result<Verdict, NoAnswer> {
+    let limit = target.forward_timeout;
+    let begun = Instant::now();
+    let too_slow = |_| NoAnswer::TooSlow(limit);
     let request = request(target, delivery).ok_or(NoAnswer::Unsendable)?;
-    let origin = &target.forward;
-    let stream = TcpStream::connect((origin.host.as_str(), origin.port)).await;
-    let stream = stream.map_err(|error| NoAnswer::Connect(error.kind()))?;
-    let _ = stream.set_nodelay(true);
-    let (mut sender, connection) = http1::handshake(TokioIo::new(stream))
-        .await
-        .map_err(|_| NoAnswer::Broken)?;
+    let opened = timeout(limit, open(target)).await;
+    let (mut sender, connection) = opened.map_err(too_slow)??;
     let hear = async {
-        let answer = sender.send_request(request).await;
-        let answer = answer.map_err(|_| NoAnswer::Broken)?;
+        let left = limit.saturating_sub(begun.elapsed());
+        let answer = timeout(left, sender.send_request(request)).await;
+        let answer = answer.map_err(too_slow)?.map_err(|_| NoAnswer::Broken)?;
         let (head, body) = answer.into_parts();
-        // The head has decided.
-        let _ = Limited::new(body, HEARD).collect().await;
+        let _ = timeout(HEARING, Limited::new(body, HEARD).collect()).await;
         Ok(judge(head.status, &head.headers))
     };
     let driven = async {
@@ -76,6 +74,17 @@ async fn ask(target: &Webhook, delivery: &Delivery) -> Result<Verdict, NoAnswer>
         heard = hear => heard,
         never = driven => match never {},
     }
+}
+
+type Line = http1::Connection<TokioIo<TcpStream>, Full<Bytes>>;
+
+async fn open(target: &Webhook) -> Result<(http1::SendRequest<Full<Bytes>>, Line), NoAnswer> {
+    let origin = &target.forward;
+    let stream = TcpStream::connect((origin.host.as_str(), origin.port)).await;
+    let stream = stream.map_err(|error| NoAnswer::Connect(error.kind()))?;
+    let _ = stream.set_nodelay(true);
+    let opened = http1::handshake(TokioIo::new(stream)).await;
+    opened.map_err(|_| NoAnswer::Broken)
 }
 
 fn request(target: &Webhook, delivery: &Delivery) -> Option<Request<Full<Bytes>>> {
@@ -117,7 +126,14 @@ fn host(target: &Webhook) -> Option<HeaderValue> {
 }
 
 fn judge(status: StatusCode, headers: &HeaderMap) -> Verdict {
+    // The first five speak of the place and not of the delivery: a gateway says them of everything while
+    // what is behind it is put in place.
     let later = [
+        StatusCode::UNAUTHORIZED,
+        StatusCode::FORBIDDEN,
+        StatusCode::NOT_FOUND,
+        StatusCode::METHOD_NOT_ALLOWED,
+        StatusCode::PROXY_AUTHENTICATION_REQUIRED,
         StatusCode::REQUEST_TIMEOUT,
         StatusCode::TOO_EARLY,
         StatusCode::TOO_MANY_REQUESTS,
@@ -143,13 +159,15 @@ mod tests {
         for status in [200, 201, 202, 204, 299] {
             assert_eq!(judged(status), Verdict::Taken, "{status}");
         }
-        for status in [301, 302, 307, 408, 425, 429, 500, 501, 503, 599] {
+        for status in [
+            301, 302, 307, 401, 403, 404, 405, 407, 408, 425, 429, 500, 501, 503, 599,
+        ] {
             assert!(
                 matches!(judged(status), Verdict::Later(_, None)),
                 "{status}"
             );
         }
-        for status in [400, 401, 403, 404, 405, 409, 410, 413, 415, 422, 451] {
+        for status in [400, 402, 406, 409, 410, 413, 415, 422, 451] {
             assert!(matches!(judged(status), Verdict::Refused(_)), "{status}");
         }
     }

@@ -4,16 +4,18 @@
 //! that arrive at once wait for one sync. A file that cannot be used is tried again and again, so
 //! that what an operator mends takes effect by itself; until then everything asked is refused.
 
+use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, oneshot};
 
-use super::shelf::{Change, Outcome, Rules, Shelf, ShelfError, Stock, Waiting};
+use super::shelf::{Change, Made, Outcome, Rules, Shelf, ShelfError, Stock, Waiting};
+use crate::clock::Clock;
 
 /// A file that could not be used is tried again after this long.
 const AGAIN: Duration = Duration::from_secs(1);
@@ -21,11 +23,24 @@ const AGAIN: Duration = Duration::from_secs(1);
 /// So many things that were asked go into one transaction.
 const AT_ONCE: usize = 64;
 
-/// Nothing was done.
+/// Who asks for a change is told nothing good after this long: Wise waits five seconds for its answer.
+const LIMIT: Duration = Duration::from_secs(3);
+
+/// Without any change the file's time goes on, and what is old is forgotten, this often.
+const TURN: Duration = Duration::from_hours(1);
+
+const OVERDUE: &str = "the disk has not taken a change for 3 s; what was asked may still be done";
+const DEAD: &str = "what keeps deliveries has died; start the proxy again, and report it";
+
+/// Nothing was done, as far as is known.
 #[derive(Clone, Debug, thiserror::Error)]
 pub(super) enum QueueError {
     #[error(transparent)]
     Shelf(#[from] ShelfError),
+    #[error("{OVERDUE}")]
+    TimedOut,
+    #[error("the disk has failed, and whether it has the delivery is not known")]
+    Unsure,
     #[error("the queue has ended")]
     Ended,
 }
@@ -44,55 +59,174 @@ pub(super) struct Standing {
 }
 
 /// The way to the thread. It ends when the last of these is dropped.
-#[derive(Debug)]
 pub(super) struct Queue {
     jobs: Sender<Job>,
-    standing: Arc<Mutex<Standing>>,
+    board: Arc<Board>,
+}
+
+impl std::fmt::Debug for Queue {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Queue").finish_non_exhaustive()
+    }
 }
 
 /// What the thread is made of.
 pub(super) struct Setting {
     pub(super) name: String,
     pub(super) path: PathBuf,
+    pub(super) clock: Arc<dyn Clock>,
     /// What holds at this moment.
-    pub(super) rules: Box<dyn Fn() -> Rules + Send>,
+    pub(super) limits: Box<dyn Fn() -> Limits + Send>,
     /// Told when there may be something to forward.
     pub(super) news: Arc<Notify>,
     /// Told what is wrong with the file, once for each trouble.
-    pub(super) trouble: Box<dyn Fn(&str) + Send>,
+    pub(super) trouble: Box<dyn Fn(&str) + Send + Sync>,
+    /// Told the id of each delivery that had been set aside and was deleted.
+    pub(super) expired: Box<dyn Fn(&str) + Send>,
+}
+
+/// How much is kept, and how long.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Limits {
+    pub(super) window: Duration,
+    pub(super) most: usize,
+}
+
+/// What both sides of the thread know.
+struct Board {
+    name: String,
+    state: Mutex<State>,
+    trouble: Box<dyn Fn(&str) + Send + Sync>,
+}
+
+#[derive(Default)]
+struct State {
+    standing: Standing,
+    /// When each change that has no answer was asked for.
+    asked: VecDeque<Instant>,
+    /// It was told that the first of them is overdue.
+    told: bool,
+}
+
+impl State {
+    fn is_overdue(&self) -> bool {
+        self.asked.front().is_some_and(|at| at.elapsed() >= LIMIT)
+    }
+}
+
+impl Board {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes that a change is asked for. While another is overdue nothing more is: it would only lie in
+    /// memory.
+    fn ask(&self) -> Result<(), QueueError> {
+        let mut state = self.lock();
+        if state.is_overdue() {
+            return Err(QueueError::TimedOut);
+        }
+        state.asked.push_back(Instant::now());
+        Ok(())
+    }
+
+    /// Notes that so many have their answer.
+    fn answered(&self, count: usize) {
+        let mut state = self.lock();
+        let count = count.min(state.asked.len());
+        state.asked.drain(..count);
+        if state.told && !state.is_overdue() {
+            state.told = false;
+            tracing::info!(webhook = self.name, "the disk takes changes again");
+        }
+    }
+
+    /// Tells once that a change is overdue.
+    fn late(&self) {
+        let is_news = {
+            let mut state = self.lock();
+            let is_news = state.is_overdue() && !state.told;
+            state.told |= is_news;
+            is_news
+        };
+        if is_news {
+            (self.trouble)(OVERDUE);
+        }
+    }
+
+    fn fail(&self, text: &str) {
+        let before = self.lock().standing.error.replace(text.to_owned());
+        if before.as_deref() != Some(text) {
+            (self.trouble)(text);
+        }
+    }
+
+    fn recovered(&self, stock: Stock) {
+        let mut state = self.lock();
+        state.standing.stock = stock;
+        if state.standing.error.take().is_some() {
+            tracing::info!(webhook = self.name, "the queue can be used again");
+        }
+    }
 }
 
 impl Queue {
     /// Starts the thread. On return it has tried to open the file.
     pub(super) fn start(setting: Setting) -> std::io::Result<(Self, JoinHandle<()>)> {
-        let standing = Arc::<Mutex<Standing>>::default();
+        let board = Arc::new(Board {
+            name: setting.name,
+            state: Mutex::default(),
+            trouble: setting.trouble,
+        });
         let (jobs, asked) = mpsc::channel();
         let (ready, opened) = mpsc::channel();
         let mut keeper = Keeper {
-            setting,
-            standing: Arc::clone(&standing),
+            path: setting.path,
+            limits: setting.limits,
+            news: setting.news,
+            expired: setting.expired,
+            board: Arc::clone(&board),
+            changed: setting.clock.boot(),
+            clock: setting.clock,
             shelf: None,
             tried: None,
         };
-        let name = format!("webhook-{}", keeper.setting.name);
+        let name = format!("webhook-{}", board.name);
+        let witness = Arc::clone(&board);
         let thread = std::thread::Builder::new().name(name).spawn(move || {
-            let _ = keeper.open();
-            drop(ready);
-            keeper.work(&asked);
+            let life = catch_unwind(AssertUnwindSafe(move || {
+                let _ = keeper.open();
+                drop(ready);
+                keeper.work(&asked);
+            }));
+            // What was asked of it is refused by then, and so is what comes.
+            if life.is_err() {
+                witness.lock().asked.clear();
+                witness.fail(DEAD);
+            }
         })?;
         // It ends with an error, as nothing is ever sent.
         let _ = opened.recv_timeout(Duration::from_secs(5)) as Result<(), _>;
-        Ok((Self { jobs, standing }, thread))
+        Ok((Self { jobs, board }, thread))
     }
 
-    /// Makes a change. When this returns it is on the disk.
+    /// Makes a change. When this returns well it is on the disk.
     ///
-    /// Dropping the future leaves the change being made.
+    /// Dropping the future leaves the change being made, and so does the limit: what was asked for in vain
+    /// may be done, and asking again does it once.
     pub(super) async fn make(&self, change: Change) -> Result<Outcome, QueueError> {
+        self.board.ask()?;
         let (reply, outcome) = oneshot::channel();
         let sent = self.jobs.send(Job::Change(change, reply));
-        sent.map_err(|_| QueueError::Ended)?;
-        outcome.await.unwrap_or(Err(QueueError::Ended))
+        if sent.is_err() {
+            self.board.answered(1);
+            return Err(QueueError::Ended);
+        }
+        let Ok(outcome) = tokio::time::timeout(LIMIT, outcome).await else {
+            self.board.late();
+            return Err(QueueError::TimedOut);
+        };
+        outcome.unwrap_or(Err(QueueError::Ended))
     }
 
     /// What has waited longest. Cancel safe.
@@ -104,14 +238,24 @@ impl Queue {
     }
 
     pub(super) fn standing(&self) -> Standing {
-        let standing = self.standing.lock();
-        standing.unwrap_or_else(PoisonError::into_inner).clone()
+        let state = self.board.lock();
+        let mut standing = state.standing.clone();
+        if state.is_overdue() {
+            standing.error.get_or_insert_with(|| OVERDUE.to_owned());
+        }
+        standing
     }
 }
 
 struct Keeper {
-    setting: Setting,
-    standing: Arc<Mutex<Standing>>,
+    path: PathBuf,
+    clock: Arc<dyn Clock>,
+    limits: Box<dyn Fn() -> Limits + Send>,
+    news: Arc<Notify>,
+    expired: Box<dyn Fn(&str) + Send>,
+    board: Arc<Board>,
+    /// When the file was last changed, by the boot clock.
+    changed: Duration,
     shelf: Option<Shelf>,
     /// When the file was last tried in vain, and what was wrong.
     tried: Option<(Instant, ShelfError)>,
@@ -123,15 +267,16 @@ impl Keeper {
             let job = match asked.recv_timeout(AGAIN) {
                 Ok(job) => job,
                 Err(RecvTimeoutError::Timeout) => {
-                    let _ = self.open();
+                    if self.open().is_ok() && self.elapsed() >= TURN {
+                        let _ = self.apply(&[]);
+                    }
                     continue;
                 }
                 Err(RecvTimeoutError::Disconnected) => return,
             };
             match job {
                 Job::First(reply) => {
-                    let first = self.on_shelf(Shelf::first);
-                    let _ = reply.send(first.map_err(QueueError::from));
+                    let _ = reply.send(self.first());
                 }
                 Job::Change(change, reply) => self.make(change, reply, asked),
             }
@@ -158,14 +303,21 @@ impl Keeper {
                 Job::First(reply) => readers.push(reply),
             }
         }
-        let rules = (self.setting.rules)();
-        match self.on_shelf(|shelf| shelf.make(&changes, rules)) {
-            Ok((outcomes, stock)) => {
-                self.recovered(stock);
+        let applied = self.apply(&changes);
+        self.board.answered(replies.len());
+        match applied {
+            Ok((outcomes, again)) => {
                 for (reply, outcome) in replies.into_iter().zip(outcomes) {
-                    let _ = reply.send(Ok(outcome));
+                    // What is here may be of the attempt that failed, and then only in memory. When Wise
+                    // sends it again, it is judged anew.
+                    let unsure = again && outcome == Outcome::Duplicate;
+                    let said = if unsure {
+                        Err(QueueError::Unsure)
+                    } else {
+                        Ok(outcome)
+                    };
+                    let _ = reply.send(said);
                 }
-                self.setting.news.notify_one();
             }
             Err(error) => {
                 for reply in replies {
@@ -174,28 +326,63 @@ impl Keeper {
             }
         }
         for reply in readers {
-            let first = self.on_shelf(Shelf::first);
-            let _ = reply.send(first.map_err(QueueError::from));
+            let _ = reply.send(self.first());
         }
+    }
+
+    fn first(&mut self) -> Result<Option<Waiting>, QueueError> {
+        Ok(self.on_shelf(Shelf::first)?.0)
+    }
+
+    /// Makes changes in one transaction. Says as well whether it took a second attempt.
+    fn apply(&mut self, changes: &[Change]) -> Result<(Vec<Outcome>, bool), ShelfError> {
+        let Limits { window, most } = (self.limits)();
+        // In whole milliseconds, as the file counts: what is left over counts the next time.
+        let elapsed = u64::try_from(self.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let elapsed = Duration::from_millis(elapsed);
+        let rules = Rules {
+            now: self.clock.wall(),
+            elapsed,
+            window,
+            most,
+        };
+        let (made, again) = self.on_shelf(|shelf| shelf.make(changes, rules))?;
+        let Made {
+            outcomes,
+            stock,
+            expired,
+        } = made;
+        self.changed += elapsed;
+        self.board.recovered(stock);
+        for id in &expired {
+            (self.expired)(id);
+        }
+        self.news.notify_one();
+        Ok((outcomes, again))
+    }
+
+    fn elapsed(&self) -> Duration {
+        self.clock.boot().saturating_sub(self.changed)
     }
 
     /// Does something with the file, a second time after an error: what the last change has freed can be
     /// written to only by the next one, and on a full disk that is all the room there is. A change that
-    /// was made although the library saw an error is a duplicate then, and none is made twice.
+    /// was made although the library saw an error is a duplicate then, and none is made twice. Says as well
+    /// whether it took the second.
     fn on_shelf<T>(
         &mut self,
         work: impl Fn(&Shelf) -> Result<T, ShelfError>,
-    ) -> Result<T, ShelfError> {
+    ) -> Result<(T, bool), ShelfError> {
         self.open()?;
         if let Ok(done) = self.attempt(&work) {
-            return Ok(done);
+            return Ok((done, false));
         }
         self.open()?;
         let again = self.attempt(&work);
         if let Err(error) = &again {
-            self.fail(error);
+            self.board.fail(&error.to_string());
         }
-        again
+        again.map(|done| (done, true))
     }
 
     /// Does something with the open file. After an error it is closed: the library trusts it no more.
@@ -203,7 +390,7 @@ impl Keeper {
         &mut self,
         work: &impl Fn(&Shelf) -> Result<T, ShelfError>,
     ) -> Result<T, ShelfError> {
-        let path = &self.setting.path;
+        let path = &self.path;
         let Some(shelf) = self.shelf.take() else {
             let why = "it is closed".to_owned();
             return Err(ShelfError::Disk {
@@ -232,7 +419,7 @@ impl Keeper {
         {
             return Err(error.clone());
         }
-        let path = &self.setting.path;
+        let path = &self.path;
         let opened = catch_unwind(AssertUnwindSafe(|| {
             let shelf = Shelf::open(path)?;
             let stock = shelf.stock()?;
@@ -243,46 +430,20 @@ impl Keeper {
             Ok((shelf, stock)) => {
                 self.shelf = Some(shelf);
                 if self.tried.take().is_some() {
-                    self.recovered(stock);
+                    self.board.recovered(stock);
                 } else {
                     // That it can be opened does not say that it can be written to.
-                    self.lock().stock = stock;
+                    self.board.lock().standing.stock = stock;
                 }
-                self.setting.news.notify_one();
+                self.news.notify_one();
                 Ok(())
             }
             Err(error) => {
-                self.fail(&error);
+                self.board.fail(&error.to_string());
                 self.tried = Some((Instant::now(), error.clone()));
                 Err(error)
             }
         }
-    }
-
-    fn fail(&self, error: &ShelfError) {
-        let text = error.to_string();
-        let is_news = {
-            let mut standing = self.lock();
-            let is_news = standing.error.as_ref() != Some(&text);
-            standing.error = Some(text.clone());
-            is_news
-        };
-        if is_news {
-            (self.setting.trouble)(&text);
-        }
-    }
-
-    fn recovered(&self, stock: Stock) {
-        let mut standing = self.lock();
-        standing.stock = stock;
-        if standing.error.take().is_some() {
-            let webhook = self.setting.name.as_str();
-            tracing::info!(webhook, "the queue can be used again");
-        }
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, Standing> {
-        self.standing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

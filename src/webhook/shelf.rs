@@ -8,6 +8,9 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use aws_lc_rs::digest;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use redb::backends::FileBackend;
 use redb::{
@@ -25,14 +28,19 @@ const QUEUE: TableDefinition<u64, (u64, &str)> = TableDefinition::new("queue");
 const REFUSED: TableDefinition<u64, (u64, u16, &str)> = TableDefinition::new("refused");
 /// The bodies of both.
 const BODIES: TableDefinition<u64, &[u8]> = TableDefinition::new("bodies");
-/// Ids of deliveries that were kept, and when.
+/// Ids of deliveries that were kept and hashes of their bodies (see [`of_body`]), and when.
 const SEEN: TableDefinition<&str, u64> = TableDefinition::new("seen");
 /// The same in order of time.
 const SEEN_AT: TableDefinition<(u64, &str), ()> = TableDefinition::new("seen-at");
 /// Numbers that must survive an empty queue.
 const NUMBERS: TableDefinition<&str, u64> = TableDefinition::new("numbers");
 
+/// The number of the last delivery.
 const LAST: &str = "last";
+
+/// The file's own time, in milliseconds: it goes on only while a proxy runs, so that no wall clock that
+/// jumps ages everything at once. It began as the wall clock's.
+const TIME: &str = "time";
 
 /// Deliveries are written once and read once.
 const CACHE: usize = 4 * 1024 * 1024;
@@ -96,9 +104,22 @@ pub(super) enum Outcome {
 /// What holds for changes.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Rules {
+    /// By the wall clock: when what is kept has arrived.
     pub(super) now: SystemTime,
+    /// Time since the last change, by a clock that does not jump. What is remembered ages by it.
+    pub(super) elapsed: Duration,
     pub(super) window: Duration,
     pub(super) most: usize,
+}
+
+/// What came of changes.
+#[derive(Debug)]
+pub(super) struct Made {
+    /// In the order of the changes.
+    pub(super) outcomes: Vec<Outcome>,
+    pub(super) stock: Stock,
+    /// Ids of what had been set aside and was deleted, as its window is over.
+    pub(super) expired: Vec<String>,
 }
 
 /// What lies in the file.
@@ -156,18 +177,14 @@ impl Shelf {
         })
     }
 
-    /// Makes changes, all of them or none.
-    pub(super) fn make(
-        &self,
-        changes: &[Change],
-        rules: Rules,
-    ) -> Result<(Vec<Outcome>, Stock), ShelfError> {
+    /// Makes changes, all of them or none, and forgets what is old.
+    pub(super) fn make(&self, changes: &[Change], rules: Rules) -> Result<Made, ShelfError> {
         let failed = |error: &dyn std::fmt::Display| ShelfError::Disk {
             path: self.path.clone(),
             why: error.to_string(),
         };
         let transaction = self.db.begin_write().map_err(|error| failed(&error))?;
-        let (outcomes, stock) = write(&transaction, changes, rules).map_err(|e| self.of(&e))?;
+        let made = write(&transaction, changes, rules).map_err(|e| self.of(&e))?;
         for change in changes {
             match change {
                 Change::Keep(_) => failpoint::reach(Point::WebhookCommit),
@@ -177,18 +194,22 @@ impl Shelf {
             .map_err(|error| failed(&error))?;
         }
         transaction.commit().map_err(|error| failed(&error))?;
-        Ok((outcomes, stock))
+        if changes.iter().any(|it| matches!(it, Change::Keep(_))) {
+            failpoint::reach(Point::WebhookCommitted).map_err(|error| failed(&error))?;
+        }
+        Ok(made)
     }
 
     /// What lies here.
     pub(super) fn stock(&self) -> Result<Stock, ShelfError> {
         // No reading transaction: a table that nobody has written to is not there yet.
-        let none = Rules {
-            now: UNIX_EPOCH,
-            window: Duration::ZERO,
-            most: 0,
+        let read = || -> Result<Stock, redb::Error> {
+            let transaction = self.db.begin_write()?;
+            let stock = Tables::open(&transaction)?.stock()?;
+            transaction.commit()?;
+            Ok(stock)
         };
-        self.make(&[], none).map(|(_, stock)| stock)
+        read().map_err(|error| self.of(&error))
     }
 
     /// What has waited longest.
@@ -219,6 +240,18 @@ impl Shelf {
             ShelfError::Disk { path, why }
         }
     }
+}
+
+/// How many deliveries lie in a file that nobody has open, without a change to it. `None`: that cannot be
+/// told.
+pub(super) fn count(path: &Path) -> Option<u64> {
+    let read = || -> Result<u64, redb::Error> {
+        let transaction = settings().open_read_only(path)?.begin_read()?;
+        let queued = transaction.open_table(QUEUE)?.len()?;
+        Ok(queued + transaction.open_table(REFUSED)?.len()?)
+    };
+    // The library panics on what it finds damaged in places where it expects no damage.
+    std::panic::catch_unwind(read).ok()?.ok()
 }
 
 fn settings() -> Builder {
@@ -310,27 +343,45 @@ fn write(
     transaction: &WriteTransaction,
     changes: &[Change],
     rules: Rules,
-) -> Result<(Vec<Outcome>, Stock), redb::Error> {
-    let mut tables = Tables {
-        queue: transaction.open_table(QUEUE)?,
-        refused: transaction.open_table(REFUSED)?,
-        bodies: transaction.open_table(BODIES)?,
-        seen: transaction.open_table(SEEN)?,
-        seen_at: transaction.open_table(SEEN_AT)?,
-        numbers: transaction.open_table(NUMBERS)?,
-    };
-    if !changes.is_empty() {
-        tables.forget(rules)?;
-    }
-    let outcomes = changes.iter().map(|change| tables.make(change, rules));
-    let outcomes = outcomes.collect::<Result<_, _>>()?;
-    Ok((outcomes, tables.stock()?))
+) -> Result<Made, redb::Error> {
+    let mut tables = Tables::open(transaction)?;
+    let time = tables.pass(rules)?;
+    let expired = tables.forget(time, rules)?;
+    let outcomes = changes
+        .iter()
+        .map(|change| tables.make(change, time, rules))
+        .collect::<Result<_, _>>()?;
+    Ok(Made {
+        outcomes,
+        stock: tables.stock()?,
+        expired,
+    })
 }
 
-impl Tables<'_> {
-    fn make(&mut self, change: &Change, rules: Rules) -> Result<Outcome, redb::Error> {
+impl<'t> Tables<'t> {
+    fn open(transaction: &'t WriteTransaction) -> Result<Self, redb::Error> {
+        Ok(Self {
+            queue: transaction.open_table(QUEUE)?,
+            refused: transaction.open_table(REFUSED)?,
+            bodies: transaction.open_table(BODIES)?,
+            seen: transaction.open_table(SEEN)?,
+            seen_at: transaction.open_table(SEEN_AT)?,
+            numbers: transaction.open_table(NUMBERS)?,
+        })
+    }
+
+    /// Has the file's own time go on, and returns it.
+    fn pass(&mut self, rules: Rules) -> Result<u64, redb::Error> {
+        let before = self.numbers.get(TIME)?.map(|time| time.value());
+        let elapsed = millis_of(rules.elapsed);
+        let time = before.map_or_else(|| millis(rules.now), |it| it.saturating_add(elapsed));
+        self.numbers.insert(TIME, time)?;
+        Ok(time)
+    }
+
+    fn make(&mut self, change: &Change, time: u64, rules: Rules) -> Result<Outcome, redb::Error> {
         match change {
-            Change::Keep(delivery) => self.keep(delivery, rules),
+            Change::Keep(delivery) => self.keep(delivery, time, rules),
             Change::Remove(number) => {
                 self.queue.remove(number)?;
                 self.bodies.remove(number)?;
@@ -339,7 +390,7 @@ impl Tables<'_> {
             Change::SetAside(number, status) => {
                 if let Some(value) = self.queue.remove(number)? {
                     let (_, fields) = value.value();
-                    let entry = (millis(rules.now), *status, fields);
+                    let entry = (time, *status, fields);
                     self.refused.insert(number, entry)?;
                 }
                 Ok(Outcome::Done)
@@ -348,15 +399,21 @@ impl Tables<'_> {
         }
     }
 
-    fn keep(&mut self, delivery: &Delivery, rules: Rules) -> Result<Outcome, redb::Error> {
-        let id = delivery.fields.id.as_str();
-        let now = millis(rules.now);
-        let seen = self.seen.get(id)?.map(|at| at.value());
-        if let Some(at) = seen {
-            if now.saturating_sub(at) < millis_of(rules.window) {
+    /// The signature covers the body and not the id: under an id of its own each, one body that was signed
+    /// once would be as many deliveries as somebody likes. So a body counts as seen like an id.
+    fn keep(
+        &mut self,
+        delivery: &Delivery,
+        time: u64,
+        rules: Rules,
+    ) -> Result<Outcome, redb::Error> {
+        let body = of_body(&delivery.body);
+        let names = [delivery.fields.id.as_str(), body.as_str()];
+        for name in names {
+            let seen = self.seen.get(name)?.map(|at| at.value());
+            if seen.is_some_and(|at| time.saturating_sub(at) < millis_of(rules.window)) {
                 return Ok(Outcome::Duplicate);
             }
-            self.seen_at.remove((at, id))?;
         }
         let kept = self.queue.len()? + self.refused.len()?;
         if kept >= rules.most as u64 {
@@ -365,10 +422,16 @@ impl Tables<'_> {
         let number = self.next()?;
         let fields = serde_json::to_string(&delivery.fields);
         let fields = fields.map_err(|error| redb::Error::Corrupted(error.to_string()))?;
-        self.queue.insert(number, (now, fields.as_str()))?;
+        let arrived = millis(rules.now);
+        self.queue.insert(number, (arrived, fields.as_str()))?;
         self.bodies.insert(number, delivery.body.as_ref())?;
-        self.seen.insert(id, now)?;
-        self.seen_at.insert((now, id), ())?;
+        for name in names {
+            let before = self.seen.insert(name, time)?.map(|at| at.value());
+            if let Some(at) = before {
+                self.seen_at.remove((at, name))?;
+            }
+            self.seen_at.insert((time, name), ())?;
+        }
         Ok(Outcome::Kept)
     }
 
@@ -397,9 +460,10 @@ impl Tables<'_> {
         }
     }
 
-    /// Forgets what was here longer ago than the window, some at a time.
-    fn forget(&mut self, rules: Rules) -> Result<(), redb::Error> {
-        let until = millis(rules.now).saturating_sub(millis_of(rules.window));
+    /// Forgets what was here longer ago than the window, some at a time. Returns the ids of what was set
+    /// aside until now.
+    fn forget(&mut self, time: u64, rules: Rules) -> Result<Vec<String>, redb::Error> {
+        let until = time.saturating_sub(millis_of(rules.window));
         for _ in 0..FORGOTTEN {
             let oldest = self.seen_at.first()?;
             let oldest = oldest.map(|(key, _)| (key.value().0, key.value().1.to_owned()));
@@ -409,16 +473,22 @@ impl Tables<'_> {
             self.seen_at.remove((at, id.as_str()))?;
             self.seen.remove(id.as_str())?;
         }
+        let mut expired = Vec::new();
         for _ in 0..FORGOTTEN {
             let oldest = self.refused.first()?;
-            let oldest = oldest.map(|(number, value)| (number.value(), value.value().0));
-            let Some((number, _)) = oldest.filter(|(_, at)| *at <= until) else {
+            let oldest = oldest.map(|(number, value)| {
+                let (at, _, fields) = value.value();
+                let id = serde_json::from_str::<Fields>(fields).map(|fields| fields.id);
+                (number.value(), at, id.unwrap_or_default())
+            });
+            let Some((number, _, id)) = oldest.filter(|(_, at, _)| *at <= until) else {
                 break;
             };
             self.refused.remove(number)?;
             self.bodies.remove(number)?;
+            expired.push(id);
         }
-        Ok(())
+        Ok(expired)
     }
 
     fn stock(&self) -> Result<Stock, redb::Error> {
@@ -430,6 +500,12 @@ impl Tables<'_> {
             set_aside: self.refused.len()?,
         })
     }
+}
+
+/// What stands for a body among the ids, which have no spaces.
+fn of_body(body: &[u8]) -> String {
+    let hash = digest::digest(&digest::SHA256, body);
+    format!("sha256 {}", STANDARD.encode(hash))
 }
 
 fn millis(at: SystemTime) -> u64 {

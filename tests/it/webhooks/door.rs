@@ -224,9 +224,9 @@ async fn after_the_window_the_same_id_is_another_delivery() {
     let house = setup.site.start().await;
     let to = door(&house).await;
     assert_eq!(setup.sender.send(to, "one").await.status, OK);
-    setup.site.failpoints("wall = 3599");
+    setup.site.failpoints("boot = 3000");
     assert_eq!(setup.sender.send(to, "one").await.status, OK);
-    setup.site.failpoints("wall = 3602");
+    setup.site.failpoints("boot = 3602");
     assert_eq!(setup.sender.send(to, "one").await.status, OK);
     setup.application.got(2).await;
     queued(&house, 0).await;

@@ -3,9 +3,10 @@
 use super::*;
 
 /// Moments at which a delivery's way may be cut.
-pub const POINTS: [&str; 5] = [
+pub const POINTS: [&str; 6] = [
     "webhook-verified",
     "webhook-commit",
+    "webhook-committed",
     "webhook-stored",
     "webhook-taken",
     "webhook-remove",
@@ -83,6 +84,55 @@ async fn a_disk_that_fails_at_the_commit_is_503_and_wises_next_try_succeeds() {
         assert!(status["webhooks"][0]["error"].is_null(), "{status}");
         assert_eq!(setup.application.ids(), ["one", "two"]);
     }
+}
+
+#[tokio::test]
+async fn a_disk_that_hangs_is_503_in_time_and_told_of_and_what_it_took_is_a_duplicate() {
+    let setup = Setup::new().await;
+    let house = setup.site.start().await;
+    let to = door(&house).await;
+    setup.site.failpoints("webhook-commit = pause");
+    // The second does not even wait: it would lie in memory.
+    for name in ["one", "two"] {
+        let begun = std::time::Instant::now();
+        let answer = setup.sender.send(to, name).await;
+        let said = (answer.status.as_u16(), answer.problem());
+        assert_eq!(said, (503, "queue-unavailable".to_owned()));
+        let took = begun.elapsed();
+        assert!(took.as_secs() < 5, "Wise has gone after {took:?}");
+    }
+    let status = house.status().await;
+    let error = status["webhooks"][0]["error"].as_str().unwrap();
+    assert!(error.contains("has not taken a change"), "{error}");
+    let kinds = status["events"].as_array().unwrap().iter();
+    let told = kinds.filter(|event| event["kind"] == "webhook_unkept");
+    assert_eq!(told.count(), 1);
+    house.metric_until("wise_proxy_webhook_failing", 1.0).await;
+    setup.site.failpoints("");
+    house.metric_until("wise_proxy_webhook_failing", 0.0).await;
+    house.logs("the disk takes changes again").await;
+    for name in ["one", "two"] {
+        assert_eq!(setup.sender.send(to, name).await.status, OK);
+    }
+    setup.application.got(2).await;
+    queued(&house, 0).await;
+    assert_eq!(setup.application.ids(), ["one", "two"]);
+}
+
+#[tokio::test]
+async fn a_sync_that_failed_after_all_is_no_duplicate_that_can_be_answered() {
+    let setup = Setup::new().await;
+    setup.site.failpoints("webhook-committed = EIO @2");
+    let house = setup.site.start().await;
+    let to = door(&house).await;
+    assert_eq!(setup.sender.send(to, "one").await.status, OK);
+    let answer = setup.sender.send(to, "two").await;
+    let said = (answer.status.as_u16(), answer.problem());
+    assert_eq!(said, (503, "queue-unavailable".to_owned()));
+    assert_eq!(setup.sender.send(to, "two").await.status, OK);
+    setup.application.got(2).await;
+    queued(&house, 0).await;
+    assert_eq!(setup.application.ids(), ["one", "two"]);
 }
 
 #[tokio::test]

@@ -1,6 +1,6 @@
 //! An application that is down, slow or unwilling, and a disk that does not take it.
 
-use tokio::io::AsyncWriteExt as _;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::*;
 use crate::disk::Mount;
@@ -70,19 +70,45 @@ async fn an_answer_of_another_time_keeps_the_order() {
     }
 }
 
+/// Waits until so many attempts have been noted as failed: from then on the clock may be moved.
+#[cfg(feature = "failpoints")]
+async fn failed(house: &House, count: u32) {
+    let forwards = "wise_proxy_webhook_forwards_total";
+    while house.metric(forwards, "outcome=\"failed\"").await < f64::from(count) - 0.5 {
+        tokio::task::yield_now().await;
+    }
+}
+
+/// Has what waits tried at once.
+#[cfg(feature = "failpoints")]
+async fn hurry(house: &House) {
+    let retry = crate::house::post("/webhooks/transfers/retry", &serde_json::json!({}));
+    assert_eq!(house.operate(retry).await.status, OK);
+}
+
+#[cfg(feature = "failpoints")]
 #[tokio::test]
 async fn what_is_refused_three_times_is_set_aside_until_somebody_wants_it_back() {
     let setup = Setup::new().await;
     let house = setup.site.start().await;
     let to = door(&house).await;
-    setup.application.then(&[410, 410, 410]);
+    setup.application.then(&[410; 5]);
     for name in ["poison", "next"] {
         assert_eq!(setup.sender.send(to, name).await.status, OK);
     }
-    setup.application.got(4).await;
+    failed(&house, 1).await;
+    // Within a minute of the first none counts, however often it is asked; then one, and none for two.
+    for (count, boot) in [(2, 0), (3, 61), (4, 120)] {
+        setup.site.failpoints(&format!("boot = {boot}"));
+        hurry(&house).await;
+        failed(&house, count).await;
+    }
+    setup.site.failpoints("boot = 182");
+    hurry(&house).await;
+    setup.application.got(6).await;
     assert_eq!(
         setup.application.ids(),
-        ["poison", "poison", "poison", "next"]
+        ["poison", "poison", "poison", "poison", "poison", "next"]
     );
     let status = house
         .status_until(|status| status["webhooks"][0]["set_aside"] == 1)
@@ -125,9 +151,9 @@ async fn what_is_refused_three_times_is_set_aside_until_somebody_wants_it_back()
         .await;
     let again: serde_json::Value = serde_json::from_slice(&again.stdout).unwrap();
     assert_eq!(again["retried"], 1);
-    let arrived = setup.application.got(5).await;
-    assert_eq!(arrived[4].id(), "poison");
-    assert_eq!(arrived[4].body, body("poison"));
+    let arrived = setup.application.got(7).await;
+    assert_eq!(arrived[6].id(), "poison");
+    assert_eq!(arrived[6].body, body("poison"));
     house
         .status_until(|status| status["webhooks"][0]["set_aside"] == 0)
         .await;
@@ -140,6 +166,150 @@ async fn what_is_refused_three_times_is_set_aside_until_somebody_wants_it_back()
     assert!(none.contains("none was set aside"), "{none}");
     let nobody = house.cli(&["webhook", "retry", "other"]).await;
     assert!(!nobody.status.success(), "{nobody:?}");
+}
+
+#[cfg(feature = "failpoints")]
+#[tokio::test]
+async fn what_was_set_aside_is_deleted_after_the_window_and_never_without_a_word() {
+    const DAY: u64 = 24 * 60 * 60;
+    let setup = Setup::new().await;
+    let house = setup.site.start().await;
+    let to = door(&house).await;
+    setup.application.then(&[410; 3]);
+    assert_eq!(setup.sender.send(to, "poison").await.status, OK);
+    for (count, boot) in [(1, 61), (2, 182)] {
+        failed(&house, count).await;
+        setup.site.failpoints(&format!("boot = {boot}"));
+        hurry(&house).await;
+    }
+    house
+        .metric_until("wise_proxy_webhook_set_aside", 1.0)
+        .await;
+    // A wall clock that is wrong deletes nothing.
+    let wrong = 100 * DAY;
+    setup
+        .site
+        .failpoints(&format!("boot = 182\nwall = {wrong}"));
+    assert_eq!(setup.sender.send(to, "next").await.status, OK);
+    setup.application.got(4).await;
+    let status = queued(&house, 0).await;
+    assert_eq!(status["webhooks"][0]["set_aside"], 1, "{status}");
+    // Without any delivery: nobody has to send one for it.
+    setup.site.failpoints(&format!("boot = {}", 16 * DAY));
+    let status = house
+        .status_until(|status| status["webhooks"][0]["set_aside"] == 0)
+        .await;
+    let told = status["events"].to_string();
+    assert!(
+        told.contains("delivery_expired") && told.contains("poison"),
+        "{told}"
+    );
+    house.logs("that was set aside has been deleted").await;
+    let forwards = "wise_proxy_webhook_forwards_total";
+    let expired = house.metric(forwards, "outcome=\"expired\"").await;
+    assert!((expired - 1.0).abs() < 0.5, "{expired}");
+}
+
+#[tokio::test]
+async fn what_a_gateway_says_while_the_application_is_put_in_place_sets_nothing_aside() {
+    let setup = Setup::new().await;
+    setup.application.change(|mood| {
+        let answers = [401, 403, 404, 405, 407].map(|status| (status, Some("0")));
+        mood.script.extend(answers);
+    });
+    let house = setup.site.start().await;
+    let to = door(&house).await;
+    for name in ["one", "two"] {
+        assert_eq!(setup.sender.send(to, name).await.status, OK);
+    }
+    setup.application.got(7).await;
+    let status = queued(&house, 0).await;
+    assert_eq!(status["webhooks"][0]["set_aside"], 0);
+    let ids = ["one", "one", "one", "one", "one", "one", "two"];
+    assert_eq!(setup.application.ids(), ids);
+}
+
+/// An application that takes deliveries and whose answers end with their heads.
+#[tokio::test]
+async fn a_head_without_its_body_is_an_answer() {
+    let setup = Setup::with("forward_timeout = \"3s\"").await;
+    let slow = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let forward = format!("http://{}/", slow.local_addr().unwrap());
+    let text = std::fs::read_to_string(&setup.site.config).unwrap();
+    let old = format!("http://{}/hooks/wise?from=proxy", setup.application.address);
+    std::fs::write(&setup.site.config, text.replace(&old, &forward)).unwrap();
+    let house = setup.site.start().await;
+    let to = door(&house).await;
+    for name in ["one", "two"] {
+        assert_eq!(setup.sender.send(to, name).await.status, OK);
+    }
+    let mut open = Vec::new();
+    for name in ["one", "two"] {
+        let (mut stream, _) = slow.accept().await.unwrap();
+        let mut head = vec![0; 4096];
+        let read = stream.read(&mut head).await.unwrap();
+        let head = String::from_utf8_lossy(&head[..read]).into_owned();
+        assert!(
+            head.contains(&format!("x-delivery-id: {name}\r\n")),
+            "{head}"
+        );
+        let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n";
+        stream.write_all(answer).await.unwrap();
+        open.push(stream);
+    }
+    queued(&house, 0).await;
+    let taken = house
+        .metric("wise_proxy_webhook_forwards_total", "outcome=\"taken\"")
+        .await;
+    assert!((taken - 2.0).abs() < 0.5, "{taken}");
+}
+
+#[tokio::test]
+async fn a_signed_body_is_one_delivery_under_however_many_ids() {
+    let setup = Setup::new().await;
+    let house = setup.site.start().await;
+    let to = door(&house).await;
+    assert_eq!(setup.sender.send(to, "one").await.status, OK);
+    setup.application.got(1).await;
+    for name in ["two", "three"] {
+        let replay = setup.sender.delivery(name, body("one").as_bytes());
+        assert_eq!(ask(to, replay).await.status, OK);
+    }
+    assert_eq!(setup.sender.send(to, "four").await.status, OK);
+    setup.application.got(2).await;
+    queued(&house, 0).await;
+    assert_eq!(setup.application.ids(), ["one", "four"]);
+    let counted = house
+        .metric(
+            "wise_proxy_webhook_deliveries_total",
+            "outcome=\"duplicate\"",
+        )
+        .await;
+    assert!((counted - 2.0).abs() < 0.5, "{counted}");
+}
+
+#[tokio::test]
+async fn a_webhook_that_lost_its_name_is_told_of_with_what_waits_there() {
+    let setup = Setup::new().await;
+    setup.application.change(|mood| mood.down = true);
+    let house = setup.site.start().await;
+    let to = door(&house).await;
+    for name in ["one", "two"] {
+        assert_eq!(setup.sender.send(to, name).await.status, OK);
+    }
+    house.stop().await;
+    let text = std::fs::read_to_string(&setup.site.config).unwrap();
+    let renamed = text.replace("name = \"transfers\"", "name = \"moved\"");
+    std::fs::write(&setup.site.config, renamed).unwrap();
+    let house = setup.site.start().await;
+    house.logs("2 deliveries wait in").await;
+    house.logs("configure one called transfers").await;
+    house.stop().await;
+    setup.application.change(|mood| mood.down = false);
+    std::fs::write(&setup.site.config, text).unwrap();
+    let _house = setup.site.start().await;
+    setup.application.got(2).await;
+    assert_eq!(setup.application.ids(), ["one", "two"]);
 }
 
 #[tokio::test]
@@ -277,7 +447,10 @@ async fn a_full_disk_refuses_what_it_cannot_keep_and_goes_on_once_there_is_room(
     setup.application.change(|mood| mood.down = true);
     let house = setup.site.start().await;
     let to = door(&house).await;
-    let big = |id: &str| setup.sender.delivery(id, &vec![b' '; 500_000]);
+    let big = |id: &str| {
+        let body = format!("{id}{}", " ".repeat(500_000));
+        setup.sender.delivery(id, body.as_bytes())
+    };
     let mut kept = Vec::new();
     let refused = loop {
         let id = format!("big-{}", kept.len());

@@ -1,5 +1,6 @@
 //! The simulated Wise as the sender: signed by its own key, over TLS, tried again as Wise does.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -44,8 +45,11 @@ async fn secured(wise: &Simulator, application: &Application, mtls: bool) -> Hou
     house
 }
 
+/// Of a resource of its own: of one in one second there are no two events.
 fn publish(wise: &Simulator) -> String {
-    let mut ids = wise.publish(EVENT, None, json!({"resource": {"id": 1}}));
+    static RESOURCE: AtomicU64 = AtomicU64::new(1);
+    let resource = RESOURCE.fetch_add(1, Ordering::Relaxed);
+    let mut ids = wise.publish(EVENT, None, json!({"resource": {"id": resource}}));
     assert_eq!(ids.len(), 1);
     ids.remove(0)
 }
