@@ -132,6 +132,7 @@ pub(crate) async fn send(
         Some(source) => source.upload(gate.clone()).ok_or(Fault::UpstreamBroken)?,
         None => Upload::empty(),
     };
+    record.generation = Some(pass.generation).filter(|generation| *generation > 0);
     let slot = pass.view.snapshot.directory.slot(pass.credential);
     let limit = pass.view.snapshot.upstream.answer_timeout;
     let mut tries = 1;

@@ -186,7 +186,15 @@ async fn forward(
 
     // Wise; and where Wise wants strong customer authentication, once more.
     let answer = ask(worker, &mut pass, &mut outgoing, record).await?;
-    let answer = sca::answered(worker, peer, &mut pass, &mut outgoing, record, answer).await;
+    let answer = sca::answered(
+        worker,
+        (door, peer),
+        &mut pass,
+        &mut outgoing,
+        record,
+        answer,
+    )
+    .await;
     outgoing.settle();
     match carried {
         Some(carried) => Box::pin(jose::open(worker, carried, answer?, record)).await,

@@ -14,11 +14,12 @@ use crate::listener;
 use crate::proxy::choice::Credential;
 use crate::proxy::fault::{Blame, Fault, Kind};
 use crate::proxy::peer::Peer;
+use crate::proxy::sca;
 use crate::proxy::worker::{View, Worker};
 use crate::telemetry::access::Line;
 use crate::telemetry::challenges::Outcome;
 use crate::telemetry::meter::Refusal;
-use crate::wise::headers::{X_2FA_APPROVAL_RESULT, X_TRACE_ID};
+use crate::wise::headers::X_TRACE_ID;
 use crate::wise::{CredentialKind, Lane, ProfileId};
 
 /// One request. Dropping it writes the access line and the record, wherever the request ended.
@@ -161,7 +162,7 @@ impl Record {
         self.head(status);
         let refusal = match status {
             StatusCode::UNAUTHORIZED => Refusal::Unauthorised,
-            StatusCode::FORBIDDEN if headers.contains_key(X_2FA_APPROVAL_RESULT) => Refusal::Sca,
+            StatusCode::FORBIDDEN if sca::is_challenge(status, headers) => Refusal::Sca,
             StatusCode::FORBIDDEN => Refusal::Forbidden,
             StatusCode::TOO_MANY_REQUESTS => Refusal::Throttled,
             _ => return,

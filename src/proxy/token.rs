@@ -1,6 +1,7 @@
 //! A live token for a request: at once where one is there, after the renewal where one is running.
 
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderValue;
@@ -8,6 +9,7 @@ use tokio::time::Instant;
 
 use crate::proxy::choice::Credential;
 use crate::proxy::fault::Fault;
+use crate::proxy::peer::Peer;
 use crate::proxy::record::Record;
 use crate::proxy::worker::{View, Worker};
 use crate::sync::{spawn_local, watch};
@@ -234,25 +236,51 @@ pub(crate) async fn renewed(worker: &Worker, pass: &mut Pass) -> bool {
 }
 
 /// Before a request leaves again that has waited for long: takes the newest token of the same
-/// credential, and the newest way out of the same lane, where they are there.
-pub(crate) fn freshen(worker: &Worker, pass: &mut Pass) {
+/// credential, and the newest way out of the same lane.
+///
+/// It was let in, judged and approved under the snapshot that it has. Where the newest has other
+/// doors, callers or policies, no such lane, another account behind the grant or no living token, it
+/// may not go: the reason why.
+pub(crate) fn freshen(
+    worker: &Worker,
+    (door, peer): (usize, &Peer),
+    pass: &mut Pass,
+) -> Result<(), &'static str> {
     let view = worker.view();
-    let waits = Waits::new(worker, true);
-    if view.snapshot.ways[pass.lane.index()].is_none() {
-        return; // A reload has taken the lane away: it ends on the way that it came.
+    let (old, new) = (&pass.view.snapshot, &view.snapshot);
+    // Its own credential is not at hand any more to be looked at by new rules; nor may a rate or a
+    // funding count it twice.
+    if !(Arc::ptr_eq(&old.doors, &new.doors)
+        && Arc::ptr_eq(&old.callers, &new.callers)
+        && Arc::ptr_eq(&old.policies, &new.policies))
+    {
+        return Err("doors, callers or policies were loaded anew");
     }
+    if new.doors[door].has_closed_to(peer, worker.shared.clock.wall()) {
+        return Err("what its connection came by has ended");
+    }
+    if new.ways[pass.lane.index()].is_none() {
+        return Err("its lane was taken away");
+    }
+    if let Credential::User(grant) = pass.credential
+        && old.directory.profile(grant) != new.directory.profile(grant)
+    {
+        return Err("its grant acts for another profile");
+    }
+    let waits = Waits::new(worker, true);
     // As one that has waited enough: what is there now.
     let found = token_of(worker, &view, pass.credential, waits.without, waits);
-    if let Ok(Found::Pass {
+    let Ok(Found::Pass {
         authorization,
         generation,
     }) = found
-        && generation >= pass.generation
-    {
-        pass.view = view;
-        pass.authorization = authorization;
-        pass.generation = generation;
-    }
+    else {
+        return Err("its grant has no living token");
+    };
+    pass.view = view;
+    pass.authorization = authorization;
+    pass.generation = generation;
+    Ok(())
 }
 
 /// After a 401 to a request that cannot go again: the token must be renewed for those to come.

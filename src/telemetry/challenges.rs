@@ -27,13 +27,17 @@ pub(crate) enum Outcome {
     TooMany,
     /// The application went away, or the proxy stops.
     Abandoned,
-    /// Something else went wrong: with the signing, with Wise's word on the token, or with what was
-    /// sent again.
+    /// Somebody approved, but door, caller, policies, lane or grant changed meanwhile: nothing left.
+    Withdrawn,
+    /// Something else went wrong: with the signing, with Wise's word on the token, or on the way to
+    /// Wise. Nothing was carried out.
     Failed,
+    /// It left again, and no answer came: it may have been carried out.
+    Lost,
 }
 
 impl Outcome {
-    pub(crate) const ALL: [Self; 10] = [
+    pub(crate) const ALL: [Self; 12] = [
         Self::Passed,
         Self::Signed,
         Self::SignatureNotTaken,
@@ -43,7 +47,9 @@ impl Outcome {
         Self::TimedOut,
         Self::TooMany,
         Self::Abandoned,
+        Self::Withdrawn,
         Self::Failed,
+        Self::Lost,
     ];
 
     pub(crate) const fn name(self) -> &'static str {
@@ -57,7 +63,9 @@ impl Outcome {
             Self::TimedOut => "timed_out",
             Self::TooMany => "too_many",
             Self::Abandoned => "abandoned",
+            Self::Withdrawn => "withdrawn",
             Self::Failed => "failed",
+            Self::Lost => "lost",
         }
     }
 }

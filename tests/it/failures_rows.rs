@@ -2,6 +2,7 @@
 
 use crate::failures_table::{Again, Part, Row, Told};
 
+const CHALLENGES: &str = "wise_proxy_sca_challenges_total";
 const REFUSALS: &str = "wise_proxy_upstream_refusals_total";
 const REQUESTS: &str = "wise_proxy_requests_total";
 const REFRESHES: &str = "wise_proxy_token_refreshes_total";
@@ -479,6 +480,16 @@ pub const ROWS: &[Row] = &[
         told: &[("", Told::Wise(403))],
         metric: (REFUSALS, "reason=\"forbidden\""),
         ..SERVED
+    },
+    Row {
+        id: "sca-lost",
+        part: Part::Answer,
+        fault: "no answer to what left again, signed or approved, after a 403 with an SCA challenge: it may have been \
+                carried out",
+        again: Again::OneTimeToken,
+        log: " sca=lost",
+        metric: (CHALLENGES, "outcome=\"lost\""),
+        ..BROKEN
     },
     Row {
         id: "answer-closed",

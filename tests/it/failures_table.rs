@@ -7,7 +7,7 @@
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::failures_rows::ROWS;
 use crate::house::{Answer, House};
@@ -66,6 +66,8 @@ pub enum Again {
     DisclaimedTwice,
     /// Wise has refused the token before it did anything.
     NewToken,
+    /// Wise wants strong customer authentication before it does anything.
+    OneTimeToken,
     /// An exchange: soon, with back-off.
     Exchange,
     /// An exchange: every half minute to five minutes, for an operator has to act.
@@ -142,7 +144,7 @@ impl Case {
         let wanted = match self.row.again {
             Again::NotSent => (0, 0),
             Again::Never => (1, acted_on.min(1)),
-            Again::Disclaimed | Again::NewToken => (2, 1),
+            Again::Disclaimed | Again::NewToken | Again::OneTimeToken => (2, 1),
             Again::DisclaimedTwice => (2, 0),
             Again::Exchange
             | Again::RareExchange
@@ -187,7 +189,8 @@ impl Case {
             | Again::Never
             | Again::Disclaimed
             | Again::DisclaimedTwice
-            | Again::NewToken => panic!("{}: this row is not about exchanges", self.row.id),
+            | Again::NewToken
+            | Again::OneTimeToken => panic!("{}: this row is not about exchanges", self.row.id),
         }
         self.sent.set(true);
     }
@@ -319,6 +322,7 @@ impl Again {
             Self::Disclaimed => "once; Wise said it did nothing",
             Self::DisclaimedTwice => "once; Wise said twice that it did nothing",
             Self::NewToken => "once, with the newer token",
+            Self::OneTimeToken => "once, under Wise's one-time token",
             Self::Exchange => "the exchange: from 1 s, doubling",
             Self::RareExchange => "the exchange: from 30 s, doubling to 5 min",
             Self::RestedExchange => "the exchange: after the rest, of 5 min at most",
@@ -359,23 +363,34 @@ beside it (`cargo nextest run --test it -E 'test(NAME)'`), and `UPDATE=1` writes
 Our own answers are `application/problem+json`; the word in the second column ends the document's `type`, and
 `error` is the one in `Proxy-Status` (RFC 9209). They say what to do in `hint`. What is called Wise's passes
 untouched. A payment is sent a second time only when Wise has provably not acted on the first: it was never
-sent, Wise refused its stream or its token, or ended the connection without error before it
-(`tests/it/replay.rs` counts). A request is never sent in another lane than its own.
+sent, Wise refused its stream or its token, asked for strong customer authentication instead, or ended the
+connection without error before it (`tests/it/replay.rs` counts). A request is never sent in another lane than its own.
 
 Every request whose head could be read leaves an access line, with `problem=` where the answer is ours and
 `complete=false` where the body broke off.
 ";
 
+/// All sources below a directory.
+fn sources(directory: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(sources(&path));
+        } else if path.extension().is_some_and(|end| end == "rs") {
+            found.push(path);
+        }
+    }
+    found
+}
+
 /// Test functions and the ids of rows in them, from the sources.
 fn tests() -> BTreeMap<&'static str, BTreeSet<String>> {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it");
     let mut found: BTreeMap<&'static str, BTreeSet<String>> = BTreeMap::new();
-    for entry in std::fs::read_dir(directory).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            continue;
-        }
-        let module = path.file_stem().unwrap().to_str().unwrap().to_owned();
+    for path in sources(&directory) {
+        let place = path.strip_prefix(&directory).unwrap().with_extension("");
+        let module = place.to_str().unwrap().replace('/', "::");
         if module == "failures_rows" {
             continue;
         }

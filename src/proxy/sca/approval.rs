@@ -8,12 +8,12 @@ use http::header::{ACCEPT, AUTHORIZATION, HOST, USER_AGENT};
 use http::uri::{self, PathAndQuery};
 use http::{HeaderValue, Request, StatusCode, Uri, Version};
 use serde_json::json;
-use tokio::time::Instant;
 
 use super::case::Case;
+use crate::guard::{Named, profiles_named};
+use crate::proxy::attempt::Outgoing;
 use crate::proxy::body::{Download, Upload};
 use crate::proxy::choice::Credential;
-use crate::proxy::record::Record;
 use crate::proxy::token::Pass;
 use crate::proxy::worker::Worker;
 use crate::sca::{Approval, OneTimeToken, Place, Status};
@@ -33,12 +33,21 @@ const STATUS_LIMIT: usize = 64 * 1024;
 pub(super) async fn ask(
     worker: &Worker,
     pass: &Pass,
-    record: &mut Record,
+    outgoing: &Outgoing,
     case: &Case<'_>,
     token: &OneTimeToken,
     place: &Place,
 ) -> Outcome {
-    let began = Instant::now();
+    // Who is asked must know for whom, and not be told of another.
+    let Ok(profile) = profile(pass, outgoing) else {
+        tracing::warn!(
+            lane = %pass.lane,
+            operation = case.name(),
+            "nobody was asked: the request names a profile that its grant does not act for, or more \
+             than one"
+        );
+        return Outcome::Failed;
+    };
     let asking = async {
         let status = tokio::time::timeout(STATUS_TIME, status(pass, token)).await;
         // Who is asked must know what for.
@@ -46,21 +55,18 @@ pub(super) async fn ask(
             return Outcome::Failed;
         };
         let valid = Duration::from_secs(status.validity);
-        let question = question(pass, case, token, &status);
+        let question = question(pass, outgoing, case, profile, token, &status);
         match place.ask(question, valid).await {
             Approval::Approved => Outcome::Approved,
             Approval::Refused => Outcome::Refused,
             Approval::TimedOut => Outcome::TimedOut,
         }
     };
-    let outcome = tokio::select! {
+    tokio::select! {
         biased;
         () = stopping(worker) => Outcome::Abandoned,
         outcome = asking => outcome,
-    };
-    // A person's time is none of ours.
-    record.upstream += began.elapsed();
-    outcome
+    }
 }
 
 /// Returns when the proxy is to stop: the application gets its answer while it still can.
@@ -73,19 +79,21 @@ async fn stopping(worker: &Worker) {
     }
 }
 
-fn question(pass: &Pass, case: &Case<'_>, token: &OneTimeToken, status: &Status) -> Bytes {
+fn question(
+    pass: &Pass,
+    outgoing: &Outgoing,
+    case: &Case<'_>,
+    profile: Option<ProfileId>,
+    token: &OneTimeToken,
+    status: &Status,
+) -> Bytes {
     let directory = &pass.view.snapshot.directory;
-    let profile = match pass.credential {
-        Credential::User(grant) => directory.profile(grant).map(ProfileId::as_str),
-        Credential::Personal | Credential::Client => None,
-    };
-    let operation = case.operation();
     let question = json!({
         "operation": case.name(),
         "action": status.action,
-        "method": operation.map(|it| it.method),
-        "path": operation.map(|it| it.path),
-        "profile": profile,
+        "method": outgoing.head.method.as_str(),
+        "path": outgoing.target.path(),
+        "profile": profile.as_ref().map(ProfileId::as_str),
         "grant": directory.name(pass.credential),
         "lane": pass.lane.name(),
         "challenges": status.challenges,
@@ -93,6 +101,29 @@ fn question(pass: &Pass, case: &Case<'_>, token: &OneTimeToken, status: &Status)
         "valid_for": status.validity,
     });
     question.to_string().into()
+}
+
+/// The request cannot be told to a person in one way.
+struct Ambiguous;
+
+/// Whose money it is about: what Wise reads in path and query, and the grant's profile only where
+/// they name none. The application's own field has chosen the grant, and never leaves: where it named
+/// another profile than the target does, the two differ here.
+fn profile(pass: &Pass, outgoing: &Outgoing) -> Result<Option<ProfileId>, Ambiguous> {
+    let acts_for = match pass.credential {
+        Credential::User(grant) => pass.view.snapshot.directory.profile(grant),
+        Credential::Personal | Credential::Client => None,
+    };
+    let target = &outgoing.target;
+    let mut profile = acts_for.cloned();
+    for named in profiles_named(target.path(), target.query()).map(Named::shown) {
+        let named: ProfileId = named.parse().map_err(|_| Ambiguous)?;
+        if profile.as_ref().is_some_and(|known| *known != named) {
+            return Err(Ambiguous);
+        }
+        profile = Some(named);
+    }
+    Ok(profile)
 }
 
 /// What Wise says of the token, to the user whose request it is for.

@@ -5,7 +5,6 @@ use crate::proxy::attempt::Outgoing;
 use crate::proxy::worker::Worker;
 use crate::telemetry::challenges::{self, KINDS, Outcome};
 use crate::wise::Lane;
-use crate::wise::operations::{OPERATIONS, Operation};
 
 /// A challenge. Dropping it counts it and tells the log, wherever it ended.
 pub(super) struct Case<'a> {
@@ -29,11 +28,6 @@ impl<'a> Case<'a> {
     /// As metrics and the log name it.
     pub(super) fn name(&self) -> String {
         challenges::operation(self.kind)
-    }
-
-    /// What was asked of Wise, where the table knows it.
-    pub(super) fn operation(&self) -> Option<&'static Operation> {
-        OPERATIONS.get(self.kind)
     }
 }
 
@@ -60,7 +54,15 @@ impl Drop for Case<'_> {
             Outcome::TimedOut => "nobody approved it in time",
             Outcome::TooMany => "nobody was asked: sca.max_waiting requests wait",
             Outcome::Abandoned => "nobody waited for the end",
-            Outcome::Failed => "what was to be done failed",
+            Outcome::Withdrawn => {
+                "it was approved, but what it came in by or was to leave by changed meanwhile: nothing \
+                 left"
+            }
+            Outcome::Failed => "what was to be done failed, and nothing was carried out",
+            Outcome::Lost => {
+                "it left again, and no answer came: it may have been carried out; ask Wise before \
+                 repeating a payment"
+            }
         };
         match self.outcome {
             Outcome::Signed | Outcome::Approved => {
@@ -73,7 +75,9 @@ impl Drop for Case<'_> {
             | Outcome::TimedOut
             | Outcome::TooMany
             | Outcome::Abandoned
-            | Outcome::Failed => {
+            | Outcome::Withdrawn
+            | Outcome::Failed
+            | Outcome::Lost => {
                 tracing::warn!(%lane, operation, outcome, "strong customer authentication: {what}");
             }
         }

@@ -7,18 +7,20 @@
 
 mod approval;
 mod case;
+mod elsewhere;
 
 use std::sync::Arc;
 
 use http::{HeaderMap, StatusCode};
 
 use self::case::Case;
+use self::elsewhere::Elsewhere;
 use crate::proxy::attempt::{Answer, Outgoing};
 use crate::proxy::choice::Credential;
 use crate::proxy::fault::Fault;
 use crate::proxy::peer::Peer;
 use crate::proxy::record::Record;
-use crate::proxy::token::Pass;
+use crate::proxy::token::{self, Pass};
 use crate::proxy::worker::Worker;
 use crate::sca::{OneTimeToken, Signer};
 use crate::telemetry::challenges::Outcome;
@@ -34,31 +36,43 @@ enum Remedy {
 /// Looks at Wise's answer, and has the request sent once more where that is what the answer wants
 /// and we are set to.
 ///
-/// Whatever cannot be done ends in Wise's own 403. Once the request has left again, what comes of
-/// that is what the application hears: it may have been carried out.
+/// Whatever cannot be done ends in Wise's own 403, until the request is to leave again. From there
+/// on what comes of that is what the application hears: it may have been carried out. Also where no
+/// way to Wise is found then (502 or 503, nothing was sent): an approval is lost with it, and the
+/// application asks anew.
 ///
 /// Cancel safe: a question that waits for an approval is withdrawn.
 pub(super) async fn answered(
     worker: &Worker,
-    peer: &Peer,
+    (door, peer): (usize, &Peer),
     pass: &mut Pass,
     outgoing: &mut Outgoing,
     record: &mut Record,
     answer: Answer,
 ) -> Result<Answer, Fault> {
-    if !is_challenge(&answer) {
+    if !is_challenge(answer.status(), answer.response.headers()) {
         return Ok(answer);
     }
     let mut case = Case::open(worker, pass.lane, outgoing);
     // Until it is known better, should nobody wait for it.
     record.sca = Some(Outcome::Abandoned);
-    let outcome = settle((worker, peer), pass, outgoing, record, &mut case, answer).await;
+    let outcome = settle(
+        worker,
+        (door, peer),
+        pass,
+        outgoing,
+        record,
+        &mut case,
+        answer,
+    )
+    .await;
     record.sca = Some(case.outcome);
     outcome
 }
 
 async fn settle(
-    (worker, peer): (&Worker, &Peer),
+    worker: &Worker,
+    (door, peer): (usize, &Peer),
     pass: &mut Pass,
     outgoing: &mut Outgoing,
     record: &mut Record,
@@ -66,8 +80,8 @@ async fn settle(
     answer: Answer,
 ) -> Result<Answer, Fault> {
     case.outcome = Outcome::Passed;
-    let token = answer.response.headers().get(X_2FA_APPROVAL);
-    let Some(token) = token.and_then(OneTimeToken::of) else {
+    let shown = answer.response.headers().get(X_2FA_APPROVAL);
+    let Some(one_time) = shown.and_then(OneTimeToken::of) else {
         return Ok(answer);
     };
     let sources = outgoing.source.as_ref();
@@ -78,7 +92,7 @@ async fn settle(
         Remedy::Nothing => Ok(answer),
         Remedy::Sign(signer) => {
             case.outcome = Outcome::Abandoned;
-            let signing = token.clone();
+            let signing = one_time.clone();
             // A signature takes as long as a hundred requests of our own work.
             let signed = tokio::task::spawn_blocking(move || signer.key.sign(&signing)).await;
             let Ok(Ok(signature)) = signed else {
@@ -86,7 +100,7 @@ async fn settle(
                 return Ok(answer);
             };
             let fields = &mut outgoing.head.headers;
-            fields.insert(X_2FA_APPROVAL, token.value().clone());
+            fields.insert(X_2FA_APPROVAL, one_time.value().clone());
             fields.insert(X_SIGNATURE, signature);
             answer.discard();
             let taken = [Outcome::Signed, Outcome::SignatureNotTaken];
@@ -104,21 +118,29 @@ async fn settle(
                 case.outcome = Outcome::Passed;
                 return Ok(kept);
             }
-            let asking = approval::ask(worker, pass, record, case, &token, &place);
-            let asked = tokio::select! {
-                biased;
-                () = peer.departure.happens() => Outcome::Abandoned,
-                asked = asking => asked,
+            let asked = {
+                // A person's time is none of ours, also where nobody waits for the end of it.
+                let _elsewhere = Elsewhere::begin(&mut record.upstream);
+                let asking = approval::ask(worker, pass, outgoing, case, &one_time, &place);
+                tokio::select! {
+                    biased;
+                    () = peer.departure.happens() => Outcome::Abandoned,
+                    asked = asking => asked,
+                }
             };
             drop(place);
             case.outcome = asked;
             if asked != Outcome::Approved {
                 return Ok(kept);
             }
+            if let Err(why) = token::freshen(worker, (door, peer), pass) {
+                tracing::warn!(lane = %pass.lane, operation = case.name(), why, "approved, and not sent");
+                case.outcome = Outcome::Withdrawn;
+                return Ok(kept);
+            }
             case.outcome = Outcome::Abandoned;
-            super::token::freshen(worker, pass);
             let fields = &mut outgoing.head.headers;
-            fields.insert(X_2FA_APPROVAL, token.value().clone());
+            fields.insert(X_2FA_APPROVAL, one_time.value().clone());
             let taken = [Outcome::Approved, Outcome::ApprovalNotTaken];
             once_more(worker, pass, outgoing, record, case, taken).await
         }
@@ -136,9 +158,19 @@ async fn once_more(
 ) -> Result<Answer, Fault> {
     let answer = super::ask(worker, pass, outgoing, record).await;
     case.outcome = match &answer {
-        Ok(answer) if is_challenge(answer) => not_taken,
+        Ok(answer) if is_challenge(answer.status(), answer.response.headers()) => not_taken,
         Ok(_) => taken,
-        Err(_) => Outcome::Failed,
+        // Nothing of it was heard, or half of it, which cannot have been carried out.
+        Err(
+            Fault::Dial(_)
+            | Fault::Overloaded
+            | Fault::ClientCertificateRejected(_)
+            | Fault::NotAllowed(_)
+            | Fault::Refused(_)
+            | Fault::BadRequest(_)
+            | Fault::RequestTimeout,
+        ) => Outcome::Failed,
+        Err(_) => Outcome::Lost,
     };
     answer
 }
@@ -155,11 +187,15 @@ fn remedy(worker: &Worker, pass: &Pass) -> Remedy {
     }
 }
 
-/// Locked out, Wise says so without a token.
-fn is_challenge(answer: &Answer) -> bool {
-    let fields = answer.response.headers();
-    let names = [X_2FA_APPROVAL, X_2FA_APPROVAL_RESULT];
-    answer.status() == StatusCode::FORBIDDEN && names.iter().any(|name| fields.contains_key(name))
+/// Whether an answer asks for strong customer authentication. Locked out, Wise says so without a
+/// token. Where it took the token, a 403 has another reason.
+pub(super) fn is_challenge(status: StatusCode, fields: &HeaderMap) -> bool {
+    let result = fields.get(X_2FA_APPROVAL_RESULT);
+    let asks = match result {
+        Some(result) => !result.as_bytes().eq_ignore_ascii_case(b"APPROVED"),
+        None => fields.contains_key(X_2FA_APPROVAL),
+    };
+    status == StatusCode::FORBIDDEN && asks
 }
 
 /// The application deals with one-time tokens itself.

@@ -18,26 +18,26 @@ use super::*;
 use crate::house::PATIENCE;
 use crate::wire::Wire;
 
-const SECRET_PATH: &str = "/approve/sEcReTrOoM";
+pub const SECRET_PATH: &str = "/approve/sEcReTrOoM";
 
 /// What a webhook was asked, and where its answer comes from.
-struct Asked {
-    fields: HeaderMap,
-    question: Value,
-    answer: oneshot::Sender<StatusCode>,
+pub struct Asked {
+    pub fields: HeaderMap,
+    pub question: Value,
+    pub answer: oneshot::Sender<StatusCode>,
 }
 
 /// Somebody who approves at a URL, by the hand of the test.
-struct Approver {
+pub struct Approver {
     address: SocketAddr,
     asked: Arc<Mutex<Vec<Asked>>>,
     /// How many came, and how many connections have ended.
-    came: watch::Receiver<usize>,
+    pub came: watch::Receiver<usize>,
     ended: watch::Receiver<usize>,
 }
 
 impl Approver {
-    async fn start() -> Self {
+    pub async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let asked = Arc::<Mutex<Vec<Asked>>>::default();
@@ -82,7 +82,7 @@ impl Approver {
     }
 
     /// Waits until so many questions came in all, and takes the newest.
-    async fn asked(&self, count: usize) -> Asked {
+    pub async fn asked(&self, count: usize) -> Asked {
         let mut came = self.came.clone();
         let enough = came.wait_for(|came| *came >= count);
         let _ = tokio::time::timeout(PATIENCE, enough)
@@ -93,7 +93,7 @@ impl Approver {
     }
 
     /// Waits until so many questions are over, answered or not.
-    async fn over(&self, count: usize) {
+    pub async fn over(&self, count: usize) {
         let mut ended = self.ended.clone();
         let enough = ended.wait_for(|ended| *ended >= count);
         let _ = tokio::time::timeout(PATIENCE, enough)
@@ -103,15 +103,21 @@ impl Approver {
     }
 
     /// A guarded house that asks here.
-    async fn house(&self, plan: impl FnOnce(Plan<'_>) -> Plan<'_>) -> Guarded {
+    pub async fn house(&self, plan: impl FnOnce(Plan<'_>) -> Plan<'_>) -> Guarded {
         let wise = house::wise().await;
-        let toml = "[sca]\napproval_webhook = { file = \"hook\" }\n\
-                    approval_authorization = { file = \"hook_key\" }\n";
-        let site = plan(House::on(&wise).toml(toml)).prepare().await;
-        site.secret("hook", &format!("http://{}{SECRET_PATH}\n", self.address));
-        site.secret("hook_key", "Bearer sEcReTkEy");
+        let site = self.site(plan(House::on(&wise))).await;
         let house = site.start().await;
         Guarded::new(wise, house).await
+    }
+
+    /// A site whose proxy will ask here.
+    pub async fn site(&self, plan: Plan<'_>) -> Site {
+        let toml = "[sca]\napproval_webhook = { file = \"hook\" }\n\
+                    approval_authorization = { file = \"hook_key\" }\n";
+        let site = plan.toml(toml).prepare().await;
+        site.secret("hook", &format!("http://{}{SECRET_PATH}\n", self.address));
+        site.secret("hook_key", "Bearer sEcReTkEy");
+        site
     }
 }
 
@@ -213,7 +219,7 @@ async fn a_program_approves_and_the_request_leaves_with_the_token_alone() {
         assert_eq!(question["operation"], FUND);
         assert_eq!(question["action"], "TRANSFER__FUND");
         assert_eq!(question["method"], "POST");
-        assert_eq!(question["path"], FUND.strip_prefix("POST ").unwrap());
+        assert_eq!(question["path"], guarded.path);
         assert_eq!(question["profile"], PROFILE.to_string());
         assert_eq!(question["grant"], "main");
         assert_eq!(question["lane"], "oauth-mtls");
@@ -472,7 +478,9 @@ async fn a_proxy_that_stops_gives_wises_answer_at_once() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_token_that_was_renewed_meanwhile_is_used() {
     let approver = Approver::start().await;
-    let guarded = approver.house(|plan| plan).await;
+    let guarded = approver
+        .house(|plan| plan.set("audit.file", "audit.log"))
+        .await;
     let renewing = async {
         let asked = approver.asked(1).await;
         let renewed = guarded.house.cli(&["token", "refresh", "main"]).await;
@@ -489,6 +497,12 @@ async fn a_token_that_was_renewed_meanwhile_is_used() {
         field(&arrived[0], "authorization"),
         field(&arrived[1], "authorization")
     );
+    // The record names the token that was sent last.
+    let generation = guarded.house.status().await["tokens"][0]["generation"].clone();
+    assert!(guarded.house.stop().await.success());
+    let record = recorded(&guarded);
+    assert_eq!(record["generation"], generation, "{record}");
+    assert_eq!(record["sca"], "approved");
 }
 
 /// Who cannot say what for asks nobody.

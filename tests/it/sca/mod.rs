@@ -2,9 +2,11 @@
 //! pays twice.
 
 mod approving;
+mod changing;
 mod commands;
 mod passing;
 mod signing;
+mod with_jose;
 
 use bytes::Bytes;
 use http::Request;
@@ -170,6 +172,13 @@ fn others(seen: &Recorded) -> Vec<(String, String)> {
     fields.retain(|(name, _)| name != "x-2fa-approval" && name != "x-signature");
     fields.sort();
     fields
+}
+
+/// The record of the funding, once the proxy has stopped.
+fn recorded(guarded: &Guarded) -> Value {
+    let record = std::fs::read_to_string(guarded.house.site.path("audit.log")).unwrap();
+    let line = record.lines().find(|line| line.contains(&guarded.path));
+    serde_json::from_str(line.unwrap_or_else(|| panic!("{record}"))).unwrap()
 }
 
 /// A text of the answer's JSON.

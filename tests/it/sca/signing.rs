@@ -3,6 +3,7 @@
 use wise_auth_proxy::simulator::ScaSigning;
 
 use super::*;
+use crate::failures_table::row;
 use crate::wire::{Stub, Wire};
 
 #[tokio::test]
@@ -182,11 +183,49 @@ async fn an_answer_that_is_lost_after_the_signing_is_not_called_a_challenge() {
         // And it hangs up without a word.
     };
     let (answer, ()) = tokio::join!(asking, answering);
-    assert_eq!(answer.status, 502, "{answer:?}");
-    assert_eq!(answer.problem(), "upstream-broken");
     assert_eq!(stub.uncalled(), 0, "there is no third");
-    house.logs(" sca=failed").await;
+    let row = row("sca-lost");
+    row.told(&answer);
+    row.sent(2, 1);
+    row.operator(&house).await;
+    house.logs("ask Wise before repeating a payment").await;
     assert!(!house.log().contains(OTT), "{}", house.log());
+}
+
+/// Wise took the token, and has something else against the request: that is no challenge.
+#[tokio::test]
+async fn a_403_after_the_token_was_taken_is_no_second_challenge() {
+    const OTT: &str = "65a31b86-aa2e-47fd-a7a4-3710437ba270";
+    let wise = house::wise().await;
+    let mut stub = Stub::start().await;
+    let plan = House::on(&wise).lane("personal").logged_out();
+    let plan = plan.set("sca.key", "sca.key").towards(&stub);
+    let site = plan.prepare().await;
+    with_key(&site, &wise, "sca.key").await;
+    let house = site.start().await;
+    let asking = house.request(post("/v1/transfers", &json!({})));
+    let answering = async {
+        for result in [&format!("REJECTED\r\nx-2fa-approval: {OTT}"), "APPROVED"] {
+            let mut wise = stub.connection().await;
+            wise.request().await.unwrap();
+            let answer = format!(
+                "HTTP/1.1 403 Forbidden\r\nx-2fa-approval-result: {result}\r\n\
+                 connection: close\r\ncontent-length: 2\r\n\r\n{{}}"
+            );
+            wise.send(answer).await;
+        }
+    };
+    let (answer, ()) = tokio::join!(asking, answering);
+    assert_eq!(answer.status, 403, "{answer:?}");
+    assert_eq!(answer.headers["x-2fa-approval-result"], "APPROVED");
+    house.logs(" sca=signed").await;
+    let refusals = "wise_proxy_upstream_refusals_total";
+    let of = async |reason: &str| {
+        let label = format!("reason=\"{reason}\"");
+        house.metric(refusals, &label).await
+    };
+    assert!((of("forbidden").await - 1.0).abs() < 0.1);
+    assert!(of("sca").await.abs() < 0.1);
 }
 
 #[tokio::test]
