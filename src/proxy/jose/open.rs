@@ -106,7 +106,12 @@ pub(in crate::proxy) async fn open(
     let began = Instant::now();
     let silence = worker.view().snapshot.upstream.body_idle_timeout;
     let mut download = Download::new(response, silence);
-    let read = read(&mut download, carried.jose.longest_answer(), &mut carried.held).await;
+    let read = read(
+        &mut download,
+        carried.jose.longest_answer(),
+        &mut carried.held,
+    )
+    .await;
     record.upstream += began.elapsed();
     let message = match read {
         Ok(message) => message,
@@ -213,14 +218,16 @@ async fn decrypted(carried: &Carried, message: Bytes) -> Result<Bytes, Unverifie
         };
         Ok(Bytes::from(payload))
     };
-    aside(&carried.held, decrypt).await.map_err(|error| match error {
-        JoseError::Malformed => Unverified::NotEncrypted,
-        JoseError::Unsupported(_) => Unverified::Unsupported(error),
-        JoseError::Undecryptable | JoseError::WrongSignature | JoseError::WrongKey(_) => {
-            Unverified::Undecryptable
-        }
-        JoseError::Library => Unverified::Failed,
-    })
+    aside(&carried.held, decrypt)
+        .await
+        .map_err(|error| match error {
+            JoseError::Malformed => Unverified::NotEncrypted,
+            JoseError::Unsupported(_) => Unverified::Unsupported(error),
+            JoseError::Undecryptable | JoseError::WrongSignature | JoseError::WrongKey(_) => {
+                Unverified::Undecryptable
+            }
+            JoseError::Library => Unverified::Failed,
+        })
 }
 
 /// With the key of Wise's that the message names. Where that does not fit, it is fetched once more:
@@ -261,7 +268,9 @@ async fn verified(
             .await
             .map_err(lack)?,
     };
-    by(&carried.held, &second, &message).await?.ok_or(Unverified::Forged)
+    by(&carried.held, &second, &message)
+        .await?
+        .ok_or(Unverified::Forged)
 }
 
 /// The payload, if this key signed it.
@@ -417,7 +426,12 @@ mod tests {
         let held = Room::default().enter(1024).unwrap();
         let good = Bytes::from(sign(&signing, "/", PLAIN).unwrap());
         assert_eq!(by(&held, &key, &good).await.unwrap().unwrap(), PLAIN);
-        assert!(by(&held, &key, &Bytes::from(signed())).await.unwrap().is_none());
+        assert!(
+            by(&held, &key, &Bytes::from(signed()))
+                .await
+                .unwrap()
+                .is_none()
+        );
     }
 
     #[test]

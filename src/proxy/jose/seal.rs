@@ -110,7 +110,9 @@ pub(in crate::proxy) async fn seal(
                 plain,
             };
             let failed = |error| trouble(Trouble::Unsealed(Unsealed::Failed(error)));
-            let (sealed, content_key) = aside(&carried.held, move || work.done()).await.map_err(failed)?;
+            let (sealed, content_key) = aside(&carried.held, move || work.done())
+                .await
+                .map_err(failed)?;
             carried.held.let_go(length);
             if !carried.held.request(sealed.len()) {
                 return Err(trouble(Trouble::NoRoom));
