@@ -8,8 +8,9 @@ use aws_lc_rs::rsa::PublicEncryptingKey;
 use rustls_pki_types::SubjectPublicKeyInfoDer;
 use rustls_pki_types::pem::PemObject as _;
 
-use crate::config::{Config, JoseDecrypting, JoseSigning, LaneSet, SecretError, SecretSource};
+use crate::config::{Config, JoseDecrypting, JoseSigning, LaneSet};
 use crate::jose::{KeyFileError, read_decrypting, read_signing};
+use crate::sca;
 
 /// A file with a key, or keys, and what it is for.
 #[derive(Clone, Debug)]
@@ -31,12 +32,7 @@ pub(super) enum KeyError {
     #[error(transparent)]
     Jose(#[from] KeyFileError),
     #[error(transparent)]
-    Secret(#[from] SecretError),
-    #[error(
-        "{} holds no private key (`-----BEGIN PRIVATE KEY-----`); name the PEM file of the RSA key that Wise has the public half of",
-        path.display()
-    )]
-    NotPrivate { path: PathBuf },
+    Sca(#[from] sca::KeyError),
     #[error(
         "{} cannot be read: {source}; put Wise's public keys there, and name the file",
         path.display()
@@ -120,24 +116,11 @@ impl KeyFile {
         match self {
             Self::Signing(key) => read_signing(key).map(drop)?,
             Self::Decrypting(key) => read_decrypting(key).map(drop)?,
-            Self::Approving(path) => approving(path)?,
+            Self::Approving(path) => sca::SigningKey::read(path).map(drop)?,
             Self::Believed { path, .. } => believed(path)?,
         }
         Ok(())
     }
-}
-
-/// Whoever signs with it knows its form best.
-fn approving(path: &Path) -> Result<(), KeyError> {
-    let text = SecretSource::File(path.to_owned()).read()?;
-    let mut lines = text.expose().lines();
-    let opens = |line: &str| line.starts_with("-----BEGIN ") && line.ends_with("PRIVATE KEY-----");
-    if lines.any(|line| opens(line.trim_end())) {
-        return Ok(());
-    }
-    Err(KeyError::NotPrivate {
-        path: path.to_owned(),
-    })
 }
 
 fn believed(path: &Path) -> Result<(), KeyError> {

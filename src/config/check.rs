@@ -56,7 +56,7 @@ pub(super) fn check(file: &File, base: &Path) -> Result<Config, Vec<Finding>> {
     let runtime = check.runtime(&file.runtime);
     let admin = check.admin(&file.admin, &store, &doors);
     let ca = check.ca(&file.ca, &store);
-    let jose = check.jose(&file.jose);
+    let jose = check.jose(&file.jose, file.oauth.is_some());
     let sca = check.sca(&file.sca);
     let webhooks = check.webhooks(&file.webhook, environment);
     let audit = check.audit(&file.audit);

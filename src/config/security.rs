@@ -179,7 +179,7 @@ pub(crate) fn is_key_id(text: &str) -> bool {
 }
 
 impl Check<'_> {
-    pub(super) fn jose(&mut self, typed: &file::Jose) -> Jose {
+    pub(super) fn jose(&mut self, typed: &file::Jose, has_client: bool) -> Jose {
         for (key, is_there, of, is_said) in [
             (
                 "jose.signing_key",
@@ -212,7 +212,7 @@ impl Check<'_> {
         let signing = self.place(typed.signing_key.as_ref());
         let decrypting = self.place(typed.encryption_key.as_ref());
         let routes = typed.route.iter().enumerate();
-        let routes = routes.filter_map(|(i, route)| self.jose_route(i, route, typed));
+        let routes = routes.filter_map(|(i, route)| self.jose_route(i, route, typed, has_client));
         Jose {
             routes: routes.collect(),
             max_body: self.body("jose.max_body", Some(typed.max_body)),
@@ -233,6 +233,7 @@ impl Check<'_> {
         i: usize,
         route: &file::JoseRoute,
         jose: &file::Jose,
+        has_client: bool,
     ) -> Option<JoseRoute> {
         let key = |name: &str| format!("jose.route.{i}.{name}");
         let rules = route.covers.as_ref();
@@ -261,13 +262,22 @@ impl Check<'_> {
                  Wise and writes its id",
             );
         }
+        let lanes: LaneSet = match &route.lanes {
+            Some(List(lanes)) => lanes.iter().copied().collect(),
+            None => [Lane::OAuth, Lane::OAuthMtls].into_iter().collect(),
+        };
+        // Known here, and not when the first answer cannot be verified.
+        if lanes.contains(Lane::Personal) && !has_client {
+            self.refuse(
+                &key("lanes"),
+                "lane personal needs [oauth] here: Wise gives its public keys to the OAuth client \
+                 alone, and without them no answer can be verified",
+            );
+        }
         Some(JoseRoute {
             covers: covers?,
             method,
-            lanes: match &route.lanes {
-                Some(List(lanes)) => lanes.iter().copied().collect(),
-                None => [Lane::OAuth, Lane::OAuthMtls].into_iter().collect(),
-            },
+            lanes,
         })
     }
 

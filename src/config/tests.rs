@@ -376,6 +376,11 @@ const RULES: &[(&str, &str, &str)] = &[
         "jose.route[0].method (house.toml): must be \"jws\", \"jwe\" or \"jws+jwe\"",
     ),
     (
+        "[oauth]",
+        "[jose]\nsigning_key = \"a.key\"\n[[jose.route]]\nmatch = [\"POST /v1/quotes\"]\nmethod = \"jws\"\nlanes = [\"personal\"]\n[oath]",
+        "oath (house.toml): there is no such key; did you mean `oauth`?; switch.lane (house.toml): lane oauth-mtls needs [oauth]; jose.route[0].lanes (house.toml): lane personal needs [oauth] here: Wise gives its public keys to the OAuth client alone, and without them no answer can be verified",
+    ),
+    (
         "[mtls]",
         "[sca]\nkey = \"a.key\"\nlanes = []\n[mtls]",
         "sca.lanes (house.toml): name a lane, or leave sca.key out",

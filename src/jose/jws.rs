@@ -6,6 +6,9 @@ use serde_json::value::RawValue;
 use super::compact;
 use super::{Algorithm, JoseError, SigningKey, VerifyingKey};
 
+/// Longest signature, encoded: that of the longest RSA key that verifies, 8,192 bits.
+const LONGEST_SIGNATURE: usize = 1366;
+
 /// What stands in the header of a request's message (Wise, "JWS"): `url` is the path as sent.
 #[derive(Serialize)]
 struct RequestHeader<'a> {
@@ -75,6 +78,9 @@ impl<'a> Signed<'a> {
     pub(crate) fn parse(message: &'a [u8]) -> Result<Self, JoseError> {
         let message = message.trim_ascii();
         let [head, payload, signature] = compact::split(message)?;
+        if signature.len() > LONGEST_SIGNATURE {
+            return Err(JoseError::Malformed);
+        }
         let header: Header = compact::header(head)?;
         // Whoever does not know a critical extension must refuse the message (RFC 7515 §4.1.11).
         if header.crit.is_some() || header.b64 == Some(false) {

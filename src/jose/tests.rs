@@ -124,6 +124,38 @@ fn a_message_that_was_changed_anywhere_does_not_verify() {
 }
 
 #[test]
+fn examples_in_algorithms_that_are_not_wises_are_refused_for_that() {
+    let (private, public) = new_decrypting();
+    let ours = DecryptingKey::from_pkcs8(&private).unwrap();
+    let theirs = EncryptingKey::from_der(None, &public).unwrap();
+    let (message, _) = theirs.encrypt(b"{}", false).unwrap();
+    for head in [
+        // RFC 7516, A.1, A.2 and A.3; RFC 7518, C.
+        r#"{"alg":"RSA-OAEP","enc":"A256GCM"}"#,
+        r#"{"alg":"RSA1_5","enc":"A128CBC-HS256"}"#,
+        r#"{"alg":"A128KW","enc":"A128CBC-HS256"}"#,
+        r#"{"alg":"ECDH-ES","enc":"A128GCM","apu":"QWxpY2U","apv":"Qm9i","epk":{"kty":"EC","crv":"P-256","x":"gI0GAILBdu7T53akrFmMyGcsF3n5dO7MmwNBHKW5SV0","y":"SLW_xSffzlPWrHEVI30DHM_4egVwt3NQqeUD7nMFpps"}}"#,
+    ] {
+        let example = with_part(&message, 0, &header(head));
+        let refused = Encrypted::parse(example.as_bytes()).and_then(|it| it.decrypt(&ours));
+        let refused = refused.unwrap_err();
+        assert!(
+            matches!(refused, JoseError::Unsupported(_)),
+            "{head}: {refused}"
+        );
+    }
+}
+
+#[test]
+fn a_signature_longer_than_any_is_not_even_decoded() {
+    let message = format!("{}.e30.{}", header(r#"{"alg":"ES256"}"#), "A".repeat(1400));
+    assert_eq!(
+        Signed::parse(message.as_bytes()).unwrap_err(),
+        JoseError::Malformed
+    );
+}
+
+#[test]
 fn a_header_chooses_neither_algorithm_nor_extension() {
     let der = SigningKey::generate(Algorithm::Ps256).unwrap();
     let key = SigningKey::from_pkcs8(Algorithm::Ps256, None, &der).unwrap();

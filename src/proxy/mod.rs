@@ -157,11 +157,6 @@ async fn forward(
         bearing.send(worker, lane, credential, directory)?;
         Ok((lane, credential))
     };
-    if bearing.is_counted_funding() {
-        // Written down before it leaves, and only if nothing else is against it.
-        choose(&view)?;
-        bearing.fund(worker).await?;
-    }
     let repeatable = source.as_ref().is_none_or(|source| source.is_whole());
     let mut pass = token::take(worker, choose, repeatable, record).await?;
     bearing.note(record);
@@ -183,6 +178,12 @@ async fn forward(
         }
         None => None,
     };
+
+    // Written down before it leaves, and only if nothing else is against it.
+    if bearing.is_counted_funding() {
+        bearing.fund(worker).await?;
+        bearing.note(record);
+    }
 
     // Wise; and where Wise wants strong customer authentication, once more.
     let answer = ask(worker, &mut pass, &mut outgoing, record).await?;

@@ -44,6 +44,8 @@ pub(crate) struct Record {
     pub(crate) sca: Option<Outcome>,
     /// All waits for Wise together, and that for an approval.
     pub(crate) upstream: Duration,
+    /// Waits for a body that is read whole before anything is sent.
+    pub(crate) application: Duration,
     /// Until the head of the answer.
     answered: Option<Duration>,
     status: StatusCode,
@@ -96,6 +98,7 @@ impl Record {
             replayed: false,
             sca: None,
             upstream: Duration::ZERO,
+            application: Duration::ZERO,
             answered: None,
             // nginx's word for "the application left before there was an answer".
             status: StatusCode::from_u16(499).unwrap_or_default(),
@@ -191,6 +194,11 @@ impl Record {
         self.head(status);
     }
 
+    /// What of a time was neither Wise's nor the application's.
+    fn without_waits(&self, total: Duration) -> Duration {
+        total.saturating_sub(self.upstream + self.application)
+    }
+
     fn head(&mut self, status: StatusCode) {
         self.status = status;
         if let Some((view, caller)) = &self.caller
@@ -206,7 +214,7 @@ impl Record {
             .map_or(CredentialKind::User, Credential::kind);
         meter.answered(self.lane, kind, status);
         meter.total[self.lane.index()].observe(total);
-        meter.added[self.lane.index()].observe(total.saturating_sub(self.upstream));
+        meter.added[self.lane.index()].observe(self.without_waits(total));
     }
 }
 
@@ -287,7 +295,7 @@ impl Drop for Record {
             grant: name,
             generation: self.generation,
             upstream: (!self.upstream.is_zero()).then_some(self.upstream),
-            added: self.answered.unwrap_or(total).saturating_sub(self.upstream),
+            added: self.without_waits(self.answered.unwrap_or(total)),
             total,
             trace_id,
             fault: self.fault,

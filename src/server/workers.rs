@@ -26,6 +26,11 @@ use crate::telemetry::pulse::Pulse;
 /// What a client sends first arrives this long after its connection, on a machine of ours.
 const ON_THE_WAY: Duration = Duration::from_millis(100);
 
+/// Threads that may wait: four for bodies that are signed or verified (`proxy::jose`, which takes no
+/// more), and four for names that are looked up (`upstream::resolve`, likewise). A resolver that hangs
+/// keeps no answer to a payment from being verified.
+const BLOCKING: usize = 8;
+
 /// What one worker is made of. Everything here can be sent to its thread.
 pub(crate) struct Plan {
     pub(crate) number: usize,
@@ -56,7 +61,7 @@ pub(crate) fn start(plan: Plan) -> io::Result<JoinHandle<Result<(), io::Error>>>
     std::thread::Builder::new().name(name).spawn(move || {
         let runtime = Builder::new_current_thread()
             .enable_all()
-            .max_blocking_threads(4)
+            .max_blocking_threads(BLOCKING)
             .build_local(LocalOptions::default())?;
         runtime.block_on(work(plan));
         // Nobody waits for a name that is being looked up.

@@ -1,10 +1,22 @@
 use std::collections::HashMap;
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, ToSocketAddrs as _};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
+
+use crate::sync::spawn_blocking;
+
+/// So many names are looked up at once by one thread.
+const AT_ONCE: usize = 4;
+
+thread_local! {
+    /// A lookup that hangs cannot be called off, and keeps its blocking thread: the others are for
+    /// what must not wait for a resolver.
+    static LOOKUPS: Arc<Semaphore> = Arc::new(Semaphore::new(AT_ONCE));
+}
 
 /// Addresses of names, believed for a while and kept when a lookup fails.
 ///
@@ -45,9 +57,8 @@ impl Resolver {
         {
             return Ok(Arc::clone(addresses));
         }
-        match tokio::net::lookup_host((host, 0)).await {
-            Ok(found) => {
-                let addresses: Arc<[IpAddr]> = found.map(|address| address.ip()).collect();
+        match ask(host.to_owned()).await {
+            Ok(addresses) => {
                 if addresses.is_empty() {
                     return Err(io::Error::new(
                         io::ErrorKind::NotFound,
@@ -87,6 +98,19 @@ impl Resolver {
             *at = past;
         }
     }
+}
+
+/// Asks the operating system.
+async fn ask(host: String) -> io::Result<Arc<[IpAddr]>> {
+    let lookups = LOOKUPS.with(Arc::clone);
+    let place = lookups.acquire_owned().await.map_err(io::Error::other)?;
+    let look = move || {
+        // Until the lookup ends, whether or not somebody still waits for it.
+        let _place = place;
+        let found = (host.as_str(), 0).to_socket_addrs()?;
+        Ok(found.map(|address| address.ip()).collect())
+    };
+    spawn_blocking(look).await.map_err(io::Error::other)?
 }
 
 #[cfg(test)]

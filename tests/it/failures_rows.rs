@@ -752,13 +752,13 @@ pub const ROWS: &[Row] = &[
         ..DOOR
     },
     Row {
-        id: "jose-no-key-to-encrypt",
-        fault: "Wise's key cannot be had that a body is to be encrypted to",
+        id: "jose-no-key",
+        fault: "Wise's key cannot be had that a body is to be encrypted to, or none that answers are verified with",
         told: &[(
             "",
             Told::Problem(503, "jose-unsealed", "proxy_internal_error"),
         )],
-        log: "the request was not sent: Wise's key to encrypt it to cannot be had",
+        log: "the request was not sent: Wise's key for it cannot be had",
         ..WAY
     },
     Row {
@@ -778,7 +778,7 @@ pub const ROWS: &[Row] = &[
     },
     Row {
         id: "jose-no-key-to-verify",
-        fault: "a signed answer, and Wise's key cannot be had",
+        fault: "a signed answer that needs another of Wise's keys than those known, which cannot be had",
         ..UNVERIFIED
     },
     Row {

@@ -2,8 +2,11 @@
 //! gives nothing but what is signed or encrypted.
 
 use aws_lc_rs::digest::{SHA256, digest};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use http::{Method, Request};
+use rcgen::{KeyPair, PublicKeyData as _};
 use serde_json::{Value, json};
 use wise_auth_proxy::simulator::{
     Disturb, Disturbance, JoseMethod, JoseRoute, Recorded, SigningAlgorithm, Simulator, Tamper,
@@ -364,7 +367,10 @@ async fn an_answer_signed_in_another_algorithm_is_verified_in_that() {
     let house = house(&wise, METHODS[0]).await;
     wise.change_faults(|faults| faults.jose.answer_algorithm = Some(SigningAlgorithm::Ps384));
     plain(&house.request(quote()).await);
-    assert!(fetches(&wise)[0].contains("algorithm=PS384"));
+    let fetched = fetches(&wise);
+    // One of our own algorithm before anything is sent, and then the one that the answer needs.
+    assert!(fetched[0].contains("algorithm=ES256"), "{fetched:?}");
+    assert!(fetched[1].contains("algorithm=PS384"), "{fetched:?}");
 }
 
 #[tokio::test]
@@ -479,6 +485,19 @@ fn lead_to(site: &Site, wise: &Simulator, stub: &Stub) {
     std::fs::write(&site.config, config.replace(&here, &there)).unwrap();
 }
 
+/// The stub hands out a key, as a proxy wants one before it sends anything that is signed.
+async fn hand_out_a_key(stub: &mut Stub) {
+    let key = KeyPair::generate().unwrap().subject_public_key_info();
+    let key = json!({ "version": 1, "keyMaterial": { "keyMaterial": STANDARD.encode(key) } });
+    let (key, mut speaker) = (key.to_string(), stub.connection().await);
+    let (head, _) = speaker.request().await.unwrap();
+    assert!(head.contains("/response/public-keys"), "{head}");
+    let fields = format!("Connection: close\r\nContent-Length: {}", key.len());
+    speaker
+        .send(format!("HTTP/1.1 200 OK\r\n{fields}\r\n\r\n{key}"))
+        .await;
+}
+
 #[tokio::test]
 async fn a_401_in_the_middle_sends_the_identical_message_once_more() {
     let wise = house::wise().await;
@@ -490,6 +509,7 @@ async fn a_401_in_the_middle_sends_the_identical_message_once_more() {
     lead_to(&site, &wise, &stub);
     let house = site.start().await;
     let speaking = async {
+        hand_out_a_key(&mut stub).await;
         let mut seen = Vec::new();
         for said in ["401 Unauthorized\r\nContent-Length: 0", "204 No Content"] {
             let mut speaker = stub.connection().await;
@@ -534,6 +554,9 @@ async fn an_answer_that_breaks_off_or_stalls_is_told_as_ever() {
         "HTTP/1.1 200 OK\r\nContent-Type: application/jose+json\r\nContent-Length: 900\r\n\r\n";
     for (closes, problem) in [(true, "upstream-broken"), (false, "upstream-timeout")] {
         let speaking = async {
+            if closes {
+                hand_out_a_key(&mut stub).await;
+            }
             let mut speaker = stub.connection().await;
             speaker.request().await.unwrap();
             speaker.send(format!("{head}eyJhbGciOiJFUzI1NiJ9.")).await;
@@ -604,17 +627,21 @@ async fn an_answer_that_is_too_long_or_compressed_is_refused() {
     let plan = House::on(&wise).set("jose.max_body", "1 KiB");
     let house = site(plan, "ES256", rules, "jws").await.start().await;
     plain(&house.request(play("jws")).await);
+    // Around what is inside there may be more than that.
+    let words = json!({ "message": "x".repeat(900) });
+    plain(
+        &house
+            .request(post(&format!("{PLAYGROUND}jws"), &words))
+            .await,
+    );
     // With a length, which is enough to know, and without.
     let reflected = |length: usize| {
         let request = Request::post("/v1/simulator/mirror");
         request.body(Bytes::from(vec![b'x'; length])).unwrap()
     };
-    let long = Request::get("/v1/simulator/bytes/2000")
-        .body(Bytes::new())
-        .unwrap();
-    for request in [long, reflected(900)] {
+    for long in ["70000", "70000?chunked"] {
         wise.clear();
-        let answer = house.request(request).await;
+        let answer = house.get(&format!("/v1/simulator/bytes/{long}")).await;
         row("jose-answer-large")
             .shown(&house, &answer, calls(&wise).len())
             .await;
@@ -659,13 +686,26 @@ async fn without_wises_key_nothing_is_sent_or_nothing_is_handed_on() {
             fields: &[("retry-after", "5")],
         },
     );
-    row("jose-no-key-to-encrypt")
+    row("jose-no-key")
         .shown(&encrypting, &answer, calls(&wise).len())
         .await;
 
     wise.change_faults(|faults| faults.resource.disturb = None);
     plain(&encrypting.request(quote()).await);
     let signing = house(&wise, METHODS[0]).await;
+    no_key(&wise);
+    // Its answer could not be verified, whatever Wise did.
+    for request in [quote(), Request::get(quotes()).body(Bytes::new()).unwrap()] {
+        let answer = signing.request(request).await;
+        assert_eq!(answer.problem(), "jose-unsealed", "{answer:?}");
+        row("jose-no-key")
+            .shown(&signing, &answer, calls(&wise).len())
+            .await;
+    }
+    // A key is known, and the answer wants another.
+    wise.change_faults(|faults| faults.resource.disturb = None);
+    plain(&signing.request(quote()).await);
+    wise.change_faults(|faults| faults.jose.answer_algorithm = Some(SigningAlgorithm::Ps384));
     no_key(&wise);
     let answer = signing.request(quote()).await;
     let hint = "`wise-auth-proxy jose test` says what is in the way";
@@ -719,6 +759,20 @@ async fn a_body_that_stalls_is_told_as_ever() {
         (answer.status.as_u16(), answer.problem()),
         (408, "request-timeout".into())
     );
+    // It is the application that was waited for, and not we who took so long.
+    house.logs(" ACCESS POST /v3/profiles/{id}/quotes ").await;
+    let log = house.log();
+    let line = log.lines().find(|line| line.contains(" ACCESS ")).unwrap();
+    let micros = |name: &str| {
+        let said = line.split(' ').find_map(|word| word.strip_prefix(name));
+        said.unwrap_or_else(|| panic!("{name} {line}"))
+            .parse::<u64>()
+            .unwrap()
+    };
+    assert!(
+        micros("total_us=") - micros("added_us=") >= 300_000,
+        "{line}"
+    );
     assert_eq!(calls(&wise).len(), 0);
 }
 
@@ -747,6 +801,44 @@ async fn a_policys_cap_holds_for_a_body_without_a_length() {
     );
     assert_eq!(answer.json()["policy"], "short");
     assert_eq!(calls(&wise).len(), 0);
+}
+
+#[tokio::test]
+async fn what_never_leaves_takes_nothing_from_the_cap_on_fundings() {
+    let wise = house::wise().await;
+    let policy = "[[policy]]\nname = \"payouts\"\nfundings_per_hour = 1\n";
+    let plan = House::on(&wise).toml(policy).set(
+        "door",
+        "[{ address = \"127.0.0.1:0\", policy = \"payouts\" }]",
+    );
+    let house = site(plan, "ES256", "\"funding\"", "jws")
+        .await
+        .start()
+        .await;
+    let path = format!("/v3/profiles/{PROFILE}/transfers/1/payments");
+    let fund = || post(&path, &json!({ "type": "BALANCE" }));
+    wise.change_faults(|faults| {
+        let mut always = Disturb::always(Disturbance::ServerError);
+        always.prefix = Some("/v1/auth/jose/response".into());
+        faults.resource.disturb = Some(always);
+    });
+    wise.clear();
+    assert_eq!(
+        house.request(fund()).await.problem(),
+        "jose-unsealed",
+        "no key"
+    );
+    wise.change_faults(|faults| faults.resource.disturb = None);
+    let long = Request::post(&path).body(Bytes::from(vec![b' '; 1024 * 1024 + 1]));
+    let answer = house.request(long.unwrap()).await;
+    assert_eq!(answer.problem(), "body-too-large");
+    assert_eq!(calls(&wise).len(), 0);
+
+    let answer = house.request(fund()).await;
+    assert!(!answer.headers.contains_key("proxy-status"), "{answer:?}");
+    assert_eq!(calls(&wise).len(), 1, "it left");
+    assert_eq!(house.request(fund()).await.problem(), "funding-cap");
+    assert_eq!(calls(&wise).len(), 1);
 }
 
 #[tokio::test]

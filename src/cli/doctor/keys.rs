@@ -12,6 +12,7 @@ use super::rounds::Rounds;
 use super::secrets::refused;
 use crate::config::{SecretError, SecretSource};
 use crate::jose::KeyFileError;
+use crate::sca;
 
 pub(super) async fn look(rounds: &mut Rounds, bench: &Bench) {
     for key in KeyFile::all(&bench.config) {
@@ -79,7 +80,8 @@ fn good(key: &KeyFile, kid: Option<(Option<String>, String)>, test: &str) -> Fin
 }
 
 fn bad(key: &KeyFile, error: &KeyError, make: Option<&str>) -> Finding {
-    let (KeyError::Secret(secret) | KeyError::Jose(KeyFileError::Unreadable(secret))) = error
+    let (KeyError::Jose(KeyFileError::Unreadable(secret))
+    | KeyError::Sca(sca::KeyError::Unreadable(secret))) = error
     else {
         return Finding::advised(&error.to_string(), "see that the proxy's user may read it");
     };

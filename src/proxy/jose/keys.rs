@@ -45,6 +45,9 @@ const KEPT: usize = 32;
 /// Longest answer that can hold a key.
 const LONGEST: usize = 64 * 1024;
 
+/// Said where keys cannot be asked for at all.
+pub(super) const NO_LANE: &str = "no lane of the OAuth client's leads to Wise";
+
 /// A key that is wanted of one of Wise's hosts.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) struct Wanted {
@@ -106,7 +109,8 @@ struct Encrypting {
 }
 
 impl Wanted {
-    /// The key that bodies are encrypted to, for requests of a lane; `None`: the lane is gone.
+    /// The key that bodies are encrypted to, for requests of a lane; `None`: no
+    /// lane is there that keys could be fetched in.
     pub(super) fn encrypting(view: &View, lane: Lane) -> Option<Self> {
         Self::of(view, lane, What::Encrypting)
     }
@@ -122,17 +126,15 @@ impl Wanted {
     }
 
     fn of(view: &View, lane: Lane, what: What) -> Option<Self> {
-        // The personal token opens no API of the OAuth client's.
-        let lane = if lane == Lane::Personal {
-            Lane::OAuth
-        } else {
-            lane
-        };
-        let way = view.snapshot.ways[lane.index()].as_ref()?;
-        Some(Self {
-            lane,
-            host: way.authority.clone(),
-            what,
+        // The personal token opens no API of the OAuth client's: then by any lane that does.
+        let lanes = [lane, Lane::OAuth, Lane::OAuthMtls];
+        lanes.into_iter().find_map(|lane| {
+            let way = view.snapshot.ways[lane.index()].as_ref()?;
+            lane.is_oauth().then(|| Self {
+                lane,
+                host: way.authority.clone(),
+                what,
+            })
         })
     }
 
@@ -175,6 +177,12 @@ impl WiseKeys {
         };
         let newest = known.iter().filter(fits).max_by_key(|it| it.version)?;
         Some(Arc::clone(&newest.key))
+    }
+
+    /// Whether any key is known that verifies what this host signs, in whichever algorithm.
+    pub(super) fn can_verify(&self, wanted: &Wanted) -> bool {
+        let known = self.verifying.borrow();
+        known.iter().any(|it| it.host == wanted.host)
     }
 
     fn keep(&self, wanted: &Wanted, version: u64, key: &Key) {

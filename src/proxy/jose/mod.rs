@@ -4,8 +4,8 @@
 //! Here alone bodies are held whole, on the routes that say so: a signature stands over all of a body,
 //! and nothing of an answer may be handed on before the last of it is verified. How much is held is
 //! bounded for each body (`jose.max_body`) and for each worker ([`Room`]). Cryptography runs on the
-//! worker's blocking threads, of which there are four, so what it needs for copies is bounded by them,
-//! and no other request waits for it.
+//! worker's blocking threads, four pieces at a time, so what it needs for copies is bounded, and no
+//! other request waits for it.
 //!
 //! Nothing is signed twice: what goes again after a 401 is the very message that went before.
 
@@ -62,9 +62,18 @@ impl Carried {
 }
 
 /// Runs what takes milliseconds beside the worker.
+///
+/// Whoever waits may go away, and the work stays in the queue with the body that it is about: so the
+/// place on a thread and what is held go with the work and not with who waits for it.
 async fn aside<T: Send + 'static>(
+    held: &Held,
     work: impl FnOnce() -> Result<T, JoseError> + Send + 'static,
 ) -> Result<T, JoseError> {
+    let (place, kept) = (held.place().await?, held.keep());
+    let work = move || {
+        let _with_the_work = (place, kept);
+        work()
+    };
     // A thread that cannot be had, or one that panicked.
     spawn_blocking(work)
         .await

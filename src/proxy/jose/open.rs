@@ -10,7 +10,7 @@ use http::header::{
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use tokio::time::Instant;
 
-use super::keys::{self, Lack, Wanted};
+use super::keys::{self, Lack, NO_LANE, Wanted};
 use super::room::Held;
 use super::routes::names_jose;
 use super::seal::NOT_OF_THIS_BODY;
@@ -106,7 +106,12 @@ pub(in crate::proxy) async fn open(
     let began = Instant::now();
     let silence = worker.view().snapshot.upstream.body_idle_timeout;
     let mut download = Download::new(response, silence);
-    let read = read(&mut download, carried.jose.max_body, &mut carried.held).await;
+    let read = read(
+        &mut download,
+        carried.jose.longest_answer(),
+        &mut carried.held,
+    )
+    .await;
     record.upstream += began.elapsed();
     let message = match read {
         Ok(message) => message,
@@ -213,14 +218,16 @@ async fn decrypted(carried: &Carried, message: Bytes) -> Result<Bytes, Unverifie
         };
         Ok(Bytes::from(payload))
     };
-    aside(decrypt).await.map_err(|error| match error {
-        JoseError::Malformed => Unverified::NotEncrypted,
-        JoseError::Unsupported(_) => Unverified::Unsupported(error),
-        JoseError::Undecryptable | JoseError::WrongSignature | JoseError::WrongKey(_) => {
-            Unverified::Undecryptable
-        }
-        JoseError::Library => Unverified::Failed,
-    })
+    aside(&carried.held, decrypt)
+        .await
+        .map_err(|error| match error {
+            JoseError::Malformed => Unverified::NotEncrypted,
+            JoseError::Unsupported(_) => Unverified::Unsupported(error),
+            JoseError::Undecryptable | JoseError::WrongSignature | JoseError::WrongKey(_) => {
+                Unverified::Undecryptable
+            }
+            JoseError::Library => Unverified::Failed,
+        })
 }
 
 /// With the key of Wise's that the message names. Where that does not fit, it is fetched once more:
@@ -241,7 +248,7 @@ async fn verified(
         )
     };
     let wanted = Wanted::verifying(&worker.view(), carried.lane, algorithm, version);
-    let wanted = wanted.ok_or_else(|| Unverified::NoKey("the lane is gone".into()))?;
+    let wanted = wanted.ok_or_else(|| Unverified::NoKey(NO_LANE.into()))?;
     let lack = |lack: Lack| Unverified::NoKey(lack.to_string());
     let known = worker.wise_keys.known_verifying(&wanted);
     let first = match known {
@@ -250,7 +257,7 @@ async fn verified(
             .await
             .map_err(lack)?,
     };
-    if let Some(payload) = by(&first, &message).await? {
+    if let Some(payload) = by(&carried.held, &first, &message).await? {
         return Ok(payload);
     }
     // Another request may have fetched it meanwhile.
@@ -261,13 +268,19 @@ async fn verified(
             .await
             .map_err(lack)?,
     };
-    by(&second, &message).await?.ok_or(Unverified::Forged)
+    by(&carried.held, &second, &message)
+        .await?
+        .ok_or(Unverified::Forged)
 }
 
 /// The payload, if this key signed it.
-async fn by(key: &Arc<VerifyingKey>, message: &Bytes) -> Result<Option<Bytes>, Unverified> {
+async fn by(
+    held: &Held,
+    key: &Arc<VerifyingKey>,
+    message: &Bytes,
+) -> Result<Option<Bytes>, Unverified> {
     let (key, message) = (Arc::clone(key), message.clone());
-    let verified = aside(move || Signed::parse(&message)?.verify(&key)).await;
+    let verified = aside(held, move || Signed::parse(&message)?.verify(&key)).await;
     match verified {
         Ok(payload) => Ok(Some(payload.into())),
         Err(JoseError::WrongSignature) => Ok(None),
@@ -410,9 +423,15 @@ mod tests {
         let signing = SigningKey::from_pkcs8(Algorithm::Es256, None, &der).unwrap();
         let public = signing.public_der().unwrap();
         let key = Arc::new(VerifyingKey::from_der(Algorithm::Es256, &public).unwrap());
+        let held = Room::default().enter(1024).unwrap();
         let good = Bytes::from(sign(&signing, "/", PLAIN).unwrap());
-        assert_eq!(by(&key, &good).await.unwrap().unwrap(), PLAIN);
-        assert!(by(&key, &Bytes::from(signed())).await.unwrap().is_none());
+        assert_eq!(by(&held, &key, &good).await.unwrap().unwrap(), PLAIN);
+        assert!(
+            by(&held, &key, &Bytes::from(signed()))
+                .await
+                .unwrap()
+                .is_none()
+        );
     }
 
     #[test]

@@ -13,6 +13,9 @@ use crate::proxy::target::Target;
 use crate::wise::Lane;
 use crate::wise::headers::X_TW_JOSE_METHOD;
 
+/// Headers, signature, encrypted key and tag of a message, amply.
+const ROUND_IT: usize = 64 * 1024;
+
 /// The routes of a configuration and our keys. Published with the doors.
 #[derive(Debug, Default)]
 pub(crate) struct Jose {
@@ -21,7 +24,7 @@ pub(crate) struct Jose {
     pub(super) decrypting: Option<Arc<DecryptingKey>>,
     /// The id under which Wise has the key that decrypts.
     pub(super) encryption_kid: Option<HeaderValue>,
-    /// The largest body, of a request or an answer.
+    /// The largest body, of a request or an answer, as the application sees it.
     pub(super) max_body: usize,
 }
 
@@ -69,6 +72,13 @@ impl Jose {
             encryption_kid: kid.and_then(|kid| HeaderValue::from_str(kid).ok()),
             max_body: config.max_body,
         })
+    }
+
+    /// The longest answer that is read: what `max_body` becomes where it is signed and then encrypted,
+    /// in base64 twice, with headers, key and signature. What is merely signed may be a third longer
+    /// for it.
+    pub(super) fn longest_answer(&self) -> usize {
+        self.max_body / 9 * 16 + ROUND_IT
     }
 
     /// What is done to a request on its way; `None`: nothing, which without routes costs a branch.

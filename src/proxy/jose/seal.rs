@@ -13,18 +13,19 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use http_body::Body as _;
 use tokio::time::Instant;
 
-use super::keys::{self, Wanted};
+use super::keys::{self, NO_LANE, Wanted};
 use super::room::Held;
 use super::trouble::{Trouble, Unsealed};
 use super::{Carried, aside};
 use crate::config::JoseMethod;
-use crate::jose::{ContentKey, EncryptingKey, JoseError, SigningKey, sign};
+use crate::jose::{Algorithm, ContentKey, EncryptingKey, JoseError, SigningKey, sign};
 use crate::proxy::attempt::Outgoing;
 use crate::proxy::body::Source;
 use crate::proxy::fault::Fault;
 use crate::proxy::record::Record;
 use crate::proxy::token::Pass;
-use crate::proxy::worker::Worker;
+use crate::proxy::worker::{View, Worker};
+use crate::wise::Lane;
 use crate::wise::headers::{X_TW_JOSE_ENCRYPTION_KID, X_TW_JOSE_METHOD};
 use crate::wise::jose::MEDIA_TYPE;
 
@@ -54,7 +55,7 @@ pub(in crate::proxy) async fn seal(
     if !is_plain(&outgoing.head.headers) {
         return Err(trouble(Trouble::Encoded));
     }
-    let held = worker.room.enter(jose.max_body);
+    let held = worker.room.enter(jose.longest_answer());
     let held = held.ok_or_else(|| trouble(Trouble::NoRoom))?;
     let mut carried = Carried {
         method,
@@ -65,17 +66,24 @@ pub(in crate::proxy) async fn seal(
         held,
         jose,
     };
-    if let Some(source) = outgoing.source.take() {
-        let (max_body, stall) = (carried.jose.max_body, view.snapshot.upstream.answer_timeout);
-        // What is known to be too long, or cannot be sealed, need not be sent to us first.
-        if source.announced() > max_body as u64 {
-            return Err(trouble(Trouble::TooLarge(max_body)));
-        }
+    let source = outgoing.source.take();
+    let (max_body, stall) = (carried.jose.max_body, view.snapshot.upstream.answer_timeout);
+    // What is known to be too long, or cannot be sealed, need not be sent to us first.
+    let announced = source.as_ref().map_or(0, |source| source.announced());
+    if announced > max_body as u64 {
+        return Err(trouble(Trouble::TooLarge(max_body)));
+    }
+    if let Some(ours) = carried.jose.signing.as_ref().filter(|_| method.signs()) {
+        let algorithm = ours.algorithm();
+        let able = able_to_verify(worker, view, lane, algorithm, record).await;
+        able.map_err(|why| trouble(Trouble::Unsealed(Unsealed::NoKey(why))))?;
+    }
+    if let Some(source) = source {
         let mut encrypting = None;
         if method.encrypts() {
             let lack = |lack| trouble(Trouble::Unsealed(Unsealed::NoKey(lack)));
             let wanted = Wanted::encrypting(view, lane);
-            let wanted = wanted.ok_or_else(|| lack("the lane is gone".into()))?;
+            let wanted = wanted.ok_or_else(|| lack(NO_LANE.into()))?;
             if let Some(key) = worker.wise_keys.known_encrypting(&wanted) {
                 carried.kept_key = Some(wanted);
                 encrypting = Some(key);
@@ -86,7 +94,10 @@ pub(in crate::proxy) async fn seal(
                 encrypting = Some(fetched.map_err(|why| lack(why.to_string()))?);
             }
         }
-        let plain = whole(&source, max_body, stall, &mut carried.held).await?;
+        let began = Instant::now();
+        let plain = whole(&source, max_body, stall, &mut carried.held).await;
+        record.application += began.elapsed();
+        let plain = plain?;
         if plain.is_empty() {
             outgoing.head.headers.remove(EXPECT);
         } else {
@@ -99,7 +110,9 @@ pub(in crate::proxy) async fn seal(
                 plain,
             };
             let failed = |error| trouble(Trouble::Unsealed(Unsealed::Failed(error)));
-            let (sealed, content_key) = aside(move || work.done()).await.map_err(failed)?;
+            let (sealed, content_key) = aside(&carried.held, move || work.done())
+                .await
+                .map_err(failed)?;
             carried.held.let_go(length);
             if !carried.held.request(sealed.len()) {
                 return Err(trouble(Trouble::NoRoom));
@@ -111,6 +124,29 @@ pub(in crate::proxy) async fn seal(
     }
     address(&mut outgoing.head.headers, &carried);
     Ok(carried)
+}
+
+/// Sees to it that what Wise signs can be verified, before anything is asked of it: an answer that
+/// cannot be may be one to a payment that was carried out.
+///
+/// Which key it will take, the answer alone says. Usually it is of the algorithm that we sign with; and
+/// where one can be had, another can be.
+async fn able_to_verify(
+    worker: &Rc<Worker>,
+    view: &View,
+    lane: Lane,
+    algorithm: Algorithm,
+    record: &mut Record,
+) -> Result<(), String> {
+    let wanted = Wanted::verifying(view, lane, algorithm, None);
+    let wanted = wanted.ok_or(NO_LANE)?;
+    if worker.wise_keys.can_verify(&wanted) {
+        return Ok(());
+    }
+    let began = Instant::now();
+    let fetched = keys::fetch_verifying(worker, &wanted).await;
+    record.upstream += began.elapsed();
+    fetched.map(drop).map_err(|why| why.to_string())
 }
 
 /// Whether a body is as the application wrote it.

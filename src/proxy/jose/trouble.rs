@@ -29,7 +29,7 @@ pub(crate) enum Trouble {
 /// Why a request could not be signed or encrypted.
 #[derive(Clone, Debug, thiserror::Error)]
 pub(crate) enum Unsealed {
-    #[error("Wise's key to encrypt it to cannot be had: {0}")]
+    #[error("Wise's key for it cannot be had: {0}")]
     NoKey(String),
     #[error("{0}")]
     Failed(JoseError),
@@ -100,7 +100,7 @@ impl Trouble {
     pub(in crate::proxy) fn proxy_error(&self) -> &'static str {
         match self {
             Self::TooLarge(_) | Self::Encoded => "http_request_error",
-            Self::NoRoom => "connection_limit_reached",
+            Self::NoRoom => "proxy_internal_error",
             Self::Unsealed(_) => "proxy_internal_error",
             Self::Unverified { why, .. } => match why {
                 Unverified::TooLarge(_) => "http_response_body_size",

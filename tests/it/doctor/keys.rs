@@ -35,7 +35,7 @@ forward = "http://127.0.0.1:9/"
 signature_key = "wise.pem"
 "#
     );
-    let site = plan(wise).toml(&keys).prepare().await;
+    let site = plan(wise).prepare().await;
     for (kind, file) in [
         (&["--signing", "ES256"][..], "signing.key"),
         (&["--encryption"], "encryption.key"),
@@ -48,6 +48,9 @@ signature_key = "wise.pem"
     std::fs::copy(site.path("encryption.key"), site.path("sca.key")).unwrap();
     std::fs::write(site.path("wise.pem"), public_key(wise).await).unwrap();
     mode(&site, "wise.pem", 0o644);
+    // Said once they are there: nothing starts with keys that it cannot read.
+    let config = std::fs::read_to_string(&site.config).unwrap();
+    std::fs::write(&site.config, config + &keys).unwrap();
     site
 }
 
@@ -220,13 +223,14 @@ async fn a_key_for_approvals_is_private_and_there() {
     )
     .await;
     site.secret("sca.key", "not a key");
-    says(&site, SCA, "failed", "holds no private key", "public half").await;
-    // The older form of the same key is as good.
-    site.secret(
-        "sca.key",
-        "-----BEGIN RSA PRIVATE KEY-----\nAAAA\n-----END RSA PRIVATE KEY-----\n",
-    );
-    assert_eq!(doctor(&site, &["--offline"]).await.state(SCA), "good");
+    says(&site, SCA, "failed", "holds no private key", "sca keygen").await;
+    // A frame is no key, and a key that Wise takes no signatures of is no better.
+    let frame = "-----BEGIN RSA PRIVATE KEY-----\nAAAA\n-----END RSA PRIVATE KEY-----\n";
+    let curve = KeyPair::generate().unwrap().serialize_pem();
+    for unfit in [frame, &curve] {
+        site.secret("sca.key", unfit);
+        says(&site, SCA, "failed", "is no RSA key of 2048", "sca keygen").await;
+    }
     std::fs::remove_file(site.path("sca.key")).unwrap();
     says(
         &site,
