@@ -61,7 +61,10 @@ pub fn webhook_signature(input: &[u8]) {
     if KEYS.vouch(body, &signature) {
         assert!(body == PUBLISHED, "another body under Wise's signature");
         let published = ITS_SIGNATURE.trim();
-        assert!(found.signature == published, "a second spelling of one signature");
+        assert!(
+            found.signature == published,
+            "a second spelling of one signature"
+        );
     }
 }
 

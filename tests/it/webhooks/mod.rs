@@ -5,6 +5,7 @@ mod door;
 #[cfg(feature = "failpoints")]
 mod kills;
 mod queue;
+mod strangers;
 mod wise;
 
 use std::collections::VecDeque;
