@@ -33,9 +33,11 @@ name = "money"
 address = "127.0.0.1:0"
 forward = "http://127.0.0.1:9/"
 signature_key = "wise.pem"
+subscriptions = ["{KID}"]
 "#
     );
-    let site = plan(wise).toml(&keys).prepare().await;
+    // Nothing works before the keys are there, and the login is a command like any other.
+    let site = plan(wise).logged_out().toml(&keys).prepare().await;
     for (kind, file) in [
         (&["--signing", "ES256"][..], "signing.key"),
         (&["--encryption"], "encryption.key"),
@@ -48,6 +50,7 @@ signature_key = "wise.pem"
     std::fs::copy(site.path("encryption.key"), site.path("sca.key")).unwrap();
     std::fs::write(site.path("wise.pem"), public_key(wise).await).unwrap();
     mode(&site, "wise.pem", 0o644);
+    site.log_in(wise, "main", house::PROFILE).await;
     site
 }
 
@@ -289,6 +292,26 @@ async fn keys_that_webhooks_believe_are_wises_and_nobody_else_may_change_them() 
         "failed",
         "cannot be read: No such file",
         "put Wise's public keys there",
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn a_webhook_that_takes_deliveries_of_every_subscription_is_a_warning() {
+    let wise = house::wise().await;
+    let site = site(&wise, "").await;
+    let keys = "webhook.money.keys";
+    assert_eq!(doctor(&site, &["--offline"]).await.state(keys), "good");
+    let typed = std::fs::read_to_string(site.path("house.toml")).unwrap();
+    let without = typed.replace(&format!("subscriptions = [\"{KID}\"]"), "");
+    assert_ne!(typed, without);
+    std::fs::write(site.path("house.toml"), without).unwrap();
+    says(
+        &site,
+        keys,
+        "warning",
+        "another customer of Wise can point a subscription here",
+        "webhook.subscriptions",
     )
     .await;
 }
