@@ -2,6 +2,7 @@
 //! is lost, and nothing comes twice but where a kill leaves no other way.
 
 mod door;
+mod failures;
 #[cfg(feature = "failpoints")]
 mod kills;
 mod queue;
