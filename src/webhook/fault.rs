@@ -50,8 +50,9 @@ impl Fault {
             Self::TooSlow => StatusCode::REQUEST_TIMEOUT,
             // A forger learns nothing from it, and Wise tries again for two weeks: a key that was
             // rotated, or a wrong environment, loses nothing that is mended by then.
-            Self::Forged | Self::Uncertified => StatusCode::SERVICE_UNAVAILABLE,
-            Self::Full | Self::Unavailable | Self::Crowded => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Forged | Self::Uncertified | Self::Full | Self::Unavailable | Self::Crowded => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
         }
     }
 
