@@ -8,7 +8,7 @@ use super::check::{Check, MINUTE};
 use super::file;
 use super::leaf::{List, Parsed};
 use super::limits::DAY;
-use super::values::{Hook, Kid, Name, Place, Size};
+use super::values::{Hook, Kid, Name, Place, Size, Subscription};
 use super::{Environment, Lane, LaneSet, Origin, Rule, SecretSource, SigningAlgorithm};
 
 const MIB: usize = 1024 * 1024;
@@ -127,6 +127,8 @@ pub struct Webhook {
     pub address: SocketAddr,
     /// `None`: plain, and then on loopback.
     pub tls: Option<WebhookTls>,
+    /// Subscriptions whose deliveries are taken, in lower case; empty: every subscription's.
+    pub subscriptions: Vec<String>,
     /// The only path that is served; `None`: every path.
     pub path: Option<String>,
     /// PEM file of the public keys whose signatures are believed; `None`: Wise's own key for the
@@ -155,6 +157,8 @@ pub struct WebhookTls {
     pub key: PathBuf,
     /// PEM file of the authorities of Wise's client certificate; `None`: none is asked for.
     pub client_ca: Option<PathBuf>,
+    /// Names of which that certificate shows one; empty: none is asked for.
+    pub client_names: Vec<String>,
 }
 
 impl Webhook {
@@ -363,12 +367,33 @@ impl Check<'_> {
         let certificate = self.place(typed.certificate.as_ref());
         let private = self.place(typed.key.as_ref());
         let client_ca = self.place(typed.client_ca.as_ref());
+        let names = typed.client_names.as_ref();
+        if client_ca.is_none() && names.is_some() {
+            self.refuse(
+                &key("client_ca"),
+                "is missing: webhook.client_names is said of certificates that it vouches for",
+            );
+        }
+        if names.is_some_and(|List(names)| names.is_empty()) {
+            self.refuse(&key("client_names"), "name one, or leave it out");
+        }
+        let client_names = names.map(|List(names)| names.clone()).unwrap_or_default();
+        let subscriptions = typed.subscriptions.as_ref();
+        if subscriptions.is_some_and(|List(ids)| ids.is_empty()) {
+            self.refuse(
+                &key("subscriptions"),
+                "name one, such as `webhook list` shows them, or leave it out",
+            );
+        }
+        let subscriptions = subscriptions.into_iter().flat_map(|List(ids)| ids);
+        let subscriptions = subscriptions.map(|Subscription(id)| id.clone()).collect();
         let beyond = |Parsed(address): Parsed<SocketAddr>| !address.ip().is_loopback();
         let tls = match (certificate, private) {
             (Some(certificate), Some(key)) => Some(WebhookTls {
                 certificate,
                 key,
                 client_ca,
+                client_names,
             }),
             (None, None) => {
                 if typed.address.is_some_and(beyond) {
@@ -422,6 +447,7 @@ impl Check<'_> {
             name,
             address,
             tls,
+            subscriptions,
             path: typed.path.clone().map(|Parsed(Place(path))| path),
             signature_key,
             forward,

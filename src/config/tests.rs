@@ -421,6 +421,26 @@ const RULES: &[(&str, &str, &str)] = &[
         "webhook[0].window (house.toml): must be from \"1m\" to \"30days\"",
     ),
     (
+        "[mtls]",
+        "[[webhook]]\nname = \"a\"\nsignature_key = \"k\"\naddress = \"127.0.0.1:8443\"\nforward = \"http://app/\"\nsubscriptions = [\"mine\"]\n[mtls]",
+        "webhook[0].subscriptions[0] (house.toml): must be the UUID of a subscription, in quotes; `webhook list` shows those there are",
+    ),
+    (
+        "[mtls]",
+        "[[webhook]]\nname = \"a\"\nsignature_key = \"k\"\naddress = \"127.0.0.1:8443\"\nforward = \"http://app/\"\nsubscriptions = []\n[mtls]",
+        "webhook[0].subscriptions (house.toml): name one, such as `webhook list` shows them, or leave it out",
+    ),
+    (
+        "[mtls]",
+        "[[webhook]]\nname = \"a\"\nsignature_key = \"k\"\naddress = \"127.0.0.1:8443\"\nforward = \"http://app/\"\nclient_names = [\"a\"]\n[mtls]",
+        "webhook[0].client_ca (not set): is missing: webhook.client_names is said of certificates that it vouches for",
+    ),
+    (
+        "[mtls]",
+        "[[webhook]]\nname = \"a\"\nsignature_key = \"k\"\naddress = \"127.0.0.1:8443\"\nforward = \"http://app/\"\ncertificate = \"c\"\nkey = \"p\"\nclient_ca = \"ca\"\nclient_names = []\n[mtls]",
+        "webhook[0].client_names (house.toml): name one, or leave it out",
+    ),
+    (
         "[[grant]]\nname = \"main\"\nprofile = 30000000",
         "",
         "switch.lane (house.toml): lane oauth-mtls needs a [[grant]]",

@@ -38,6 +38,10 @@ pub(super) struct FileOrOff(pub(super) Option<PathBuf>);
 #[derive(Clone, Debug)]
 pub(super) struct Kid(pub(super) String);
 
+/// An id of a webhook subscription, as Wise hands them out.
+#[derive(Clone, Debug)]
+pub(super) struct Subscription(pub(super) String);
+
 /// A path of a URL.
 #[derive(Clone, Debug)]
 pub(super) struct Place(pub(super) String);
@@ -153,6 +157,15 @@ impl Leaf for Hook {
 impl Leaf for Kid {
     const RIGHT: &'static str =
         "the UUID under which Wise has the key, in quotes; `jose register` writes it";
+
+    fn text(text: &str) -> Option<Self> {
+        super::is_key_id(text).then(|| Self(text.to_ascii_lowercase()))
+    }
+}
+
+impl Leaf for Subscription {
+    const RIGHT: &'static str =
+        "the UUID of a subscription, in quotes; `webhook list` shows those there are";
 
     fn text(text: &str) -> Option<Self> {
         super::is_key_id(text).then(|| Self(text.to_ascii_lowercase()))

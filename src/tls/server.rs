@@ -117,6 +117,12 @@ impl Acceptor {
         })
     }
 
+    /// The same for a place where HTTP/1.1 alone is spoken.
+    pub(crate) fn without_http2(mut self) -> Self {
+        Arc::make_mut(&mut self.config).alpn_protocols = vec![b"http/1.1".to_vec()];
+        self
+    }
+
     /// Whether a connection needs a certificate to be served.
     pub(crate) fn requires_certificate(&self) -> bool {
         self.required
@@ -172,11 +178,6 @@ fn provider() -> Arc<CryptoProvider> {
 pub(crate) struct ServerStream<T>(TlsStream<T>);
 
 impl<T> ServerStream<T> {
-    /// Whether both sides have settled on HTTP/2 (ALPN).
-    pub(crate) fn speaks_http2(&self) -> bool {
-        self.0.get_ref().1.alpn_protocol() == Some(b"h2")
-    }
-
     /// Whether something that was written waits for the socket to take it.
     pub(crate) fn is_full(&self) -> bool {
         self.0.get_ref().1.wants_write()

@@ -8,8 +8,7 @@ use http::header::{CONTENT_LENGTH, CONTENT_TYPE, USER_AGENT};
 use http::{HeaderMap, HeaderName, Method, Request, Response};
 use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
 use hyper::body::Incoming;
-use hyper::rt::Executor;
-use hyper::server::conn::{http1, http2};
+use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -17,13 +16,16 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::envelope;
 use super::fault::Fault;
+use super::places::Places;
 use super::queue::Queue;
 use super::shelf::{Change, Delivery, Fields, Outcome};
 use super::signature::Signature;
 use super::{Arrived, Dress, Webhook};
 use crate::failpoint::{self, Point};
 use crate::listener::{self, Bound, Connection};
+use crate::tls::ClientCertificate;
 use crate::wise::webhook_keys::{DELIVERY_ID, SIGNATURE, TEST};
 
 /// Wise waits five seconds for its answer. Who needs as long for a part of what it sends is not
@@ -35,9 +37,6 @@ const LIFE: Duration = Duration::from_mins(1);
 
 /// What is under way then has this long.
 const LAST: Duration = Duration::from_secs(10);
-
-/// Connections at once. Those beyond wait in the kernel's queue.
-const CONNECTIONS: usize = 256;
 
 /// Bodies in memory at once.
 const BODIES: usize = 64;
@@ -73,14 +72,16 @@ impl Door {
                 return;
             }
         };
-        let places = Arc::new(Semaphore::new(CONNECTIONS));
-        loop {
-            let next = async {
-                let place = Arc::clone(&places).acquire_owned().await.ok()?;
-                Some((place, incoming.next().await.0))
-            };
-            let Some(Some((place, stream))) = stop.run_until_cancelled(next).await else {
-                return;
+        let places = Arc::new(Places::default());
+        while let Some((stream, peer)) = stop.run_until_cancelled(incoming.next()).await {
+            let place = match places.enter(peer) {
+                Ok(place) => place,
+                Err(why) => {
+                    drop(stream);
+                    self.webhook.arrived(Arrived::Crowded);
+                    self.webhook.crowded(why);
+                    continue;
+                }
             };
             let (door, stop) = (Arc::clone(&self), stop.clone());
             self.tasks.spawn(async move {
@@ -93,12 +94,12 @@ impl Door {
     async fn take_in(self: Arc<Self>, stream: Connection, stop: CancellationToken) {
         let dress = self.webhook.dress.load_full();
         let Some(acceptor) = &dress.acceptor else {
-            return self.serve(stream, false, stop).await;
+            return self.serve(stream, None, stop).await;
         };
         match tokio::time::timeout(PATIENCE, acceptor.accept(stream)).await {
             Ok(Ok(stream)) => {
-                let http2 = stream.speaks_http2();
-                self.serve(stream, http2, stop).await;
+                let shown = acceptor.shown(&stream);
+                self.serve(stream, shown, stop).await;
             }
             Ok(Err(error)) => {
                 self.webhook.arrived(Arrived::NoHandshake);
@@ -108,14 +109,20 @@ impl Door {
         }
     }
 
-    async fn serve<T>(self: Arc<Self>, io: T, http2: bool, stop: CancellationToken)
-    where
+    /// `shown`: the certificate of the other side, if it has shown one.
+    async fn serve<T>(
+        self: Arc<Self>,
+        io: T,
+        shown: Option<ClientCertificate>,
+        stop: CancellationToken,
+    ) where
         T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let executor = Tracked(self.tasks.clone());
+        let shown = Arc::new(shown);
         let service = service_fn(move |request| {
-            let door = Arc::clone(&self);
-            async move { Ok::<_, std::convert::Infallible>(door.answer(request).await) }
+            let (door, shown) = (Arc::clone(&self), Arc::clone(&shown));
+            let answer = async move { door.answer(request, shown.as_ref().as_ref()).await };
+            async move { Ok::<_, std::convert::Infallible>(answer.await) }
         });
         let old = async {
             tokio::select! {
@@ -123,45 +130,43 @@ impl Door {
                 () = tokio::time::sleep(LIFE) => {}
             }
         };
-        // Both ways alike, but for the types.
-        macro_rules! drive {
-            ($served:expr) => {{
-                let mut served = std::pin::pin!($served);
-                let outcome = tokio::select! {
-                    outcome = served.as_mut() => Ok(outcome),
-                    () = old => {
-                        served.as_mut().graceful_shutdown();
-                        tokio::time::timeout(LAST, served).await
-                    }
-                };
-                if let Ok(Err(error)) = outcome {
-                    tracing::debug!(%error, "a webhook's connection ended early");
-                }
-            }};
-        }
-        if http2 {
-            let mut builder = http2::Builder::new(executor);
-            builder
-                .timer(TokioTimer::new())
-                .max_concurrent_streams(16)
-                .max_header_list_size(16 * 1024);
-            drive!(builder.serve_connection(TokioIo::new(io), service));
-        } else {
-            let mut builder = http1::Builder::new();
-            builder
-                .timer(TokioTimer::new())
-                .header_read_timeout(PATIENCE)
-                .max_buf_size(32 * 1024);
-            drive!(builder.serve_connection(TokioIo::new(io), service));
+        // Wise speaks HTTP/1.1, so nothing else is spoken here: the windows of HTTP/2 would hold what
+        // strangers send before anything is known of them. The time for a head begins when one could
+        // come, so that it bounds the first one and idleness, too.
+        let served = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(PATIENCE)
+            .max_buf_size(32 * 1024)
+            .serve_connection(TokioIo::new(io), service);
+        let mut served = std::pin::pin!(served);
+        let outcome = tokio::select! {
+            outcome = served.as_mut() => Ok(outcome),
+            () = old => {
+                served.as_mut().graceful_shutdown();
+                tokio::time::timeout(LAST, served).await
+            }
+        };
+        if let Ok(Err(error)) = outcome {
+            tracing::debug!(%error, "a webhook's connection ended early");
         }
     }
 
     /// One request, from its head to its answer.
     ///
     /// Cancel safe: when the sender goes away a delivery that is being kept is kept all the same.
-    async fn answer(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
+    async fn answer(
+        &self,
+        request: Request<Incoming>,
+        shown: Option<&ClientCertificate>,
+    ) -> Response<Full<Bytes>> {
         let dress = self.webhook.dress.load_full();
-        match self.take(&dress, request).await {
+        // As it is worn now: what a reload has withdrawn counts no more on a connection that was open.
+        let taken = if dress.believes(shown, self.webhook.clock.wall()) {
+            self.take(&dress, request).await
+        } else {
+            Err(Fault::Uncertified)
+        };
+        match taken {
             Ok(arrived) => {
                 self.webhook.arrived(arrived);
                 Response::new(Full::default())
@@ -206,6 +211,10 @@ impl Door {
         };
         if !dress.keys.vouch(&body, &signature) {
             return Err(Fault::Forged);
+        }
+        let ours = &settings.subscriptions;
+        if !ours.is_empty() && !envelope::is_of(&body, ours) {
+            return Err(Fault::Strange);
         }
         failpoint::pass(Point::WebhookVerified);
         let id = fields.id.clone();
@@ -253,19 +262,5 @@ fn single(headers: &HeaderMap, name: &HeaderName) -> Option<String> {
     match (values.next(), values.next()) {
         (Some(value), None) => value.to_str().ok().map(str::to_owned),
         _ => None,
-    }
-}
-
-/// Runs hyper's tasks on a tracker that the stop waits for.
-#[derive(Clone)]
-struct Tracked(TaskTracker);
-
-impl<F> Executor<F> for Tracked
-where
-    F: Future + Send + 'static,
-    F::Output: Send + 'static,
-{
-    fn execute(&self, task: F) {
-        self.0.spawn(task);
     }
 }

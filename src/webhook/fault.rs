@@ -24,6 +24,10 @@ pub(crate) enum Fault {
     Broken,
     /// Signed with another key, or over another body.
     Forged,
+    /// Wise's, but of a subscription that is none of ours.
+    Strange,
+    /// The connection's client certificate will not do, or not any more.
+    Uncertified,
     TooLarge(usize),
     TooSlow,
     /// As many are kept as may be.
@@ -41,15 +45,19 @@ impl Fault {
             Self::NoDeliveryId | Self::NoSignature | Self::BadSignature | Self::Broken => {
                 StatusCode::BAD_REQUEST
             }
-            Self::Forged => StatusCode::FORBIDDEN,
+            Self::Strange => StatusCode::FORBIDDEN,
             Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::TooSlow => StatusCode::REQUEST_TIMEOUT,
-            Self::Full | Self::Unavailable | Self::Crowded => StatusCode::SERVICE_UNAVAILABLE,
+            // A forger learns nothing from it, and Wise tries again for two weeks: a key that was
+            // rotated, or a wrong environment, loses nothing that is mended by then.
+            Self::Forged | Self::Uncertified | Self::Full | Self::Unavailable | Self::Crowded => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
         }
     }
 
     /// End of the problem's type.
-    const fn kind(self) -> &'static str {
+    pub(super) const fn kind(self) -> &'static str {
         match self {
             Self::Elsewhere => "no-such-webhook",
             Self::Method => "method-not-allowed",
@@ -57,6 +65,8 @@ impl Fault {
                 "bad-delivery"
             }
             Self::Forged => "signature-wrong",
+            Self::Strange => "subscription-unknown",
+            Self::Uncertified => "certificate-unknown",
             Self::TooLarge(_) => "delivery-too-large",
             Self::TooSlow => "request-timeout",
             Self::Full => "queue-full",
@@ -73,6 +83,8 @@ impl Fault {
                 "The delivery is malformed"
             }
             Self::Forged => "The signature is wrong",
+            Self::Strange => "The subscription is unknown",
+            Self::Uncertified => "The client certificate will not do",
             Self::TooLarge(_) => "The delivery is too large",
             Self::TooSlow => "The delivery did not arrive",
             Self::Full | Self::Unavailable => "The delivery cannot be kept",
@@ -91,6 +103,12 @@ impl Fault {
             Self::BadSignature => "X-Signature-SHA256 is no base64".into(),
             Self::Broken => "the body broke off".into(),
             Self::Forged => "none of the keys that are believed here has signed this body".into(),
+            Self::Strange => "its subscription_id is none whose deliveries are taken here".into(),
+            Self::Uncertified => {
+                "it has none of the names that are asked for, has ended, or its authority was \
+                 withdrawn"
+                    .into()
+            }
             Self::TooLarge(most) => format!("the body is longer than {most} bytes"),
             Self::TooSlow => "the body did not arrive in time".into(),
             Self::Full => "as many deliveries are kept as may be".into(),
@@ -107,6 +125,12 @@ impl Fault {
             }
             Self::Broken | Self::TooSlow => "send it again, whole and without pauses",
             Self::Forged => "compare webhook.signature_key and the environment with who sends",
+            Self::Strange => {
+                "compare webhook.subscriptions with `wise-auth-proxy webhook list` of whoever owns it"
+            }
+            Self::Uncertified => {
+                "compare webhook.client_ca and webhook.client_names with who sends"
+            }
             Self::TooLarge(_) => "raise webhook.max_body",
             Self::Full | Self::Unavailable | Self::Crowded => "nothing was kept; send it again",
         }
@@ -130,8 +154,13 @@ impl Fault {
             Self::Method => {
                 headers.insert(ALLOW, HeaderValue::from_static("POST"));
             }
-            Self::Full | Self::Unavailable | Self::Crowded => {
+            Self::Forged | Self::Full | Self::Unavailable | Self::Crowded => {
                 headers.insert(RETRY_AFTER, HeaderValue::from(RETRY));
+            }
+            // Another connection may show another one.
+            Self::Uncertified => {
+                headers.insert(RETRY_AFTER, HeaderValue::from(RETRY));
+                headers.insert(CONNECTION, HeaderValue::from_static("close"));
             }
             // What is left of the body is not read.
             Self::TooLarge(_) | Self::TooSlow | Self::Broken => {
@@ -141,7 +170,7 @@ impl Fault {
             | Self::NoDeliveryId
             | Self::NoSignature
             | Self::BadSignature
-            | Self::Forged => {}
+            | Self::Strange => {}
         }
         answer
     }

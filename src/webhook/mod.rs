@@ -6,10 +6,13 @@
 //! that was answered 200 is lost. This room never changes a byte of a delivery and never speaks to
 //! Wise.
 
+mod complaints;
 mod door;
+mod envelope;
 mod fault;
 mod forward;
 mod orphans;
+mod places;
 mod post;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod properties;
@@ -20,6 +23,7 @@ mod signature;
 pub(crate) mod steps;
 #[cfg(test)]
 mod tests;
+mod thread;
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -34,6 +38,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use self::complaints::Complaints;
 use self::door::Door;
 use self::fault::Fault;
 use self::queue::{Limits, Queue, Setting};
@@ -44,13 +49,10 @@ use crate::config::{self, Config, Environment};
 use crate::listener::Bound;
 use crate::telemetry::events::{Events, Kind};
 use crate::telemetry::metrics::WebhookReading;
-use crate::tls::{Acceptor, Clients};
+use crate::tls::{Acceptor, ClientCertificate, Clients, TlsError};
 
 /// Directory of the queues, in the store's.
 const DIRECTORY: &str = "webhooks";
-
-/// Of forged and malformed deliveries the log hears so often; the metric counts all.
-const COMPLAINTS: Duration = Duration::from_secs(10);
 
 /// What a reload replaces.
 #[derive(Debug)]
@@ -85,13 +87,29 @@ impl Dress {
                 authorities,
                 required: true,
             });
-            Acceptor::load(&tls.certificate, &tls.key, clients)
+            let acceptor = Acceptor::load(&tls.certificate, &tls.key, clients)?;
+            Ok::<_, TlsError>(acceptor.without_http2())
         });
         Ok(Self {
             settings: settings.clone(),
             keys: keys.map_err(|error| failed(&error))?,
             acceptor: acceptor.transpose().map_err(|error| failed(&error))?,
         })
+    }
+
+    /// Whether a connection has the client certificate that is asked for, if one is.
+    fn believes(&self, shown: Option<&ClientCertificate>, now: SystemTime) -> bool {
+        let wanted = |acceptor: &&Acceptor| acceptor.requires_certificate();
+        let Some(acceptor) = self.acceptor.as_ref().filter(wanted) else {
+            return true;
+        };
+        let tls = self.settings.tls.as_ref();
+        let names = tls.map_or(&[][..], |tls| &tls.client_names);
+        let is_named = |shown: &ClientCertificate| {
+            let mut own = shown.names.iter();
+            names.is_empty() || own.any(|name| names.contains(name))
+        };
+        shown.is_some_and(|shown| acceptor.trusts(shown, now) && is_named(shown))
     }
 }
 
@@ -101,6 +119,10 @@ enum Arrived {
     Stored,
     Duplicate,
     Forged,
+    /// Of a subscription that is none of ours.
+    Stranger,
+    /// The client certificate is another's, or not believed any more.
+    Uncertified,
     Malformed,
     TooLarge,
     TooSlow,
@@ -110,19 +132,24 @@ enum Arrived {
     Refused,
     /// No TLS, or not the certificate that is asked for.
     NoHandshake,
+    /// A connection for which there was no place.
+    Crowded,
 }
 
 impl Arrived {
-    const NAMES: [&'static str; 9] = [
+    const NAMES: [&'static str; 12] = [
         "stored",
         "duplicate",
         "forged",
+        "stranger",
+        "uncertified",
         "malformed",
         "too_large",
         "too_slow",
         "misdirected",
         "refused",
         "no_handshake",
+        "crowded",
     ];
 
     const fn of(fault: Fault) -> Self {
@@ -132,6 +159,8 @@ impl Arrived {
                 Self::Malformed
             }
             Fault::Forged => Self::Forged,
+            Fault::Strange => Self::Stranger,
+            Fault::Uncertified => Self::Uncertified,
             Fault::TooLarge(_) => Self::TooLarge,
             Fault::TooSlow => Self::TooSlow,
             Fault::Full | Fault::Unavailable | Fault::Crowded => Self::Refused,
@@ -162,6 +191,7 @@ pub(crate) struct Webhook {
     /// What was wrong with forwarding may be mended.
     hurry: Notify,
     notes: Mutex<Notes>,
+    complaints: Complaints,
 }
 
 #[derive(Debug, Default)]
@@ -170,8 +200,6 @@ struct Notes {
     queue: Option<Arc<Queue>>,
     /// Why what is first does not go on.
     trouble: Option<String>,
-    /// When the log last heard of a fault, by the boot clock.
-    complained: Option<Duration>,
 }
 
 impl Webhook {
@@ -190,26 +218,6 @@ impl Webhook {
         if before.is_some() && mended {
             tracing::info!(webhook = self.name, "deliveries go on");
         }
-    }
-
-    /// Tells the log of a delivery that was not taken, unless it has heard of one just now: anybody
-    /// may send anything.
-    fn complain(&self, fault: Fault) {
-        let now = self.clock.boot();
-        {
-            let mut notes = self.notes();
-            let last = notes.complained;
-            if last.is_some_and(|at| now.saturating_sub(at) < COMPLAINTS) {
-                return;
-            }
-            notes.complained = Some(now);
-        }
-        let status = fault.status().as_u16();
-        tracing::warn!(
-            webhook = self.name,
-            status,
-            "a delivery was not taken: {fault:?}"
-        );
     }
 
     fn limits(&self) -> Limits {
@@ -249,6 +257,8 @@ pub(crate) struct Webhooks {
     /// Doors' connections and what forwards.
     tasks: TaskTracker,
     threads: Mutex<Vec<JoinHandle<()>>>,
+    /// Ends the doors' thread, whatever it is about.
+    cut: CancellationToken,
 }
 
 impl Webhooks {
@@ -272,6 +282,7 @@ impl Webhooks {
                 news: Arc::default(),
                 hurry: Notify::new(),
                 notes: Mutex::default(),
+                complaints: Complaints::default(),
                 name,
             })
         };
@@ -280,6 +291,7 @@ impl Webhooks {
             directory,
             tasks: TaskTracker::new(),
             threads: Mutex::default(),
+            cut: CancellationToken::new(),
         }
     }
 
@@ -295,13 +307,12 @@ impl Webhooks {
     ) -> std::io::Result<()> {
         let (directory, names) = (self.directory.clone(), self.names());
         tokio::task::spawn_blocking(move || orphans::tell(&directory, &names));
+        let mut doors = Vec::new();
         for (webhook, bound) in self.all.iter().zip(bound) {
             let setting = setting(webhook);
             let started = tokio::task::spawn_blocking(move || Queue::start(setting)).await;
             let (queue, thread) = started.map_err(std::io::Error::other)??;
-            let mut threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
-            threads.push(thread);
-            drop(threads);
+            self.threads().push(thread);
             let queue = Arc::new(queue);
             let address = bound.local_address().to_string();
             tracing::info!(webhook = webhook.name, address, "webhooks are taken");
@@ -310,16 +321,31 @@ impl Webhooks {
                 notes.address = Some(address);
                 notes.queue = Some(Arc::clone(&queue));
             }
-            let forward = forward::run(Arc::clone(webhook), Arc::clone(&queue), stop.clone());
-            self.tasks.spawn(forward);
-            let door = Door::new(Arc::clone(webhook), queue, self.tasks.clone());
-            self.tasks.spawn(Arc::new(door).open(bound, stop.clone()));
+            doors.push((Arc::clone(webhook), queue, bound));
         }
+        if doors.is_empty() {
+            return Ok(());
+        }
+        let (tasks, stopped) = (self.tasks.clone(), stop.clone());
+        let begin = move || {
+            for (webhook, queue, bound) in doors {
+                let (of_it, stop) = (Arc::clone(&queue), stopped.clone());
+                tasks.spawn(forward::run(Arc::clone(&webhook), of_it, stop.clone()));
+                let door = Door::new(webhook, queue, tasks.clone());
+                tasks.spawn(Arc::new(door).open(bound, stop));
+            }
+        };
+        let thread = thread::start(begin, self.tasks.clone(), stop.clone(), self.cut.clone())?;
+        self.threads().push(thread);
         Ok(())
     }
 
     fn names(&self) -> Vec<String> {
         self.all.iter().map(|it| it.name.clone()).collect()
+    }
+
+    fn threads(&self) -> std::sync::MutexGuard<'_, Vec<JoinHandle<()>>> {
+        self.threads.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// After the stop: waits for what is under way, `patience` at most, and has the files closed.
@@ -330,14 +356,11 @@ impl Webhooks {
         if ended.is_err() {
             tracing::warn!("a webhook is cut off; what it was about is still in its queue");
         }
+        self.cut.cancel();
         for webhook in &self.all {
             webhook.notes().queue = None;
         }
-        let threads = self
-            .threads
-            .lock()
-            .map(|mut threads| std::mem::take(&mut *threads));
-        let threads = threads.unwrap_or_default();
+        let threads = std::mem::take(&mut *self.threads());
         let joined = tokio::task::spawn_blocking(move || {
             for thread in threads {
                 let _ = thread.join();

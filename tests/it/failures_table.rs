@@ -7,8 +7,9 @@
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
+use crate::failures_hooks::{HOOK_ROWS, HookRow};
 use crate::failures_rows::ROWS;
 use crate::house::{Answer, House};
 
@@ -370,30 +371,35 @@ Every request whose head could be read leaves an access line, with `problem=` wh
 `complete=false` where the body broke off.
 ";
 
-/// All sources below a directory.
-fn sources(directory: &Path) -> Vec<PathBuf> {
+/// The sources of the tests, each with the name of its module.
+fn sources() -> Vec<(String, std::path::PathBuf)> {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it");
+    let within = |directory: &Path| -> Vec<_> {
+        let entries = std::fs::read_dir(directory).unwrap();
+        entries.map(|entry| entry.unwrap().path()).collect()
+    };
+    let stem = |path: &Path| path.file_stem().unwrap().to_str().unwrap().to_owned();
     let mut found = Vec::new();
-    for entry in std::fs::read_dir(directory).unwrap() {
-        let path = entry.unwrap().path();
+    for path in within(&directory) {
         if path.is_dir() {
-            found.extend(sources(&path));
-        } else if path.extension().is_some_and(|end| end == "rs") {
-            found.push(path);
+            let room = stem(&path);
+            let files = within(&path).into_iter();
+            let files = files.filter(|path| path.extension().is_some_and(|it| it == "rs"));
+            found.extend(files.map(|path| (format!("{room}::{}", stem(&path)), path)));
+        } else {
+            found.push((stem(&path), path));
         }
     }
+    found.retain(|(module, _)| !["failures_rows", "failures_hooks"].contains(&module.as_str()));
     found
 }
 
 /// Test functions and the ids of rows in them, from the sources.
 fn tests() -> BTreeMap<&'static str, BTreeSet<String>> {
-    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it");
     let mut found: BTreeMap<&'static str, BTreeSet<String>> = BTreeMap::new();
-    for path in sources(&directory) {
-        let place = path.strip_prefix(&directory).unwrap().with_extension("");
-        let module = place.to_str().unwrap().replace('/', "::");
-        if module == "failures_rows" {
-            continue;
-        }
+    let ids = ROWS.iter().map(|row| row.id);
+    let ids: Vec<_> = ids.chain(HOOK_ROWS.iter().map(|row| row.id)).collect();
+    for (module, path) in sources() {
         let text = std::fs::read_to_string(&path).unwrap();
         let mut test: Option<String> = None;
         let mut marked = false;
@@ -408,9 +414,9 @@ fn tests() -> BTreeMap<&'static str, BTreeSet<String>> {
                 marked = false;
             }
             let Some(test) = &test else { continue };
-            for row in ROWS {
-                if line.contains(&format!("\"{}\"", row.id)) {
-                    found.entry(row.id).or_default().insert(test.clone());
+            for id in &ids {
+                if line.contains(&format!("\"{id}\"")) {
+                    found.entry(*id).or_default().insert(test.clone());
                 }
             }
         }
@@ -438,6 +444,13 @@ fn the_page_of_failures_is_what_the_tests_show() {
             let shown_by = shown_by.unwrap_or_else(|| panic!("no test shows {}", row.id));
             page.push_str(&row.render(shown_by));
         }
+    }
+    page.push_str(HookRow::HEADING);
+    for row in HOOK_ROWS {
+        assert!(ids.insert(row.id), "two rows are called {}", row.id);
+        let shown_by = tests.get(row.id);
+        let shown_by = shown_by.unwrap_or_else(|| panic!("no test shows {}", row.id));
+        page.push_str(&row.render(shown_by));
     }
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/failures.md");
     if std::env::var_os("UPDATE").is_some() {

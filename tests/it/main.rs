@@ -35,6 +35,7 @@ mod dependencies;
 mod disk;
 mod doctor;
 mod failures;
+mod failures_hooks;
 mod failures_rows;
 mod failures_table;
 mod floods;

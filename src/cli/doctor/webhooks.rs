@@ -38,6 +38,20 @@ fn readable(webhook: &Webhook, environment: Environment) -> Finding {
         .as_ref()
         .is_some_and(|tls| tls.client_ca.is_some());
     match Dress::read(webhook, environment) {
+        Ok(_) if webhook.subscriptions.is_empty() => {
+            let shown = if client_ca {
+                "Wise's signature and certificate prove Wise, and not that a delivery is for you"
+            } else {
+                "Wise's signature, and it alone, is believed; it does not say for whom a delivery is"
+            };
+            let text = format!(
+                "the keys are in order, but deliveries of every subscription are taken: {shown}, and \
+                 another customer of Wise can point a subscription here"
+            );
+            let hint = "put the ids that `wise-auth-proxy webhook list` shows into \
+                        webhook.subscriptions, and reload";
+            Finding::warning(text, hint)
+        }
         Ok(_) if webhook.tls.is_some() && !client_ca => Finding::good(
             "signature key and certificate are in order; whoever connects is believed by signature alone",
         ),

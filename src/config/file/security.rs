@@ -9,7 +9,7 @@ use serde::Deserialize;
 
 use crate::config::leaf::{List, Parsed};
 use crate::config::secrets::Named;
-use crate::config::values::{Hook, Kid, Name, Place, Size};
+use crate::config::values::{Hook, Kid, Name, Place, Size, Subscription};
 use crate::config::{JoseMethod, Lane, SigningAlgorithm};
 
 /// Keys for signed and encrypted bodies, and where they are used.
@@ -81,6 +81,12 @@ pub(in crate::config) struct Webhook {
     pub(in crate::config) key: Option<Parsed<PathBuf>>,
     /// PEM file: the authorities of Wise's client certificate; without it none is asked for.
     pub(in crate::config) client_ca: Option<Parsed<PathBuf>>,
+    /// Names of which Wise's client certificate shows one, as common name, DNS name or URI; without it
+    /// every certificate of `client_ca` will do.
+    pub(in crate::config) client_names: Option<List<String>>,
+    /// Ids of the subscriptions whose deliveries are taken; without it those of every subscription,
+    /// and Wise's signature says nothing of whose that is.
+    pub(in crate::config) subscriptions: Option<List<Subscription>>,
     /// The only path that is served; without it every path.
     pub(in crate::config) path: Option<Parsed<Place>>,
     /// PEM file: the public keys whose signatures are believed; without it Wise's own key for the

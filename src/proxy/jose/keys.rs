@@ -30,7 +30,6 @@ use crate::proxy::target::Target;
 use crate::proxy::token;
 use crate::proxy::worker::{View, Worker};
 use crate::sync::spawn_local;
-use crate::upstream::Lease;
 use crate::wise::Lane;
 use crate::wise::jose::{PublishedKey, RSA_OAEP_256, Scope, WISE_KEYS};
 use crate::wise::wire;
@@ -352,6 +351,8 @@ async fn read(answer: Answer, silence: Duration) -> Result<BytesMut, Lack> {
         }
         text.extend_from_slice(&data);
     }
-    lease.map(Lease::finish);
+    if let Some(lease) = lease {
+        lease.finish();
+    }
     Ok(text)
 }

@@ -125,7 +125,9 @@ pub(in crate::proxy) async fn open(
         }
         Err(Unread::Refused(why)) => return Err(refuse(&carried, why)),
     };
-    lease.map(Lease::finish);
+    if let Some(lease) = lease {
+        lease.finish();
+    }
     if message.is_empty() {
         count(Outcome::Empty);
         return Ok(Given::Opened(Box::new(Opened {

@@ -33,6 +33,7 @@ name = "money"
 address = "127.0.0.1:0"
 forward = "http://127.0.0.1:9/"
 signature_key = "wise.pem"
+subscriptions = ["{KID}"]
 "#
     );
     let site = plan(wise).prepare().await;
@@ -295,4 +296,23 @@ async fn keys_that_webhooks_believe_are_wises_and_nobody_else_may_change_them() 
         "put Wise's public keys there",
     )
     .await;
+}
+
+#[tokio::test]
+async fn a_webhook_that_takes_deliveries_of_every_subscription_is_a_warning() {
+    let wise = house::wise().await;
+    let site = site(&wise, "").await;
+    let keys = "webhook.money.keys";
+    assert_eq!(doctor(&site, &["--offline"]).await.state(keys), "good");
+    let typed = std::fs::read_to_string(site.path("house.toml")).unwrap();
+    let without = typed.replace(&format!("subscriptions = [\"{KID}\"]"), "");
+    assert_ne!(typed, without);
+    std::fs::write(site.path("house.toml"), without).unwrap();
+    let seen = doctor(&site, &["--offline"]).await;
+    assert_eq!(seen.state(keys), "warning", "{:#}", seen.check(keys));
+    seen.says(
+        keys,
+        "another customer of Wise can point a subscription here",
+        "webhook.subscriptions",
+    );
 }

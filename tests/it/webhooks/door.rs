@@ -101,11 +101,11 @@ async fn what_is_not_wises_is_refused_exactly() {
         (with("x-delivery-id", &"a".repeat(129)), 400, "bad-delivery"),
         (
             with("x-signature-sha256", &other_key),
-            403,
+            503,
             "signature-wrong",
         ),
-        (with("x-signature-sha256", "AAAA"), 403, "signature-wrong"),
-        (other_body(), 403, "signature-wrong"),
+        (with("x-signature-sha256", "AAAA"), 503, "signature-wrong"),
+        (other_body(), 503, "signature-wrong"),
         (at("/other"), 404, "no-such-webhook"),
         (at("/wise/"), 404, "no-such-webhook"),
         (get(), 405, "method-not-allowed"),
@@ -118,6 +118,10 @@ async fn what_is_not_wises_is_refused_exactly() {
         );
         let allow = answer.headers.get("allow").map(|it| it.to_str().unwrap());
         assert_eq!(allow, (status == 405).then_some("POST"));
+        // Wise shall come again: a key that it rotated must not cost an event.
+        let again = answer.headers.get("retry-after");
+        let again = again.map(|it| it.to_str().unwrap());
+        assert_eq!(again, (status == 503).then_some("60"));
         assert_eq!(answer.json()["status"], status);
     }
     house.logs("a delivery was not taken").await;
@@ -240,7 +244,7 @@ async fn a_reload_brings_another_key_and_the_old_one_is_believed_no_more() {
     let to = door(&house).await;
     let next = Sender::new();
     assert_eq!(setup.sender.send(to, "one").await.status, OK);
-    assert_eq!(next.send(to, "two").await.status, 403);
+    assert_eq!(next.send(to, "two").await.status, 503);
     // An overlap: both are believed.
     let key = setup.site.path("wise.pub");
     let both = format!("{}{}", setup.sender.public_pem(), next.public_pem());
@@ -250,7 +254,7 @@ async fn a_reload_brings_another_key_and_the_old_one_is_believed_no_more() {
     assert_eq!(next.send(to, "four").await.status, OK);
     std::fs::write(&key, next.public_pem()).unwrap();
     house.reload().await;
-    assert_eq!(setup.sender.send(to, "five").await.status, 403);
+    assert_eq!(setup.sender.send(to, "five").await.status, 503);
     assert_eq!(next.send(to, "six").await.status, OK);
     // What is no key changes nothing.
     std::fs::write(&key, "none").unwrap();

@@ -2,9 +2,11 @@
 //! is lost, and nothing comes twice but where a kill leaves no other way.
 
 mod door;
+mod failures;
 #[cfg(feature = "failpoints")]
 mod kills;
 mod queue;
+mod strangers;
 mod wise;
 
 use std::collections::VecDeque;

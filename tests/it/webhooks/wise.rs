@@ -105,8 +105,8 @@ async fn wise_delivers_with_its_certificate_and_nobody_else_gets_in() {
     }
     // Whoever has it must still sign.
     for (forgery, status) in [
-        (Forgery::WrongKey, 403),
-        (Forgery::OtherBody, 403),
+        (Forgery::WrongKey, 503),
+        (Forgery::OtherBody, 503),
         (Forgery::Unsigned, 400),
         (Forgery::Garbled, 400),
     ] {
