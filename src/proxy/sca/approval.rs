@@ -55,7 +55,7 @@ pub(super) async fn ask(
             return Outcome::Failed;
         };
         let valid = Duration::from_secs(status.validity);
-        let question = question(pass, outgoing, case, profile, token, &status);
+        let question = question(pass, outgoing, case, profile.as_ref(), token, &status);
         match place.ask(question, valid).await {
             Approval::Approved => Outcome::Approved,
             Approval::Refused => Outcome::Refused,
@@ -83,7 +83,7 @@ fn question(
     pass: &Pass,
     outgoing: &Outgoing,
     case: &Case<'_>,
-    profile: Option<ProfileId>,
+    profile: Option<&ProfileId>,
     token: &OneTimeToken,
     status: &Status,
 ) -> Bytes {
@@ -93,7 +93,7 @@ fn question(
         "action": status.action,
         "method": outgoing.head.method.as_str(),
         "path": outgoing.target.path(),
-        "profile": profile.as_ref().map(ProfileId::as_str),
+        "profile": profile.map(ProfileId::as_str),
         "grant": directory.name(pass.credential),
         "lane": pass.lane.name(),
         "challenges": status.challenges,
