@@ -23,7 +23,6 @@ use crate::proxy::fault::Fault;
 use crate::proxy::record::Record;
 use crate::proxy::worker::Worker;
 use crate::telemetry::meter::Jose as Outcome;
-use crate::upstream::Lease;
 use crate::wise::headers::{X_TW_JOSE_ENCRYPTION_KID, X_TW_JOSE_METHOD};
 
 /// What there is to hand down.
@@ -116,7 +115,9 @@ pub(in crate::proxy) async fn open(
     let message = match read {
         Ok(message) => message,
         Err(Unread::Broken(BodyError::WiseStalled)) => {
-            lease.as_ref().map(Lease::distrust);
+            if let Some(lease) = &lease {
+                lease.distrust();
+            }
             return Err(Fault::UpstreamTimeout);
         }
         Err(Unread::Broken(error)) => {

@@ -100,8 +100,7 @@ impl Trouble {
     pub(in crate::proxy) fn proxy_error(&self) -> &'static str {
         match self {
             Self::TooLarge(_) | Self::Encoded => "http_request_error",
-            Self::NoRoom => "proxy_internal_error",
-            Self::Unsealed(_) => "proxy_internal_error",
+            Self::NoRoom | Self::Unsealed(_) => "proxy_internal_error",
             Self::Unverified { why, .. } => match why {
                 Unverified::TooLarge(_) => "http_response_body_size",
                 Unverified::Encoded => "http_response_content_coding",
