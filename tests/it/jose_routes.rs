@@ -628,12 +628,13 @@ async fn an_answer_that_is_too_long_or_compressed_is_refused() {
     let house = site(plan, "ES256", rules, "jws").await.start().await;
     plain(&house.request(play("jws")).await);
     // Around what is inside there may be more than that.
-    let words = json!({ "message": "x".repeat(900) });
-    plain(
-        &house
-            .request(post(&format!("{PLAYGROUND}jws"), &words))
-            .await,
-    );
+    let long = json!({
+        "sourceCurrency": "EUR",
+        "targetCurrency": "GBP",
+        "sourceAmount": 10,
+        "note": "x".repeat(900),
+    });
+    plain(&house.request(post(&quotes(), &long)).await);
     // With a length, which is enough to know, and without.
     let reflected = |length: usize| {
         let request = Request::post("/v1/simulator/mirror");
@@ -695,7 +696,8 @@ async fn without_wises_key_nothing_is_sent_or_nothing_is_handed_on() {
     let signing = house(&wise, METHODS[0]).await;
     no_key(&wise);
     // Its answer could not be verified, whatever Wise did.
-    for request in [quote(), Request::get(quotes()).body(Bytes::new()).unwrap()] {
+    let one = format!("{}/d378abf1-39f9-4c88-bd30-348ef8a7b431", quotes());
+    for request in [quote(), Request::get(one).body(Bytes::new()).unwrap()] {
         let answer = signing.request(request).await;
         assert_eq!(answer.problem(), "jose-unsealed", "{answer:?}");
         row("jose-no-key")

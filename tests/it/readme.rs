@@ -235,6 +235,7 @@ fn every_flag_that_is_typed_exists() {
             // `switch personal` is a command and its argument.
             let nested = [
                 "config", "cert", "token", "notify", "migrate", "caller", "policy", "ca", "audit",
+                "jose", "sca", "webhook",
             ]
             .contains(command[0]);
             program.args(command.iter().take(if nested { 2 } else { 1 }));

@@ -110,7 +110,7 @@ async fn a_certificate_must_show_one_of_the_names() {
     let to = door(&house).await;
     let send = async |id: &str, leaf: &Leaf| {
         let mut connection = connect(to, &own, leaf).await.unwrap();
-        let request = setup.sender.delivery(id, b"{}");
+        let request = of(&setup.sender, id, id);
         connection.request(request).await.unwrap()
     };
     let other = clients.leaf(&["somebody.wise.test"]);
@@ -137,7 +137,7 @@ async fn an_authority_that_a_reload_withdraws_counts_no_more_on_connections_that
     let to = door(&house).await;
     let leaf = clients.leaf(&["hooks.wise.test"]);
     let mut first = connect(to, &own, &leaf).await.unwrap();
-    let request = |id: &str| setup.sender.delivery(id, b"{}");
+    let request = |id: &str| of(&setup.sender, id, id);
     assert_eq!(first.request(request("one")).await.unwrap().status, OK);
     // Read anew and the same: it goes on.
     house.reload().await;
