@@ -252,8 +252,8 @@ Examples:
     /// token
     ///
     /// Where Wise wants a request to be strongly authenticated it answers 403 with a one-time token.
-    /// Under [sca] the proxy signs such tokens, or has somebody approve them; without it the
-    /// application gets the answer as it is.
+    /// Where the configuration says so, the proxy signs such tokens, or has somebody approve them;
+    /// else the application gets the answer as it is.
     #[command(after_help = "\
 Examples:
   wise-auth-proxy sca keygen --out secrets/sca.key --write
