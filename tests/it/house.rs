@@ -554,15 +554,26 @@ impl House {
     }
 
     pub async fn request(&self, request: Request<Bytes>) -> Answer {
-        self.connect().await.request(request).await.unwrap()
+        let mut connection = self.connect().await;
+        self.answers("the door", connection.request(request))
+            .await
+            .unwrap()
+    }
+
+    /// What `asking` comes to; panics with the log when nothing comes for longer than any deadline of
+    /// the proxy's own, so that a hang is told from a slow machine.
+    pub async fn answers<T>(&self, whom: &str, asking: impl Future<Output = T>) -> T {
+        let Ok(answer) = tokio::time::timeout(3 * PATIENCE, asking).await else {
+            panic!("{whom} does not answer: {}", self.log());
+        };
+        answer
     }
 
     /// The proxy's admin page.
     pub async fn admin(&self, path: &str) -> Answer {
         let request = Request::get(path).body(Bytes::new()).unwrap();
-        Connection::to(self.admin)
-            .await
-            .request(request)
+        let mut connection = Connection::to(self.admin).await;
+        self.answers("the status page", connection.request(request))
             .await
             .unwrap()
     }
@@ -653,7 +664,9 @@ impl House {
         let stream = tokio::net::UnixStream::connect(&self.site.socket).await?;
         let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
         tokio::spawn(connection);
-        Ok(Connection(sender).request(request).await?)
+        let mut connection = Connection(sender);
+        let asking = connection.request(request);
+        Ok(self.answers("the admin socket", asking).await?)
     }
 
     /// Resident memory, in bytes.

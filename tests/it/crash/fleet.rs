@@ -63,16 +63,22 @@ impl Member {
     /// Waits until its applications have noticed that it is gone.
     async fn left(&self) {
         let mut load = std::mem::take(&mut *self.load.lock().unwrap());
-        while let Some(of_one) = load.join_next().await {
-            of_one.unwrap();
-        }
+        let noticed = async {
+            while let Some(of_one) = load.join_next().await {
+                of_one.unwrap();
+            }
+        };
+        self.house.answers("a door that is gone", noticed).await;
     }
 
     /// The generation that it shows; `None` once it has gone.
     async fn generation(&self) -> Option<u64> {
-        let mut admin = Connection::try_to(self.house.admin).await.ok()?;
         let request = Request::get("/status").body(Bytes::new()).unwrap();
-        let answer = admin.request(request).await.ok()?;
+        let asking = async {
+            let mut admin = Connection::try_to(self.house.admin).await.ok()?;
+            admin.request(request).await.ok()
+        };
+        let answer = self.house.answers("the status page", asking).await?;
         answer.json()["tokens"][0]["generation"].as_u64()
     }
 }
