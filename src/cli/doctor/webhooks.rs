@@ -5,10 +5,10 @@ use serde_json::Value;
 use super::bench::Bench;
 use super::check::{Check, Finding, Group};
 use super::rounds::Rounds;
-use crate::config::{Environment, Webhook};
+use crate::config::{Environment, Origin, Webhook};
 use crate::webhook::Dress;
 
-/// Two checks for each webhook; the second asks the running proxy.
+/// Three checks for each webhook; the last asks the running proxy.
 pub(super) async fn look(rounds: &mut Rounds, bench: &Bench) {
     let environment = bench.config.environment;
     for webhook in &bench.config.webhooks {
@@ -19,6 +19,10 @@ pub(super) async fn look(rounds: &mut Rounds, bench: &Bench) {
         rounds
             .look(check, move || readable(&settings, environment))
             .await;
+        let forward = format!("webhook.{name}.forward");
+        let check = Check::new(Group::Doors, forward, format!("way on of webhook {name}"));
+        let origin = webhook.forward.clone();
+        rounds.look(check, move || unread(&origin)).await;
         let Some(status) = &bench.running else {
             continue;
         };
@@ -62,6 +66,20 @@ fn readable(webhook: &Webhook, environment: Environment) -> Finding {
             Finding::failed(error.to_string(), hint)
         }
     }
+}
+
+/// Deliveries go on by plain HTTP.
+fn unread(forward: &Origin) -> Finding {
+    if forward.is_loopback() {
+        return Finding::good(format!("deliveries stay on this machine: {forward}"));
+    }
+    let text = format!(
+        "deliveries go to {forward} by plain HTTP: whoever is on the way reads them, and can take \
+         them in the application's place"
+    );
+    let hint = "run the proxy beside the application, with webhook.forward on 127.0.0.1; or see to \
+                it that only the two are on that network";
+    Finding::warning(text, hint)
 }
 
 fn moving(standing: &Value) -> Finding {

@@ -359,6 +359,7 @@ async fn every_check_is_on_the_page_of_checks() {
         "secret.notify.webhook",
         "secret.upstream.via_credentials",
         "tls.mtls-other",
+        "webhook.NAME.forward",
         "webhook.NAME.keys",
         "webhook.NAME.queue",
         "webhook.NAME.signature_key",

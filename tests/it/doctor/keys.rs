@@ -316,3 +316,22 @@ async fn a_webhook_that_takes_deliveries_of_every_subscription_is_a_warning() {
         "webhook.subscriptions",
     );
 }
+
+#[tokio::test]
+async fn a_webhook_that_goes_on_to_another_host_is_a_warning() {
+    let wise = house::wise().await;
+    let site = site(&wise, "").await;
+    let forward = "webhook.money.forward";
+    assert_eq!(doctor(&site, &["--offline"]).await.state(forward), "good");
+    let typed = std::fs::read_to_string(site.path("house.toml")).unwrap();
+    let away = typed.replace("http://127.0.0.1:9/", "http://app.internal:8080/");
+    assert_ne!(typed, away);
+    std::fs::write(site.path("house.toml"), away).unwrap();
+    let seen = doctor(&site, &["--offline"]).await;
+    assert_eq!(seen.state(forward), "warning", "{:#}", seen.check(forward));
+    seen.says(
+        forward,
+        "deliveries go to http://app.internal:8080 by plain HTTP",
+        "127.0.0.1",
+    );
+}
