@@ -1,14 +1,18 @@
-//! Key files of the configuration beside the client certificate's: each read as a proxy would.
+//! Key files of the configuration beside the client certificate's: each read as a proxy would, and
+//! new ones put in place.
 
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
+use anyhow::anyhow;
 use aws_lc_rs::rsa::PublicEncryptingKey;
 use rustls_pki_types::SubjectPublicKeyInfoDer;
 use rustls_pki_types::pem::PemObject as _;
 
+use super::failure::{Exit, Failure};
 use crate::config::{Config, JoseDecrypting, JoseSigning, LaneSet};
+use crate::durable;
 use crate::jose::{KeyFileError, read_decrypting, read_signing};
 use crate::sca;
 
@@ -121,6 +125,33 @@ impl KeyFile {
         }
         Ok(())
     }
+}
+
+/// Puts a new key in place, and its directory before it; `force`: over the one that is there, which
+/// is otherwise left alone and answered with `in_the_way`.
+pub(super) fn put_down(
+    path: &Path,
+    pem: &[u8],
+    force: bool,
+    in_the_way: fn(&Path) -> Failure,
+) -> Result<(), Failure> {
+    let written = || {
+        if let Some(directory) = path.parent().filter(|it| !it.as_os_str().is_empty()) {
+            durable::make_dir(directory)?;
+        }
+        if force {
+            durable::replace(path, pem)
+        } else {
+            durable::create_new(path, pem)
+        }
+    };
+    written().map_err(|error| {
+        if error.kind() == io::ErrorKind::AlreadyExists {
+            return in_the_way(path);
+        }
+        let error = anyhow!(error).context(format!("cannot write {}", path.display()));
+        Failure::new(Exit::Failed, error).hint("check that the directory is yours")
+    })
 }
 
 fn believed(path: &Path) -> Result<(), KeyError> {

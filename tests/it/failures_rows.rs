@@ -752,6 +752,16 @@ pub const ROWS: &[Row] = &[
         ..DOOR
     },
     Row {
+        id: "jose-full",
+        fault: "bodies that are signed or encrypted fill the 128 MiB that a worker has for them",
+        told: &[(
+            "",
+            Told::Problem(503, "overloaded", "proxy_internal_error"),
+        )],
+        log: "fill all the memory that there is for bodies",
+        ..DOOR
+    },
+    Row {
         id: "jose-no-key",
         fault: "Wise's key cannot be had that a body is to be encrypted to, or none that answers are verified with",
         told: &[(

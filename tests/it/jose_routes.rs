@@ -621,6 +621,47 @@ async fn a_body_that_is_too_long_or_compressed_is_refused_before_anything_leaves
 }
 
 #[tokio::test]
+async fn bodies_that_fill_a_workers_memory_are_refused_and_short_ones_go_on() {
+    const MIB: usize = 1024 * 1024;
+    let wise = house::wise().await;
+    let plan = House::on(&wise).set("jose.max_body", "64 MiB");
+    let house = site(plan, "ES256", "\"quotes\"", "jws").await.start().await;
+    wise.clear();
+    let head = format!(
+        "POST {} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {}\r\n\r\n",
+        quotes(),
+        64 * MIB
+    );
+    let mebibyte = vec![b' '; MIB];
+    let mut filling = Vec::new();
+    for _ in 0..2 {
+        let mut wire = Wire::to(house.door).await;
+        wire.send(&head).await;
+        for _ in 0..60 {
+            wire.send(&mebibyte).await;
+        }
+        filling.push(wire);
+    }
+    let mut one_more = Wire::to(house.door).await;
+    one_more.send(&head).await;
+    for _ in 0..63 {
+        if !one_more.try_send(&mebibyte).await {
+            break;
+        }
+    }
+    let answer = one_more.answer().await;
+    row("jose-full")
+        .shown(&house, &answer, calls(&wise).len())
+        .await;
+    assert_eq!(answer.json()["hint"], "slow down, or send shorter bodies");
+    assert_eq!(answer.headers["retry-after"], "1");
+
+    // Those that came first are neither cut off nor in anybody's way.
+    plain(&house.request(quote()).await);
+    assert_eq!(calls(&wise).len(), 1);
+}
+
+#[tokio::test]
 async fn an_answer_that_is_too_long_or_compressed_is_refused() {
     let wise = house::wise().await;
     let rules = "\"POST /v1/auth/jose/playground/jws\", \"quotes\", \"* /v1/simulator/**\"";

@@ -1,6 +1,5 @@
 //! `jose keygen`: a private key in a file.
 
-use std::io;
 use std::path::{Path, PathBuf};
 
 use anyhow::anyhow;
@@ -9,12 +8,12 @@ use zeroize::Zeroizing;
 
 use super::super::args::Global;
 use super::super::failure::{Exit, Failure};
+use super::super::keys::put_down;
 use super::super::report::{self, Progress};
 use super::super::spelling;
 use super::args::KeygenArgs;
 use super::{fingerprint, flag, trade};
 use crate::config::{Jose, SigningAlgorithm};
-use crate::durable;
 use crate::jose::{DecryptingKey, JoseError, SigningKey, pem};
 use crate::wise::jose::{RSA_OAEP_256, Scope};
 
@@ -37,7 +36,7 @@ pub(super) fn run(global: &Global, args: &KeygenArgs) -> Result<(), Failure> {
     }
     let doing = format!("making a key for {}", algorithm(args.signing));
     let (pkcs8, public) = Progress::new().during(&doing, || made(args.signing))?;
-    write(&path, pem(&pkcs8).as_bytes(), args.force)?;
+    put_down(&path, pem(&pkcs8).as_bytes(), args.force, in_the_way)?;
 
     report::say(&format!(
         "the private key is in {}: it stays on this machine",
@@ -99,26 +98,6 @@ fn in_the_way(path: &Path) -> Failure {
         "name another file with --out: the key in use must go on until the new one is registered; \
          --force replaces it",
     )
-}
-
-fn write(path: &Path, pem: &[u8], force: bool) -> Result<(), Failure> {
-    let written = || {
-        if let Some(directory) = path.parent().filter(|it| !it.as_os_str().is_empty()) {
-            durable::make_dir(directory)?;
-        }
-        if force {
-            durable::replace(path, pem)
-        } else {
-            durable::create_new(path, pem)
-        }
-    };
-    written().map_err(|error| {
-        if error.kind() == io::ErrorKind::AlreadyExists {
-            return in_the_way(path);
-        }
-        let error = anyhow!(error).context(format!("cannot write {}", path.display()));
-        Failure::new(Exit::Failed, error).hint("check that the directory is yours")
-    })
 }
 
 /// The command that registers it: the configuration need not know the file yet.

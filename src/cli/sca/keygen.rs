@@ -1,6 +1,5 @@
 //! `sca keygen`: a private key in a file, its public half on standard output.
 
-use std::io;
 use std::path::{Path, PathBuf};
 
 use anyhow::anyhow;
@@ -8,12 +7,12 @@ use serde_json::json;
 
 use super::super::args::Global;
 use super::super::failure::{Exit, Failure};
+use super::super::keys::put_down;
 use super::super::report::{self, Progress};
 use super::super::sheet::{Sheet, put};
 use super::super::spelling;
 use super::args::KeygenArgs;
 use crate::config::Sca;
-use crate::durable;
 use crate::jose::pem;
 use crate::sca::SigningKey;
 
@@ -38,7 +37,7 @@ pub(super) fn run(global: &Global, args: &KeygenArgs) -> Result<(), Failure> {
     let pkcs8 = Progress::new().during("making an RSA key", making)?;
     let key = SigningKey::from_pkcs8(&pkcs8)?;
     let public = key.public_pem()?;
-    write(&path, pem(&pkcs8).as_bytes())?;
+    put_down(&path, pem(&pkcs8).as_bytes(), false, in_the_way)?;
     report::say(&format!(
         "the private key is in {}: it stays on this machine",
         path.display()
@@ -88,22 +87,6 @@ fn in_the_way(path: &Path) -> Failure {
          takes it away for ever",
         spelling::path(path)
     ))
-}
-
-fn write(path: &Path, pem: &[u8]) -> Result<(), Failure> {
-    let written = || {
-        if let Some(directory) = path.parent().filter(|it| !it.as_os_str().is_empty()) {
-            durable::make_dir(directory)?;
-        }
-        durable::create_new(path, pem)
-    };
-    written().map_err(|error| {
-        if error.kind() == io::ErrorKind::AlreadyExists {
-            return in_the_way(path);
-        }
-        let error = anyhow!(error).context(format!("cannot write {}", path.display()));
-        Failure::new(Exit::Failed, error).hint("check that the directory is yours")
-    })
 }
 
 /// Writes the key's file into the configuration.
