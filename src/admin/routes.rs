@@ -263,9 +263,10 @@ impl From<Refused> for Problem {
                 StatusCode::NOT_FOUND,
                 "`wise-auth-proxy token show` lists the grants",
             ),
-            Refused::NoSuchWebhook(_) => {
-                (StatusCode::NOT_FOUND, "GET /webhooks lists those there are")
-            }
+            Refused::NoSuchWebhook(_) => (
+                StatusCode::NOT_FOUND,
+                "`wise-auth-proxy webhook queue` lists those there are",
+            ),
             Refused::Webhook(_) => (
                 StatusCode::SERVICE_UNAVAILABLE,
                 "see `wise-auth-proxy status`, and the proxy's log",
