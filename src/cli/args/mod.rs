@@ -239,7 +239,7 @@ Examples:
     /// Make, register and try out keys for signed and encrypted bodies (JOSE)
     ///
     /// Wise agrees them with some partners, under the OAuth client's own credential. These commands
-    /// prepare the keys and prove them; the proxy itself does not sign or encrypt requests yet.
+    /// prepare the keys and prove them; the proxy signs and encrypts where [[jose.route]] says so.
     #[command(after_help = "\
 Examples:
   wise-auth-proxy jose keygen --signing ES512 --out secrets/jose-signing.key
