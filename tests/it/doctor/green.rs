@@ -357,6 +357,8 @@ async fn every_check_is_on_the_page_of_checks() {
         "secret.mtls.key_passphrase",
         "secret.notify.authorization",
         "secret.notify.webhook",
+        "secret.sca.approval_authorization",
+        "secret.sca.approval_webhook",
         "secret.upstream.via_credentials",
         "tls.mtls-other",
         "webhook.NAME.forward",
