@@ -45,6 +45,6 @@ pub mod server;
 pub mod simulator;
 // floor 9
 pub mod cli;
-#[cfg(any(test, fuzzing, feature = "benchmarks"))]
+#[cfg(any(test, feature = "fuzzing", feature = "benchmarks"))]
 #[doc(hidden)]
 pub mod internal;

@@ -15,7 +15,7 @@ mod key_hash;
 mod leaf;
 mod limits;
 mod load;
-#[cfg(any(test, fuzzing))]
+#[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod properties;
 mod rule;
 mod schema;

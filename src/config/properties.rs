@@ -21,7 +21,7 @@ const PLANTED: &str = "PLANTED";
 /// be run; what `config show` says of it has no secret, and loads to the same again.
 ///
 /// The input is TOML, then after a zero byte lines `NAME=value` of the environment.
-pub fn config(input: &[u8]) {
+pub(crate) fn config(input: &[u8]) {
     let Ok(input) = std::str::from_utf8(input) else {
         return;
     };

@@ -5,7 +5,7 @@
 
 mod key;
 mod parcel;
-#[cfg(any(test, fuzzing))]
+#[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod properties;
 mod record;
 mod seal;

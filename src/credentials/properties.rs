@@ -18,7 +18,7 @@ use crate::secret::Secret;
 /// written again as it was read.
 ///
 /// The input is two bytes that choose what is changed, then a plain text.
-pub fn stored_record(input: &[u8]) {
+pub(crate) fn stored_record(input: &[u8]) {
     let Some((&[place, change], plain)) = input.split_first_chunk::<2>() else {
         return;
     };

@@ -15,7 +15,7 @@ mod ledger;
 mod limit;
 mod path;
 mod policy;
-#[cfg(any(test, fuzzing))]
+#[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod properties;
 mod refusal;
 mod roster;

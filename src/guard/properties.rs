@@ -17,7 +17,7 @@ pub(super) const ODD_METHODS: [&str; 7] =
 /// The input is three lines: the rules of `allow` with commas between (an empty line: there is no
 /// `allow`), those of `deny`, and a path; before the path stands a letter for the method, beyond ASCII
 /// one for an odd one.
-pub fn policy_decision(input: &[u8]) {
+pub(crate) fn policy_decision(input: &[u8]) {
     let Ok(text) = std::str::from_utf8(input) else {
         return;
     };

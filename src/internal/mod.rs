@@ -3,7 +3,7 @@
 
 #[cfg(test)]
 mod operations;
-#[cfg(any(test, fuzzing))]
+#[cfg(any(test, feature = "fuzzing"))]
 mod promises;
 
 #[cfg(feature = "benchmarks")]
@@ -12,5 +12,5 @@ pub use crate::proxy::jose_steps::JoseSteps;
 pub use crate::proxy::steps::{Leaving, Noted, Signature, Steps};
 #[cfg(feature = "benchmarks")]
 pub use crate::webhook::steps::WebhookSteps;
-#[cfg(any(test, fuzzing))]
+#[cfg(any(test, feature = "fuzzing"))]
 pub use promises::*;

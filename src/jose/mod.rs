@@ -12,7 +12,7 @@ mod file;
 mod jwe;
 mod jws;
 mod key;
-#[cfg(any(test, fuzzing))]
+#[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod properties;
 
 pub(crate) use crate::wise::SigningAlgorithm as Algorithm;

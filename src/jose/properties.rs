@@ -16,7 +16,7 @@ use super::{sign, sign_under};
 ///
 /// The input is three bytes that choose the key and what is changed, then a message, which is also
 /// signed and encrypted as if it were a payload.
-pub fn jose_message(input: &[u8]) {
+pub(crate) fn jose_message(input: &[u8]) {
     let Some((&[how, place, change], text)) = input.split_first_chunk::<3>() else {
         return;
     };

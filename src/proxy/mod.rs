@@ -19,7 +19,7 @@ mod model;
 mod patience;
 mod peer;
 mod policy;
-#[cfg(any(test, fuzzing))]
+#[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod properties;
 mod record;
 mod refusal;

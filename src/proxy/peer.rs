@@ -82,7 +82,7 @@ impl Peer {
     }
 }
 
-#[cfg(any(test, fuzzing, feature = "benchmarks"))]
+#[cfg(any(test, feature = "fuzzing", feature = "benchmarks"))]
 impl Peer {
     /// A program of this machine, over TCP.
     pub(crate) fn local() -> Self {

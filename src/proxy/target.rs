@@ -345,7 +345,7 @@ fn printable(host: &str) -> String {
         .collect()
 }
 
-#[cfg(any(test, fuzzing))]
+#[cfg(any(test, feature = "fuzzing"))]
 #[allow(clippy::unwrap_used, reason = "a test's helper fails the test")]
 pub(crate) fn target_of(path_and_query: &str) -> Target {
     Target(path_and_query.parse().unwrap())

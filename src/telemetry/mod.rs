@@ -10,7 +10,7 @@ pub(crate) mod log;
 pub(crate) mod meter;
 pub(crate) mod metrics;
 pub(crate) mod names;
-#[cfg(any(test, fuzzing))]
+#[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod properties;
 pub(crate) mod pulse;
 pub(crate) mod traffic;

@@ -6,7 +6,7 @@ use super::access::template;
 /// token, nothing that could end a line or a JSON text. It has one part for each segment.
 ///
 /// The input is a path.
-pub fn access_label(input: &[u8]) {
+pub(crate) fn access_label(input: &[u8]) {
     let Ok(path) = std::str::from_utf8(input) else {
         return;
     };

@@ -18,7 +18,7 @@ mod observed;
 mod pair;
 mod pem;
 mod pkcs12;
-#[cfg(any(test, fuzzing))]
+#[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod properties;
 mod roots;
 mod server;

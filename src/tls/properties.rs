@@ -21,7 +21,7 @@ use super::{TlsError, pem};
 ///
 /// The input is one byte, a certificate file up to a zero byte, and a key file. Bit 0 of the first
 /// byte says that the certificate, bit 1 that the key is DER still to be put into PEM.
-pub fn pem_bundle(input: &[u8]) {
+pub(crate) fn pem_bundle(input: &[u8]) {
     let Some((&mode, rest)) = input.split_first() else {
         return;
     };

@@ -9,7 +9,7 @@ mod enrol;
 mod exchange;
 mod handle;
 mod keeper;
-#[cfg(any(test, fuzzing))]
+#[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod properties;
 mod renewal;
 mod schedule;

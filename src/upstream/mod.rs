@@ -13,7 +13,7 @@ mod last_word;
 mod once;
 mod pool;
 mod probe;
-#[cfg(any(test, fuzzing))]
+#[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod properties;
 mod read_ahead;
 mod resolve;

@@ -20,7 +20,7 @@ const PLANTED: &str = "PLANTED";
 ///
 /// The input is a status in two bytes, a line with `Retry-After` and, behind a tab, `Date`, and the
 /// body.
-pub fn token_response(input: &[u8]) {
+pub(crate) fn token_response(input: &[u8]) {
     let Some((status, rest)) = input.split_first_chunk::<2>() else {
         return;
     };

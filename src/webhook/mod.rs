@@ -14,7 +14,7 @@ mod forward;
 mod orphans;
 mod places;
 mod post;
-#[cfg(any(test, fuzzing))]
+#[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod properties;
 mod queue;
 mod shelf;

@@ -23,7 +23,7 @@ static KEYS: LazyLock<Keys> =
 /// has published.
 ///
 /// The input is lines of fields, an empty line, and a body.
-pub fn webhook_signature(input: &[u8]) {
+pub(crate) fn webhook_signature(input: &[u8]) {
     let end = input.windows(2).position(|pair| pair == b"\n\n");
     let (head, body) = match end {
         Some(end) => (&input[..end], &input[end + 2..]),

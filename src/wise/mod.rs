@@ -9,7 +9,7 @@ pub(crate) mod jose;
 mod lane;
 pub(crate) mod operations;
 mod profile;
-#[cfg(any(test, fuzzing))]
+#[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod properties;
 pub(crate) mod routes;
 pub(crate) mod webhook;

@@ -8,7 +8,7 @@ use super::routes::{CLIENT_ONLY, CredentialKind, oauth_credential, unversioned};
 /// the same under every version.
 ///
 /// The input is one byte for the method, then the path.
-pub fn route_table(input: &[u8]) {
+pub(crate) fn route_table(input: &[u8]) {
     let Some((&method, path)) = input.split_first() else {
         return;
     };

@@ -754,10 +754,7 @@ pub const ROWS: &[Row] = &[
     Row {
         id: "jose-full",
         fault: "bodies that are signed or encrypted fill the 128 MiB that a worker has for them",
-        told: &[(
-            "",
-            Told::Problem(503, "overloaded", "proxy_internal_error"),
-        )],
+        told: &[("", Told::Problem(503, "overloaded", "proxy_internal_error"))],
         log: "fill all the memory that there is for bodies",
         ..DOOR
     },

@@ -18,7 +18,7 @@ const PROFILES: [&str; 3] = ["100", "200", "b1a7e6c2-0000-4000-8000-00000000000f
 ///
 /// The input is a byte (the lowest bit: whether the door has a grant), path and query, and lines
 /// `name: value`.
-pub fn credential_choice(input: &[u8]) {
+pub(crate) fn credential_choice(input: &[u8]) {
     let Some((&mode, rest)) = input.split_first() else {
         return;
     };

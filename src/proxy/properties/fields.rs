@@ -42,7 +42,7 @@ type Field = (HeaderName, HeaderValue);
 /// changes nothing. Behind a body passes less, and of an answer what is not hop-by-hop.
 ///
 /// The input is lines `name: value`; its length says the version of HTTP.
-pub fn header_policy(input: &[u8]) {
+pub(crate) fn header_policy(input: &[u8]) {
     let came = fields(input.split(|byte| *byte == b'\n'));
     let version = match input.len() % 4 {
         0 | 1 => Version::HTTP_11,

@@ -9,7 +9,7 @@ const BINARY: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
 /// nothing, and a shorter beginning is not taken for it. A client is exactly whom it names.
 ///
 /// The input is what comes on a connection.
-pub fn introduction(input: &[u8]) {
+pub(crate) fn introduction(input: &[u8]) {
     let measured = length(input);
     let Ok(Some(whole)) = measured else {
         if measured.is_err() {

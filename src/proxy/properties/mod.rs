@@ -9,10 +9,10 @@ mod fields;
 mod introduction;
 mod target;
 
-pub use choice::credential_choice;
-pub use fields::header_policy;
-pub use introduction::introduction;
-pub use target::request_target;
+pub(crate) use choice::credential_choice;
+pub(crate) use fields::header_policy;
+pub(crate) use introduction::introduction;
+pub(crate) use target::request_target;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 

@@ -22,7 +22,7 @@ static SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 ///
 /// The input is a head as HTTP/1.1 writes it, with line breaks of one byte; `HTTP/2` at the end of
 /// its first line makes it one of HTTP/2.
-pub fn request_target(input: &[u8]) {
+pub(crate) fn request_target(input: &[u8]) {
     let Some(head) = Head::read(input) else {
         return;
     };
