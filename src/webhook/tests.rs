@@ -154,6 +154,20 @@ fn one_body_under_many_ids_is_one_delivery_and_one_entry() {
 }
 
 #[test]
+fn one_id_with_two_bodies_is_one_delivery() {
+    let (_dir, path) = file();
+    let shelf = Shelf::open(&path).unwrap();
+    let mut again = delivery("a");
+    again.body = Bytes::from_static(b"another body");
+    let changes = [keep("a"), Change::Keep(again)];
+    assert_eq!(
+        make(&shelf, &changes, 0),
+        [Outcome::Kept, Outcome::Duplicate]
+    );
+    assert_eq!(shelf.stock().unwrap().queued, 1);
+}
+
+#[test]
 fn a_queue_without_a_webhook_is_counted_as_it_lies() {
     let (_dir, path) = file();
     assert_eq!(shelf::count(&path), None);

@@ -18,11 +18,21 @@ fn of(sender: &Sender, id: &str, subscription: &str) -> Request<Bytes> {
     sender.delivery(id, body.as_bytes())
 }
 
+/// Waits for the count: who is turned away may know it before it is counted.
 async fn counted(house: &House, outcome: &str, wanted: f64) {
-    let counted = house
-        .metric(DELIVERIES, &format!("outcome=\"{outcome}\""))
-        .await;
-    assert!((counted - wanted).abs() < 0.5, "{outcome}: {counted}");
+    let label = format!("outcome=\"{outcome}\"");
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    loop {
+        let counted = house.metric(DELIVERIES, &label).await;
+        if (counted - wanted).abs() < 0.5 {
+            return;
+        }
+        assert!(
+            counted < wanted && tokio::time::Instant::now() < deadline,
+            "{outcome}: {counted}, not {wanted}"
+        );
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
 }
 
 /// Changes what the configuration says.
