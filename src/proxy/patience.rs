@@ -143,7 +143,7 @@ impl Patience {
     }
 
     /// Waits until something is due. Must be polled whenever the connection is, by one task; the
-    /// timer is touched only when it would ring too late.
+    /// timer is touched only when it would ring too late, or far too early.
     pub(crate) async fn due(&self) -> Due {
         let mut alarm = std::pin::pin!(sleep_until(self.since.get() + self.head));
         let mut armed = false;
@@ -163,7 +163,9 @@ impl Patience {
                 if due <= now {
                     return Poll::Ready(what);
                 }
-                if alarm.is_elapsed() || due < alarm.deadline() {
+                // Putting it off costs little, and spares a connection in full swing its alarms.
+                let late = alarm.deadline() + REST / 2;
+                if alarm.is_elapsed() || due < alarm.deadline() || due > late {
                     alarm.as_mut().reset(due);
                 }
                 armed = true;

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use http::header::CONNECTION;
 use http::{HeaderValue, Request, Response, StatusCode};
+use http_body::Body as _;
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::{HttpService, service_fn};
@@ -56,6 +57,8 @@ struct Guest {
     spare: bool,
     /// The door serves nothing on this connection any more. Whoever asked was told so.
     unwelcome: Cell<bool>,
+    /// A request has begun in this turn of the connection whose body is to come.
+    uploads: Cell<bool>,
 }
 
 impl Guest {
@@ -66,6 +69,7 @@ impl Guest {
             peer,
             spare: self.spare,
             unwelcome: Cell::new(false),
+            uploads: Cell::new(false),
         }
     }
 
@@ -105,6 +109,7 @@ pub(crate) async fn serve(serving: Rc<Serving>, arrival: Arrival) {
         peer: Peer::new(peer),
         spare: ticket.is_spare(),
         unwelcome: Cell::new(false),
+        uploads: Cell::new(false),
     });
     let io = match stream.watched() {
         Ok(io) => io,
@@ -234,10 +239,19 @@ async fn over_http1(
         .serve_connection(TokioIo::new(io), service);
     let mut leaving = false;
     loop {
+        let turn = std::future::poll_fn(|cx| {
+            let outcome = Pin::new(&mut connection).poll(cx);
+            // hyper reads on once a body is asked for, in the next turn. Often it is here already, and
+            // leaves together with its head if it does not wait for that.
+            if outcome.is_pending() && guest.uploads.take() {
+                return Pin::new(&mut connection).poll(cx);
+            }
+            outcome
+        });
         tokio::select! {
             // The connection first: what it hears decides when somebody is overdue.
             biased;
-            outcome = &mut connection => {
+            outcome = turn => {
                 ended(outcome);
                 return None;
             }
@@ -364,6 +378,7 @@ fn service(
     service_fn(move |request: Request<Incoming>| {
         let (worker, guest) = (Rc::clone(&worker), Rc::clone(&guest));
         let turn = patience.begins(request.version());
+        guest.uploads.set(!request.body().is_end_stream());
         async move {
             let mut answer: Response<_> = if guest.spare {
                 super::turn_away(&worker, guest.door, &guest.peer, request)

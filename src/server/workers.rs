@@ -104,7 +104,8 @@ async fn work(plan: Plan) {
     let serving = Rc::new(Serving {
         worker: Rc::clone(&worker),
         runtime,
-        drain,
+        // Looked at on every turn of a connection, under a lock that is the worker's own.
+        drain: drain.child_token(),
         last_call: last_call.clone(),
     });
     let connections = TaskTracker::new();

@@ -18,7 +18,7 @@ const MOST: usize = 64 * 1024;
 /// A piece of this size is worth a write of its own and no copy.
 const LARGE: usize = 8 * 1024;
 
-/// A buffer that grew beyond this is given back when it is empty.
+/// A buffer that grew beyond this is given back after a turn that did not need half as much.
 const KEPT: usize = 16 * 1024;
 
 /// A socket that holds small writes back.
@@ -64,8 +64,11 @@ impl<T: AsyncWrite + Unpin> Inner<T> {
                 wrote => self.left += wrote,
             }
         }
+        let used = self.out.len();
         self.out.clear();
-        self.out.shrink_to(KEPT);
+        if used <= KEPT / 2 {
+            self.out.shrink_to(KEPT);
+        }
         self.left = 0;
         Pin::new(&mut self.io).poll_flush(cx)
     }

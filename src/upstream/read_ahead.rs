@@ -14,8 +14,8 @@ use tokio::net::TcpStream;
 /// Read at once from a socket that has much to give.
 const MUCH: usize = 64 * 1024;
 
-/// After a read of less than this, the next is a small one again.
-const LITTLE: usize = 8 * 1024;
+/// After a read of less than this, which a small one holds, the next is a small one again.
+const LITTLE: usize = 4 * 1024;
 
 /// A socket that is read in large pieces while a long body comes, without a buffer else.
 #[derive(Debug)]
@@ -50,6 +50,8 @@ impl AsyncRead for ReadAhead {
                 this.more = buf.remaining() == 0;
                 return Poll::Ready(Ok(()));
             }
+            // A connection has more turns than there are answers: a buffer is for something to read.
+            ready!(this.stream.poll_read_ready(cx))?;
             this.ahead.reserve(MUCH);
             let stream = Pin::new(&mut this.stream);
             let read = tokio_util::io::poll_read_buf(stream, cx, &mut this.ahead);

@@ -56,7 +56,8 @@ pub(super) async fn answered(
     let mut case = Case::open(worker, pass.lane, outgoing);
     // Until it is known better, should nobody wait for it.
     record.sca = Some(Outcome::Abandoned);
-    let outcome = settle(
+    // Boxed: every request would carry the room for it.
+    let outcome = Box::pin(settle(
         worker,
         (door, peer),
         pass,
@@ -64,7 +65,7 @@ pub(super) async fn answered(
         record,
         &mut case,
         answer,
-    )
+    ))
     .await;
     record.sca = Some(case.outcome);
     outcome
@@ -190,12 +191,12 @@ fn remedy(worker: &Worker, pass: &Pass) -> Remedy {
 /// Whether an answer asks for strong customer authentication. Locked out, Wise says so without a
 /// token. Where it took the token, a 403 has another reason.
 pub(super) fn is_challenge(status: StatusCode, fields: &HeaderMap) -> bool {
-    let result = fields.get(X_2FA_APPROVAL_RESULT);
-    let asks = match result {
+    let asks = || match fields.get(X_2FA_APPROVAL_RESULT) {
         Some(result) => !result.as_bytes().eq_ignore_ascii_case(b"APPROVED"),
         None => fields.contains_key(X_2FA_APPROVAL),
     };
-    status == StatusCode::FORBIDDEN && asks
+    // Of most answers nothing else is looked at.
+    status == StatusCode::FORBIDDEN && asks()
 }
 
 /// The application deals with one-time tokens itself.

@@ -228,7 +228,7 @@ where
     /// connection closes, and the line gets another.
     pub(crate) async fn acquire(&self) -> Result<Lease<B>, AcquireError> {
         if let Some(lease) = self.ready() {
-            if lease.is_crowded() {
+            if lease.is_crowded() && !self.0.has_room() {
                 self.keep_warm();
             }
             return Ok(lease);
@@ -486,7 +486,16 @@ where
 }
 
 impl<B> Inner<B> {
-    /// A free stream on the least used HTTP/2 connection.
+    /// Whether an HTTP/2 connection has room for many more requests.
+    fn has_room(&self) -> bool {
+        let state = self.state.borrow();
+        state.shared.iter().any(|shared| shared.has_room())
+    }
+
+    /// A free stream on the oldest HTTP/2 connection that has one.
+    ///
+    /// Many requests on few connections leave, and are answered, in few records and system calls; and
+    /// connections that a burst has made go unused afterwards, so that they are closed (0055).
     fn stream(self: &Rc<Self>, state: &mut State<B>, now: Instant) -> Option<Lease<B>> {
         let addresses = state.addresses.as_deref();
         let age = self.limits.age;
@@ -494,11 +503,7 @@ impl<B> Inner<B> {
             .shared
             .retain(|shared| shared.is_fit(now, age, addresses));
         let free = |shared: &&Rc<Shared>| shared.load.streams.get() < shared.load.allowed.get();
-        let shared = state
-            .shared
-            .iter()
-            .filter(free)
-            .min_by_key(|shared| shared.load.streams.get())?;
+        let shared = state.shared.iter().find(free)?;
         shared.load.streams.set(shared.load.streams.get() + 1);
         Some(Lease::of(Kind::Http2(Stream {
             shared: Rc::clone(shared),

@@ -222,6 +222,40 @@ async fn a_second_connection_is_there_before_the_streams_of_the_first_are_used_u
 }
 
 #[tokio::test(start_paused = true)]
+async fn connections_that_a_burst_has_made_go_although_requests_go_on() {
+    LocalSet::new()
+        .run_until(async {
+            let server = Server::start().await;
+            let settings = Upstream {
+                idle_timeout: Duration::from_secs(45),
+                max_age: 10 * MINUTE,
+                ..warm(HttpVersion::Http2, 1)
+            };
+            let pool = pool_to(server.address, &settings);
+            assert_eq!(call(&pool).await, 204);
+            let mut burst = Vec::new();
+            for _ in 0..250 {
+                burst.push(pool.acquire().await.unwrap());
+            }
+            let loads = || -> Vec<_> {
+                let state = pool.0.state.borrow();
+                let shared = state.shared.iter();
+                shared.map(|shared| shared.load.streams.get()).collect()
+            };
+            assert_eq!(loads(), [100, 100, 50], "the oldest first");
+            drop(burst);
+            // Three at once, all the time.
+            for _ in 0..50 {
+                let calls = (0..3).map(|_| call(&pool));
+                futures_util::future::join_all(calls).await;
+                time_passes(&pool, Duration::from_secs(1), || ()).await;
+            }
+            assert_eq!((loads().len(), dials(&pool)), (1, 3));
+        })
+        .await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_spare_is_replaced_before_it_has_been_idle_too_long_and_not_more_often() {
     for (http, connections) in [(HttpVersion::Http1, 3), (HttpVersion::Http2, 1)] {
         LocalSet::new()
