@@ -66,10 +66,18 @@ pub(crate) fn bind_tcp(address: SocketAddr) -> Result<Bound, AdminError> {
     listener::bind(&DoorAddress::Tcp(address)).map_err(|source| AdminError::Tcp { address, source })
 }
 
-/// Serves a listener until `stop`; requests under way are finished.
+/// So many connections of a listener are served at once: whoever makes more takes none of the files
+/// that doors and Wise need.
+const MOST: usize = 256;
+
+/// Serves a listener until `stop`; requests under way are finished. Beyond [`MOST`] connections the
+/// next is closed as it comes.
 pub(crate) async fn serve(incoming: Incoming, routes: Router, stop: CancellationToken) {
     let tasks = TaskTracker::new();
     while let Some((stream, peer)) = stop.run_until_cancelled(incoming.next()).await {
+        if tasks.len() >= MOST {
+            continue;
+        }
         let routes = match peer {
             Peer::Unix { uid, .. } => routes.clone().layer(axum::Extension(Uid(uid))),
             Peer::Tcp(_) => routes.clone(),

@@ -240,3 +240,30 @@ async fn with_few_files_it_sheds_and_recovers() {
     others_are_served_in_the_end(&house).await;
     others_are_served(&house).await;
 }
+
+#[tokio::test]
+async fn a_crowd_at_the_status_page_is_bounded_and_in_nobodys_way() {
+    const MOST: usize = 256;
+    let wise = house::wise().await;
+    let house = personal(&wise).start().await;
+    let look = "GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    let held = many(MOST, |_| async {
+        let mut wire = Wire::to(house.admin).await;
+        wire.send(look).await;
+        assert_eq!(wire.answer().await.status, 200);
+        wire
+    })
+    .await;
+    let mut one_more = Wire::to(house.admin).await;
+    one_more.try_send(look.as_bytes()).await;
+    assert_eq!(one_more.try_exact(1).await, None, "closed as it comes");
+    // The operator's socket has places of its own, and so have the doors.
+    let status = Request::get("/status").body(bytes::Bytes::new()).unwrap();
+    assert_eq!(house.operate(status).await.status, 200);
+    served(&house).await;
+    drop(held);
+    let mut back = Wire::to(house.admin).await;
+    while !(back.try_send(look.as_bytes()).await && back.try_exact(12).await.is_some()) {
+        back = Wire::to(house.admin).await;
+    }
+}

@@ -560,10 +560,10 @@ impl House {
             .unwrap()
     }
 
-    /// What `asking` comes to; panics with the log when nothing comes for longer than any deadline of
-    /// the proxy's own, so that a hang is told from a slow machine.
+    /// What `asking` comes to; panics with the log when nothing comes for longer than the proxy's own
+    /// deadlines take together, so that a hang is told from a slow machine.
     pub async fn answers<T>(&self, whom: &str, asking: impl Future<Output = T>) -> T {
-        let Ok(answer) = tokio::time::timeout(3 * PATIENCE, asking).await else {
+        let Ok(answer) = tokio::time::timeout(5 * PATIENCE, asking).await else {
             panic!("{whom} does not answer: {}", self.log());
         };
         answer
@@ -683,11 +683,20 @@ impl House {
 
     /// Sends a signal by name, as `kill -NAME` does.
     pub fn signal(&self, name: &str) {
-        let pid = self.pid().to_string();
-        let sent = std::process::Command::new("kill")
-            .args([&format!("-{name}"), &pid])
-            .status();
-        assert!(sent.unwrap().success());
+        use rustix::process::Signal;
+        let signal = match name {
+            "ABRT" => Signal::ABORT,
+            "CONT" => Signal::CONT,
+            "HUP" => Signal::HUP,
+            "INT" => Signal::INT,
+            "KILL" => Signal::KILL,
+            "STOP" => Signal::STOP,
+            "TERM" => Signal::TERM,
+            other => panic!("no test sends {other}"),
+        };
+        let pid = i32::try_from(self.pid()).unwrap();
+        let pid = rustix::process::Pid::from_raw(pid).unwrap();
+        rustix::process::kill_process(pid, signal).unwrap();
     }
 
     /// Waits for the proxy to end.
