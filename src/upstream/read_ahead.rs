@@ -51,12 +51,16 @@ impl AsyncRead for ReadAhead {
                 return Poll::Ready(Ok(()));
             }
             // A connection has more turns than there are answers: a buffer is for something to read.
-            ready!(this.stream.poll_read_ready(cx))?;
+            let Poll::Ready(there) = this.stream.poll_read_ready(cx) else {
+                // A body that pauses holds no buffer.
+                this.ahead = BytesMut::new();
+                return Poll::Pending;
+            };
+            there?;
             this.ahead.reserve(MUCH);
             let stream = Pin::new(&mut this.stream);
             let read = tokio_util::io::poll_read_buf(stream, cx, &mut this.ahead);
             if !read.is_ready() {
-                // A body that pauses holds no buffer.
                 this.ahead = BytesMut::new();
             }
             this.more = ready!(read)? >= LITTLE;
@@ -141,5 +145,22 @@ mod tests {
         assert!(seen == sent);
         assert!(large > 4096, "it read ahead");
         assert_eq!(ours.ahead.capacity(), 0, "and holds nothing now");
+    }
+
+    #[tokio::test]
+    async fn a_body_that_pauses_holds_no_buffer() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let ours = TcpStream::connect(listener.local_addr().unwrap());
+        let (ours, theirs) = tokio::join!(ours, listener.accept());
+        let (mut ours, (mut theirs, _)) = (ReadAhead::new(ours.unwrap()), theirs.unwrap());
+        theirs.write_all(&[7; 20_000]).await.unwrap();
+        let mut seen = vec![0; 20_000];
+        for piece in seen.chunks_mut(4096) {
+            ours.read_exact(piece).await.unwrap();
+        }
+        let mut room = [0];
+        let mut next = std::pin::pin!(ours.read(&mut room));
+        assert!(futures_util::poll!(next.as_mut()).is_pending());
+        assert_eq!(ours.ahead.capacity(), 0);
     }
 }
