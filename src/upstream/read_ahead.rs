@@ -153,7 +153,7 @@ mod tests {
         let ours = TcpStream::connect(listener.local_addr().unwrap());
         let (ours, theirs) = tokio::join!(ours, listener.accept());
         let (mut ours, (mut theirs, _)) = (ReadAhead::new(ours.unwrap()), theirs.unwrap());
-        theirs.write_all(&[7; 20_000]).await.unwrap();
+        theirs.write_all(&vec![7; 20_000]).await.unwrap();
         let mut seen = vec![0; 20_000];
         for piece in seen.chunks_mut(4096) {
             ours.read_exact(piece).await.unwrap();
