@@ -112,12 +112,16 @@ mod tests {
 
     use super::*;
 
-    #[tokio::test]
-    async fn every_byte_comes_once_and_in_order_whatever_is_asked_for() {
+    async fn pair() -> (ReadAhead, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let ours = TcpStream::connect(listener.local_addr().unwrap());
         let (ours, theirs) = tokio::join!(ours, listener.accept());
-        let (mut ours, (mut theirs, _)) = (ReadAhead::new(ours.unwrap()), theirs.unwrap());
+        (ReadAhead::new(ours.unwrap()), theirs.unwrap().0)
+    }
+
+    #[tokio::test]
+    async fn every_byte_comes_once_and_in_order_whatever_is_asked_for() {
+        let (mut ours, mut theirs) = pair().await;
         let sent: Vec<u8> = (0..1_000_000u32).flat_map(u32::to_le_bytes).collect();
         let writing = async {
             // Little by little, then much.
@@ -149,10 +153,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_body_that_pauses_holds_no_buffer() {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let ours = TcpStream::connect(listener.local_addr().unwrap());
-        let (ours, theirs) = tokio::join!(ours, listener.accept());
-        let (mut ours, (mut theirs, _)) = (ReadAhead::new(ours.unwrap()), theirs.unwrap());
+        let (mut ours, mut theirs) = pair().await;
         theirs.write_all(&vec![7; 20_000]).await.unwrap();
         let mut seen = vec![0; 20_000];
         for piece in seen.chunks_mut(4096) {

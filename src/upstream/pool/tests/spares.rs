@@ -88,6 +88,15 @@ fn warm(http: HttpVersion, connections: usize) -> Upstream {
     }
 }
 
+/// As [`warm`], with times of which several pass in a test.
+fn lasting(http: HttpVersion, connections: usize) -> Upstream {
+    Upstream {
+        idle_timeout: Duration::from_secs(45),
+        max_age: 10 * MINUTE,
+        ..warm(http, connections)
+    }
+}
+
 fn dials(pool: &Pool<Empty<Bytes>>) -> u64 {
     pool.0.meter.dials.read()
 }
@@ -226,12 +235,7 @@ async fn connections_that_a_burst_has_made_go_although_requests_go_on() {
     LocalSet::new()
         .run_until(async {
             let server = Server::start().await;
-            let settings = Upstream {
-                idle_timeout: Duration::from_secs(45),
-                max_age: 10 * MINUTE,
-                ..warm(HttpVersion::Http2, 1)
-            };
-            let pool = pool_to(server.address, &settings);
+            let pool = pool_to(server.address, &lasting(HttpVersion::Http2, 1));
             assert_eq!(call(&pool).await, 204);
             let mut burst = Vec::new();
             for _ in 0..250 {
@@ -261,12 +265,7 @@ async fn a_spare_is_replaced_before_it_has_been_idle_too_long_and_not_more_often
         LocalSet::new()
             .run_until(async {
                 let server = Server::start().await;
-                let settings = Upstream {
-                    idle_timeout: Duration::from_secs(45),
-                    max_age: 10 * MINUTE,
-                    ..warm(http, 3)
-                };
-                let pool = pool_to(server.address, &settings);
+                let pool = pool_to(server.address, &lasting(http, 3));
                 // The first tells that there have to be more.
                 time_passes(&pool, 2 * TICK, || ()).await;
                 let mut cold = 0;
