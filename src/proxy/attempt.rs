@@ -36,14 +36,14 @@ const DISCARD_LIMIT: u64 = 64 * 1024;
 const DISCARD_TIME: Duration = Duration::from_secs(1);
 
 /// A request ready to leave, possibly more than once.
-pub(crate) struct Outgoing {
-    pub(crate) head: request::Parts,
+pub(crate) struct Outgoing<'a> {
+    pub(crate) head: &'a mut request::Parts,
     pub(crate) target: Target,
     /// `None`: no body.
     pub(crate) source: Option<Rc<Source>>,
 }
 
-impl Outgoing {
+impl Outgoing<'_> {
     /// Whether the whole body is still at hand for another attempt.
     pub(crate) fn can_go_again(&self) -> bool {
         self.source.as_ref().is_none_or(|source| source.is_whole())
@@ -118,7 +118,7 @@ impl Answer {
 pub(crate) async fn send(
     worker: &Worker,
     pass: &Pass,
-    outgoing: &mut Outgoing,
+    outgoing: &mut Outgoing<'_>,
     record: &mut Record,
 ) -> Result<Answer, Fault> {
     let pool = pass.view.pools[pass.lane.index()].as_ref();
@@ -139,13 +139,16 @@ pub(crate) async fn send(
     let mut disclaimed = false;
     loop {
         let mut lease = pool.acquire().await?;
-        let mut request = prepare(lease.is_http2(), pool.endpoint(), pass, outgoing, body);
-        if let Some(gate) = &gate {
-            await_continue(&mut request, gate);
-        }
         let unanswered = Unanswered::count(worker, slot);
         let sent = Instant::now();
         let outcome = {
+            let request = {
+                let mut request = prepare(lease.is_http2(), pool.endpoint(), pass, outgoing, body);
+                if let Some(gate) = &gate {
+                    await_continue(&mut request, gate);
+                }
+                request
+            };
             let sending = std::pin::pin!(lease.send(request));
             within(sending, sent, limit, outgoing.source.as_deref()).await
         };
@@ -214,7 +217,7 @@ pub(super) fn prepare(
     http2: bool,
     endpoint: &Endpoint,
     pass: &Pass,
-    outgoing: &mut Outgoing,
+    outgoing: &mut Outgoing<'_>,
     body: Upload,
 ) -> Request<Upload> {
     let mut request = Request::new(body);

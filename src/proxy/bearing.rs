@@ -21,7 +21,7 @@ use crate::wise::headers::X_WISE_PROFILE;
 
 /// What policies make of a request; `None` inside where none bears on it, which is the usual case
 /// and costs a branch.
-pub(crate) struct Bearing(Option<Borne>);
+pub(crate) struct Bearing(Option<Box<Borne>>);
 
 struct Borne {
     /// The snapshot in which the request came: its policies judge it to the end.
@@ -63,7 +63,7 @@ impl Bearing {
             let field = in_field(&head.headers).map(Named::plainly);
             field.chain(in_target())
         };
-        let borne = Borne {
+        let borne = Box::new(Borne {
             view: Rc::clone(view),
             door,
             caller,
@@ -71,7 +71,7 @@ impl Bearing {
             funds: asked.funds(),
             names_profile: in_target().next().is_some(),
             would: RefCell::default(),
-        };
+        });
         let judged = borne.judge(worker, &asked, &profiles, head, source, record);
         record.would_refuse.clone_from(&borne.would.borrow());
         judged.map(|()| Self(Some(borne)))

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http::Response;
+use http::{HeaderMap, Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 
 use crate::proxy::attempt::Answer;
@@ -41,100 +41,91 @@ enum Content {
     Ours(Option<Bytes>),
 }
 
-/// Hands Wise's answer down, untouched but for hop-by-hop fields.
-pub(crate) fn of_wise(
+/// What there is to hand down.
+#[allow(
+    clippy::large_enum_variant,
+    reason = "the usual answer has no box, and each lives for a moment"
+)]
+pub(super) enum Given {
+    /// Wise's answer as it comes.
+    AsItCame(Answer),
+    /// Wise's answer, which was signed or encrypted.
+    Opened(Box<Opened>),
+    /// What the door itself has to say.
+    Here(Box<Said>),
+}
+
+/// The answer to the application, or word of what went wrong.
+pub(super) fn of(
     worker: &Worker,
-    answer: Answer,
+    outcome: Result<Given, Fault>,
     mut record: Record,
     source: Option<Rc<Source>>,
 ) -> Response<Box<Reply>> {
-    let Answer {
-        mut response,
-        lease,
-    } = answer;
-    let status = response.status();
-    let mut headers = std::mem::take(response.headers_mut());
-    record.answered(status, &headers);
-    policy::response(&mut headers);
-    // The connection to the application has a version of its own; hyper's extensions stay here.
+    let (head, content, held) = match outcome {
+        // Untouched but for hop-by-hop fields.
+        Ok(Given::AsItCame(answer)) => {
+            let Answer {
+                mut response,
+                lease,
+            } = answer;
+            let mut head = Head::of(response.status(), std::mem::take(response.headers_mut()));
+            record.answered(head.status, &head.fields);
+            policy::response(&mut head.fields);
+            // The connection to the application has a version of its own; hyper's extensions stay
+            // here.
+            let silence = worker.view().snapshot.upstream.body_idle_timeout;
+            let download = Download::new(response, silence);
+            (head, Content::Wise { download, lease }, None)
+        }
+        Ok(Given::Opened(opened)) => {
+            let Opened {
+                status,
+                headers,
+                body,
+                held,
+            } = *opened;
+            let mut head = Head::of(status, headers);
+            record.answered(status, &head.fields);
+            policy::response(&mut head.fields);
+            let body = (!body.is_empty()).then_some(body);
+            (head, Content::Ours(body), Some(held))
+        }
+        Ok(Given::Here(said)) => {
+            let Said { answer, refused } = *said;
+            let (parts, body) = answer.into_parts();
+            record.answered_here(parts.status, refused);
+            let head = Head::of(parts.status, parts.headers);
+            (head, Content::Ours(Some(body)), None)
+        }
+        Err(fault) => {
+            record.failed(&fault);
+            let head = Head::of(fault.status(), fault.headers());
+            (head, Content::Ours(Some(fault.document())), None)
+        }
+    };
     let mut reply = Response::new(Box::new(Reply {
-        content: Content::Wise {
-            download: Download::new(response, worker.view().snapshot.upstream.body_idle_timeout),
-            lease,
-        },
+        content,
         record,
         whole: source.is_none(),
         source,
-        _held: None,
+        _held: held,
     }));
-    *reply.status_mut() = status;
-    *reply.headers_mut() = headers;
+    *reply.status_mut() = head.status;
+    *reply.headers_mut() = head.fields;
     reply
 }
 
-/// Hands down an answer of Wise's that was signed or encrypted.
-pub(crate) fn of_opened(
-    opened: Opened,
-    mut record: Record,
-    source: Option<Rc<Source>>,
-) -> Response<Box<Reply>> {
-    let Opened {
-        status,
-        mut headers,
-        body,
-        held,
-    } = opened;
-    record.answered(status, &headers);
-    policy::response(&mut headers);
-    let mut reply = Response::new(Box::new(Reply {
-        content: Content::Ours((!body.is_empty()).then_some(body)),
-        record,
-        whole: source.is_none(),
-        source,
-        _held: Some(held),
-    }));
-    *reply.status_mut() = status;
-    *reply.headers_mut() = headers;
-    reply
+/// Status and fields of an answer.
+struct Head {
+    status: StatusCode,
+    fields: HeaderMap,
 }
 
-/// Tells the application what went wrong.
-pub(crate) fn of_fault(
-    fault: &Fault,
-    mut record: Record,
-    source: Option<Rc<Source>>,
-) -> Response<Box<Reply>> {
-    record.failed(fault);
-    let document = fault.document();
-    let mut reply = Response::new(Box::new(Reply {
-        content: Content::Ours(Some(document)),
-        record,
-        whole: source.is_none(),
-        source,
-        _held: None,
-    }));
-    *reply.status_mut() = fault.status();
-    *reply.headers_mut() = fault.headers();
-    reply
-}
-
-/// Hands down what the door itself has to say.
-pub(crate) fn of_here(
-    said: Said,
-    mut record: Record,
-    source: Option<Rc<Source>>,
-) -> Response<Box<Reply>> {
-    let Said { answer, refused } = said;
-    record.answered_here(answer.status(), refused);
-    answer.map(|body| {
-        Box::new(Reply {
-            content: Content::Ours(Some(body)),
-            record,
-            whole: source.is_none(),
-            source,
-            _held: None,
-        })
-    })
+impl Head {
+    fn of(status: StatusCode, fields: HeaderMap) -> Self {
+        Self { status, fields }
+    }
 }
 
 impl Reply {

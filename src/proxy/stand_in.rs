@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, PRAGMA, WWW_AUTHENTICATE};
-use http::{HeaderMap, HeaderValue, Response, StatusCode, request};
+use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use serde_json::{Value, json};
 use time::OffsetDateTime;
@@ -20,7 +20,7 @@ use crate::guard::{GuardError, Identity, KeyId, Kind as TokenKind, Ticket};
 use crate::proxy::body::Source;
 use crate::proxy::fault::{Fault, Kind};
 use crate::proxy::peer::Peer;
-use crate::proxy::record::Record;
+use crate::proxy::visit::Visit;
 use crate::proxy::worker::Worker;
 use crate::secret::Secret;
 
@@ -46,10 +46,14 @@ pub(super) async fn answer(
     worker: &Worker,
     door: usize,
     peer: &Peer,
-    head: &request::Parts,
-    source: Option<&Rc<Source>>,
-    record: &mut Record,
+    visit: &mut Visit,
 ) -> Result<Said, Fault> {
+    let Visit {
+        head,
+        source,
+        record,
+    } = visit;
+    let source = source.as_ref();
     let limit = {
         let view = worker.view();
         view.snapshot.doors[door].is_well_directed(head, peer, record.at())?;

@@ -85,7 +85,8 @@ pub struct Noted(Record);
 /// A request that may leave, with all that it needs for that.
 pub struct Leaving {
     pass: Pass,
-    outgoing: Outgoing,
+    head: request::Parts,
+    target: Target,
 }
 
 impl std::fmt::Debug for Leaving {
@@ -202,7 +203,7 @@ impl Steps {
 
     fn pass(&self, noted: &mut Noted) -> Option<Pass> {
         let chosen = |_: &_| Ok((self.worker.view().snapshot.lane, self.credential));
-        let taking = token::take(&self.worker, chosen, true, &mut noted.0);
+        let taking = token::take(&self.worker, &chosen, true, &mut noted.0);
         taking.now_or_never().and_then(Result::ok)
     }
 
@@ -222,11 +223,8 @@ impl Steps {
         self.fields(&mut head);
         Leaving {
             pass: self.pass(&mut self.note()).expect("a token"),
-            outgoing: Outgoing {
-                head,
-                target: self.target.clone(),
-                source: None,
-            },
+            head,
+            target: self.target.clone(),
         }
     }
 
@@ -237,10 +235,15 @@ impl Steps {
     /// Where the lane has no way out.
     #[allow(clippy::expect_used, reason = "a benchmark fails loudly")]
     pub fn prepare(&self, leaving: &mut Leaving, http2: bool) -> Request<impl Sized + use<>> {
-        let Leaving { pass, outgoing } = leaving;
+        let Leaving { pass, head, target } = leaving;
+        let mut outgoing = Outgoing {
+            head,
+            target: target.clone(),
+            source: None,
+        };
         let pool = pass.view.pools[pass.lane.index()].as_ref();
         let endpoint = pool.expect("a way out").endpoint();
-        attempt::prepare(http2, endpoint, pass, outgoing, Upload::empty())
+        attempt::prepare(http2, endpoint, pass, &mut outgoing, Upload::empty())
     }
 
     /// A request whose token is taken.

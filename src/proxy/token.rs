@@ -57,56 +57,89 @@ impl Waits {
 /// when it leaves.
 pub(crate) async fn take(
     worker: &Worker,
-    choose: impl Fn(&View) -> Result<(Lane, Credential), Fault>,
+    choose: &impl Fn(&View) -> Result<(Lane, Credential), Fault>,
     repeatable: bool,
     record: &mut Record,
 ) -> Result<Pass, Fault> {
     let waits = Waits::new(worker, repeatable);
-    let mut patience: Option<Patience> = None;
+    match look(worker, choose, waits, None, record)? {
+        Looked::Pass(pass) => Ok(pass),
+        // Boxed: every request would carry the room for it.
+        Looked::Wait(_) | Looked::Ask(_) => {
+            Box::pin(wait_for_one(worker, choose, waits, record)).await
+        }
+    }
+}
+
+/// Waits for a token.
+async fn wait_for_one(
+    worker: &Worker,
+    choose: &impl Fn(&View) -> Result<(Lane, Credential), Fault>,
+    waits: Waits,
+    record: &mut Record,
+) -> Result<Pass, Fault> {
+    // Only who has to wait subscribes, and looks once more: the publication to wait for may have
+    // come since the first look.
+    worker.meter.gate_waits.add(1);
+    let mut patience = Patience::begin(worker);
     loop {
         // Before the look, so that no publication falls in between.
-        if let Some(patience) = &mut patience {
-            patience.news.mark_unchanged();
-        }
-        let view = worker.view();
-        // Who waits already came before the stop and is served to the end; so is a request for which
-        // we ask Wise something ourselves.
-        if view.snapshot.draining && patience.is_none() && !record.is_ours() {
-            return Err(Fault::ShuttingDown);
-        }
-        let (lane, credential) = choose(&view)?;
-        record.chose(lane, credential, &view);
-        let waited = patience.as_ref().map_or(Duration::ZERO, Patience::waited);
-        let (limit, keeper) = match token_of(worker, &view, credential, waited, waits)? {
-            Found::Pass {
-                authorization,
-                generation,
-            } => {
-                record.generation = Some(generation).filter(|generation| *generation > 0);
-                return Ok(Pass {
-                    view,
-                    lane,
-                    credential,
-                    authorization,
-                    generation,
-                });
+        patience.news.mark_unchanged();
+        let limit = match look(worker, choose, waits, Some(patience.waited()), record)? {
+            Looked::Pass(pass) => return Ok(pass),
+            Looked::Wait(limit) => limit,
+            Looked::Ask(keeper) => {
+                let keeper = worker.shared.keepers[keeper].clone();
+                spawn_local(async move { keeper.wake().await });
+                waits.without
             }
-            Found::Wait(limit) => (limit, None),
-            Found::Ask(keeper) => (waits.without, Some(keeper)),
         };
-        let Some(patience) = &mut patience else {
-            // Only who has to wait subscribes, and looks once more: the publication to wait for
-            // may have come since the first look.
-            worker.meter.gate_waits.add(1);
-            patience = Some(Patience::begin(worker));
-            continue;
-        };
-        if let Some(keeper) = keeper {
-            let keeper = worker.shared.keepers[keeper].clone();
-            spawn_local(async move { keeper.wake().await });
-        }
         patience.wait(limit).await;
     }
+}
+
+enum Looked {
+    Pass(Pass),
+    /// A renewal is running: worth waiting for, so long in all.
+    Wait(Duration),
+    /// This keeper does not know that a token is needed.
+    Ask(usize),
+}
+
+/// Looks at the newest snapshot, chooses by it and takes its token. `waited`: `None` at first.
+fn look(
+    worker: &Worker,
+    choose: &impl Fn(&View) -> Result<(Lane, Credential), Fault>,
+    waits: Waits,
+    waited: Option<Duration>,
+    record: &mut Record,
+) -> Result<Looked, Fault> {
+    let view = worker.view();
+    // Who waits already came before the stop and is served to the end; so is a request for which
+    // we ask Wise something ourselves.
+    if view.snapshot.draining && waited.is_none() && !record.is_ours() {
+        return Err(Fault::ShuttingDown);
+    }
+    let (lane, credential) = choose(&view)?;
+    record.chose(lane, credential, &view);
+    let waited = waited.unwrap_or_default();
+    Ok(match token_of(worker, &view, credential, waited, waits)? {
+        Found::Pass {
+            authorization,
+            generation,
+        } => {
+            record.generation = Some(generation).filter(|generation| *generation > 0);
+            Looked::Pass(Pass {
+                view,
+                lane,
+                credential,
+                authorization,
+                generation,
+            })
+        }
+        Found::Wait(limit) => Looked::Wait(limit),
+        Found::Ask(keeper) => Looked::Ask(keeper),
+    })
 }
 
 enum Found {

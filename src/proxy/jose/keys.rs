@@ -300,13 +300,13 @@ async fn ask_wise(worker: &Rc<Worker>, wanted: &Wanted) -> Result<(u64, Key), La
     }
     head.headers.insert(USER_AGENT, worker.stamps.user_agent());
     let mut outgoing = Outgoing {
-        head,
+        head: &mut head,
         target: Target::of_ours(path),
         source: None,
     };
     let mut record = Record::of_ours(worker, wanted.lane);
     let chosen = |_: &View| Ok((wanted.lane, Credential::Client));
-    let pass = token::take(worker, chosen, true, &mut record).await;
+    let pass = token::take(worker, &chosen, true, &mut record).await;
     let mut pass = pass.map_err(failed)?;
     let answer = attempt::send(worker, &pass, &mut outgoing, &mut record).await;
     let mut answer = answer.map_err(failed)?;

@@ -30,7 +30,7 @@ use crate::telemetry::access;
 use crate::wise::Lane;
 
 pub(super) use keys::WiseKeys;
-pub(super) use open::{Given, Opened, open};
+pub(super) use open::{Opened, open};
 pub(super) use room::{Held, Room};
 pub(crate) use routes::Jose;
 pub(super) use seal::seal;

@@ -21,20 +21,10 @@ use crate::proxy::attempt::Answer;
 use crate::proxy::body::{BodyError, Download};
 use crate::proxy::fault::Fault;
 use crate::proxy::record::Record;
+use crate::proxy::reply::Given;
 use crate::proxy::worker::Worker;
 use crate::telemetry::meter::Jose as Outcome;
 use crate::wise::headers::{X_TW_JOSE_ENCRYPTION_KID, X_TW_JOSE_METHOD};
-
-/// What there is to hand down.
-#[allow(
-    clippy::large_enum_variant,
-    reason = "the usual answer has no box, and each lives for a moment"
-)]
-pub(in crate::proxy) enum Given {
-    /// Wise's answer as it comes.
-    AsItCame(Answer),
-    Opened(Box<Opened>),
-}
 
 /// An answer that was signed or encrypted.
 #[derive(Debug)]

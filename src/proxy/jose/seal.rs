@@ -45,7 +45,7 @@ pub(in crate::proxy) async fn seal(
     worker: &Rc<Worker>,
     pass: &Pass,
     method: JoseMethod,
-    outgoing: &mut Outgoing,
+    outgoing: &mut Outgoing<'_>,
     record: &mut Record,
 ) -> Result<Carried, Fault> {
     record.jose = Some(method);

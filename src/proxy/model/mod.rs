@@ -134,14 +134,8 @@ fn tokens() -> config::Tokens {
 
 async fn pass(worker: &Rc<Worker>, credential: Credential) -> Pass {
     let mut record = Record::new(worker, 0, &Peer::local(), &Request::new(()));
-    take(
-        worker,
-        |view| Ok((view.snapshot.lane, credential)),
-        true,
-        &mut record,
-    )
-    .await
-    .unwrap()
+    let choose = |view: &View| Ok((view.snapshot.lane, credential));
+    take(worker, &choose, true, &mut record).await.unwrap()
 }
 
 fn generation(token: &TokenView) -> u64 {

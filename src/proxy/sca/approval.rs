@@ -33,7 +33,7 @@ const STATUS_LIMIT: usize = 64 * 1024;
 pub(super) async fn ask(
     worker: &Worker,
     pass: &Pass,
-    outgoing: &Outgoing,
+    outgoing: &Outgoing<'_>,
     case: &Case<'_>,
     token: &OneTimeToken,
     place: &Place,
@@ -81,7 +81,7 @@ async fn stopping(worker: &Worker) {
 
 fn question(
     pass: &Pass,
-    outgoing: &Outgoing,
+    outgoing: &Outgoing<'_>,
     case: &Case<'_>,
     profile: Option<&ProfileId>,
     token: &OneTimeToken,
@@ -109,7 +109,7 @@ struct Ambiguous;
 /// Whose money it is about: what Wise reads in path and query, and the grant's profile only where
 /// they name none. The application's own field has chosen the grant, and never leaves: where it named
 /// another profile than the target does, the two differ here.
-fn profile(pass: &Pass, outgoing: &Outgoing) -> Result<Option<ProfileId>, Ambiguous> {
+fn profile(pass: &Pass, outgoing: &Outgoing<'_>) -> Result<Option<ProfileId>, Ambiguous> {
     let acts_for = match pass.credential {
         Credential::User(grant) => pass.view.snapshot.directory.profile(grant),
         Credential::Personal | Credential::Client => None,

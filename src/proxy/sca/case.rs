@@ -15,7 +15,7 @@ pub(super) struct Case<'a> {
 }
 
 impl<'a> Case<'a> {
-    pub(super) fn open(worker: &'a Worker, lane: Lane, outgoing: &Outgoing) -> Self {
+    pub(super) fn open(worker: &'a Worker, lane: Lane, outgoing: &Outgoing<'_>) -> Self {
         let asked = Asked::new(outgoing.head.method.as_str(), outgoing.target.path());
         Self {
             worker,

@@ -33,8 +33,7 @@ enum Remedy {
     Ask,
 }
 
-/// Looks at Wise's answer, and has the request sent once more where that is what the answer wants
-/// and we are set to.
+/// Answers Wise's challenge, and has the request sent once more where we are set to.
 ///
 /// Whatever cannot be done ends in Wise's own 403, until the request is to leave again. From there
 /// on what comes of that is what the application hears: it may have been carried out. Also where no
@@ -42,30 +41,26 @@ enum Remedy {
 /// application asks anew.
 ///
 /// Cancel safe: a question that waits for an approval is withdrawn.
-pub(super) async fn answered(
+pub(super) async fn answer(
     worker: &Worker,
     (door, peer): (usize, &Peer),
     pass: &mut Pass,
-    outgoing: &mut Outgoing,
+    outgoing: &mut Outgoing<'_>,
     record: &mut Record,
-    answer: Answer,
+    challenge: Answer,
 ) -> Result<Answer, Fault> {
-    if !is_challenge(answer.status(), answer.response.headers()) {
-        return Ok(answer);
-    }
     let mut case = Case::open(worker, pass.lane, outgoing);
     // Until it is known better, should nobody wait for it.
     record.sca = Some(Outcome::Abandoned);
-    // Boxed: every request would carry the room for it.
-    let outcome = Box::pin(settle(
+    let outcome = settle(
         worker,
         (door, peer),
         pass,
         outgoing,
         record,
         &mut case,
-        answer,
-    ))
+        challenge,
+    )
     .await;
     record.sca = Some(case.outcome);
     outcome
@@ -75,7 +70,7 @@ async fn settle(
     worker: &Worker,
     (door, peer): (usize, &Peer),
     pass: &mut Pass,
-    outgoing: &mut Outgoing,
+    outgoing: &mut Outgoing<'_>,
     record: &mut Record,
     case: &mut Case<'_>,
     answer: Answer,
@@ -152,7 +147,7 @@ async fn settle(
 async fn once_more(
     worker: &Worker,
     pass: &mut Pass,
-    outgoing: &mut Outgoing,
+    outgoing: &mut Outgoing<'_>,
     record: &mut Record,
     case: &mut Case<'_>,
     [taken, not_taken]: [Outcome; 2],

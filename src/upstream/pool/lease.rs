@@ -3,6 +3,8 @@ use std::rc::{Rc, Weak};
 use std::task::Poll;
 
 use bytes::Bytes;
+use futures_util::FutureExt as _;
+use futures_util::future::Either;
 use http::{Request, Response};
 use http_body::Body;
 use hyper::client::conn::http1;
@@ -10,7 +12,7 @@ use tokio::time::Instant;
 
 use super::{Idle, Inner, Origin, Pool, SendError, Shared};
 use crate::upstream::AnswerBody;
-use crate::upstream::http2::{self, Streamed};
+use crate::upstream::http2::{self, Refused, Streamed};
 use crate::upstream::io::Verdict;
 
 /// The right to send one request.
@@ -70,39 +72,48 @@ where
     ///
     /// Errors: `unsent` holds the request's body if nothing of the request has left.
     /// Cancel safe: dropping the future closes an HTTP/1.1 connection and resets an HTTP/2 stream.
-    pub(crate) async fn send(
+    ///
+    /// No `async fn`: its future would keep room for the request, which is gone by then.
+    pub(crate) fn send(
         &mut self,
         request: Request<B>,
-    ) -> Result<Response<AnswerBody>, SendError<B>> {
+    ) -> impl Future<Output = Result<Response<AnswerBody>, SendError<B>>> {
         match &mut self.0 {
-            Some(Kind::Http1(whole)) => match whole.sender.try_send_request(request).await {
-                Ok(answer) => Ok(answer.map(AnswerBody::Http1)),
-                Err(mut refused) => Err(SendError {
-                    unsent: refused.take_message().map(Request::into_body),
-                    was_not_processed: false,
-                    tls: whole.verdict.tls(),
-                    error: refused.into_error().into(),
-                }),
-            },
+            Some(Kind::Http1(whole)) => {
+                let verdict = &whole.verdict;
+                let sending = whole
+                    .sender
+                    .try_send_request(request)
+                    .map(|sent| match sent {
+                        Ok(answer) => Ok(answer.map(AnswerBody::Http1)),
+                        Err(mut refused) => Err(SendError {
+                            unsent: refused.take_message().map(Request::into_body),
+                            was_not_processed: false,
+                            tls: verdict.tls(),
+                            error: refused.into_error().into(),
+                        }),
+                    });
+                Either::Left(sending)
+            }
             Some(Kind::Http2(stream)) => {
                 let verdict = &stream.shared.verdict;
-                let answer = match stream.shared.sender.send(request) {
-                    Ok(answering) => answering.await.map_err(|error| (error, None)),
-                    Err(refused) => Err((refused.error, Some(refused.unsent))),
+                let failed = |error: h2::Error, unsent| SendError {
+                    unsent,
+                    was_not_processed: http2::was_not_processed(&error),
+                    tls: verdict.tls(),
+                    error: error.into(),
                 };
-                match answer {
-                    Ok(answer) => {
-                        let (head, body) = answer.into_parts();
+                Either::Right(match stream.shared.sender.send(request) {
+                    Ok(answering) => Either::Left(answering.map(move |answer| {
+                        let (head, body) =
+                            answer.map_err(|error| failed(error, None))?.into_parts();
                         let body = AnswerBody::Http2(Streamed::new(body, &head.headers));
                         Ok(Response::from_parts(head, body))
+                    })),
+                    Err(Refused { error, unsent }) => {
+                        Either::Right(std::future::ready(Err(failed(error, Some(unsent)))))
                     }
-                    Err((error, unsent)) => Err(SendError {
-                        unsent,
-                        was_not_processed: http2::was_not_processed(&error),
-                        tls: verdict.tls(),
-                        error: error.into(),
-                    }),
-                }
+                })
             }
             None => unreachable!("a lease is emptied only by finish, which consumes it"),
         }
