@@ -13,6 +13,7 @@ use http::header::{CONTENT_LENGTH, EXPECT, HOST, TRANSFER_ENCODING};
 use http::{HeaderValue, Request, Response, StatusCode, Uri, Version, request, uri};
 use tokio::time::Instant;
 
+use crate::proxy::alarms::Alarms;
 use crate::proxy::body::{Download, Gate, Source, Upload};
 use crate::proxy::fault::{self, Fault};
 use crate::proxy::policy;
@@ -150,7 +151,14 @@ pub(crate) async fn send(
                 request
             };
             let sending = std::pin::pin!(lease.send(request));
-            within(sending, sent, limit, outgoing.source.as_deref()).await
+            within(
+                &worker.alarms,
+                sending,
+                sent,
+                limit,
+                outgoing.source.as_deref(),
+            )
+            .await
         };
         drop(unanswered);
         record.upstream += sent.elapsed();
@@ -279,6 +287,7 @@ fn await_continue(request: &mut Request<Upload>, gate: &Arc<Gate>) {
 ///
 /// While a body is on its way, what counts is that it moves: a slow upload is not a slow Wise.
 async fn within<T>(
+    alarms: &Alarms,
     mut sending: Pin<&mut impl Future<Output = T>>,
     since: Instant,
     limit: Duration,
@@ -286,7 +295,7 @@ async fn within<T>(
 ) -> Result<T, Fault> {
     let mut deadline = since + limit;
     loop {
-        if let Ok(outcome) = tokio::time::timeout_at(deadline, sending.as_mut()).await {
+        if let Some(outcome) = alarms.until(deadline, &mut sending).await {
             return Ok(outcome);
         }
         match source.map(Source::still) {

@@ -1,8 +1,8 @@
 //! Whether a web page sent a request. Programs are welcome, pages are not: a page of anybody's can
 //! make the browser of somebody on this machine call us.
 
-use http::HeaderMap;
 use http::header::ORIGIN;
+use http::{HeaderMap, HeaderValue};
 
 /// Whether a browser says that the request comes from a page of another origin than `host`, the
 /// authority that the request names.
@@ -11,17 +11,21 @@ use http::header::ORIGIN;
 /// port of this machine is somebody else. `Sec-Fetch-Site` may say `none` (a person typed the
 /// address) or `same-origin`; what it may say one day, we refuse.
 pub(crate) fn is_of_another_origin(headers: &HeaderMap, host: &str) -> bool {
-    let foreign = headers.get_all(ORIGIN).iter().any(|origin| {
-        // Of the web alone: `app://localhost` is a page inside some other program.
-        let authority = origin.to_str().ok().and_then(|text| {
-            let plain = text.strip_prefix("http://");
-            plain.or_else(|| text.strip_prefix("https://"))
-        });
-        !authority.is_some_and(|authority| authority.eq_ignore_ascii_case(host))
+    // A look at each name costs less than a search for each of the two.
+    headers.iter().any(|(name, value)| match name.as_str() {
+        "origin" => !is_origin_of(value, host),
+        "sec-fetch-site" => !matches!(value.as_bytes(), b"none" | b"same-origin"),
+        _ => false,
+    })
+}
+
+/// Whether an `Origin` is the web's at `host`: `app://localhost` is a page inside some other program.
+fn is_origin_of(origin: &HeaderValue, host: &str) -> bool {
+    let authority = origin.to_str().ok().and_then(|text| {
+        let plain = text.strip_prefix("http://");
+        plain.or_else(|| text.strip_prefix("https://"))
     });
-    let sites = headers.get_all("sec-fetch-site").iter();
-    let mut sites = sites.map(http::HeaderValue::as_bytes);
-    foreign || sites.any(|site| !matches!(site, b"none" | b"same-origin"))
+    authority.is_some_and(|authority| authority.eq_ignore_ascii_case(host))
 }
 
 /// Whether the page came without TLS: where we speak TLS, such a page is of another origin,

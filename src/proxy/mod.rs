@@ -4,6 +4,7 @@
 //! worker takes, sends a request a second time only when Wise provably did not act on it, and
 //! never lets the application's own credential out.
 
+mod alarms;
 mod attempt;
 mod bearing;
 mod body;

@@ -3,44 +3,39 @@
 //! Hop-by-hop fields and those that `Connection` names stay behind (RFC 9110 §7.6.1). Ours are put
 //! in last, so that no request can name them away or double them.
 
-use http::header::{
-    AUTHORIZATION, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE,
-    COOKIE, EXPECT, HOST, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRAILER, TRANSFER_ENCODING,
-    UPGRADE, USER_AGENT, VIA,
-};
+use http::header::{AUTHORIZATION, CONNECTION, COOKIE, EXPECT, USER_AGENT, VIA};
 use http::{HeaderMap, HeaderName, HeaderValue, Version, request};
 
-use crate::wise::headers::X_WISE_PROFILE;
-
-const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
-const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
-const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
-
 /// Fields that concern one connection only, whatever `Connection` says.
-const HOP_BY_HOP: [HeaderName; 8] = [
-    CONNECTION,
-    KEEP_ALIVE,
-    PROXY_CONNECTION,
-    TE,
-    TRANSFER_ENCODING,
-    UPGRADE,
-    HTTP2_SETTINGS,
-    PROXY_AUTHENTICATE,
+const HOP_BY_HOP: [&str; 8] = [
+    "connection",
+    "keep-alive",
+    "proxy-connection",
+    "te",
+    "transfer-encoding",
+    "upgrade",
+    "http2-settings",
+    "proxy-authenticate",
 ];
 
 /// Fields of a request that are ours to set or to read, never to forward.
-const OURS: [HeaderName; 4] = [AUTHORIZATION, PROXY_AUTHORIZATION, HOST, X_WISE_PROFILE];
+const OURS: [&str; 4] = [
+    "authorization",
+    "proxy-authorization",
+    "host",
+    "x-wise-profile",
+];
 
 /// Fields that mean nothing behind a body, and harm where they are taken to mean something: they
 /// frame a message or say how to read it (RFC 9110 §6.5.1).
-const NEVER_BEHIND: [HeaderName; 7] = [
-    CONTENT_LENGTH,
-    CONTENT_TYPE,
-    CONTENT_ENCODING,
-    CONTENT_RANGE,
-    COOKIE,
-    EXPECT,
-    TRAILER,
+const NEVER_BEHIND: [&str; 7] = [
+    "content-length",
+    "content-type",
+    "content-encoding",
+    "content-range",
+    "cookie",
+    "expect",
+    "trailer",
 ];
 
 /// What [`request()`] puts in; made once.
@@ -84,20 +79,56 @@ pub(crate) fn waits_for_continue(headers: &HeaderMap, version: Version) -> bool 
 pub(crate) fn request(head: &mut request::Parts, stamps: &Stamps) {
     let headers = &mut head.headers;
     drop_hop_by_hop(headers);
-    drop_look_alikes(headers);
-    for name in &OURS {
-        headers.remove(name);
+    let seen = Seen::among(headers);
+    if seen.underscores {
+        drop_look_alikes(headers);
     }
-    if head.version <= Version::HTTP_10 {
+    for (name, _) in OURS.iter().zip(seen.ours).filter(|(_, seen)| *seen) {
+        headers.remove(*name);
+    }
+    if seen.expect && head.version <= Version::HTTP_10 {
         headers.remove(EXPECT);
     }
-    join_cookies(headers);
+    if seen.cookies {
+        join_cookies(headers);
+    }
     let via = &stamps.via[usize::from(head.version == Version::HTTP_2)];
-    if !headers.get_all(VIA).iter().any(|one| one == via) {
+    if !(seen.via && headers.get_all(VIA).iter().any(|one| one == via)) {
         headers.append(VIA, via.clone());
     }
-    if !headers.contains_key(USER_AGENT) {
+    if !seen.user_agent {
         headers.insert(USER_AGENT, stamps.user_agent.clone());
+    }
+}
+
+/// Which fields there are that want something done. A look at each name costs less than a search for
+/// each that could be there.
+#[derive(Debug, Default)]
+struct Seen {
+    ours: [bool; OURS.len()],
+    underscores: bool,
+    expect: bool,
+    cookies: bool,
+    via: bool,
+    user_agent: bool,
+}
+
+impl Seen {
+    fn among(headers: &HeaderMap) -> Self {
+        let mut seen = Self::default();
+        for name in headers.keys().map(HeaderName::as_str) {
+            match name {
+                "expect" => seen.expect = true,
+                "cookie" => seen.cookies = true,
+                "via" => seen.via = true,
+                "user-agent" => seen.user_agent = true,
+                _ => match OURS.iter().position(|ours| *ours == name) {
+                    Some(position) => seen.ours[position] = true,
+                    None => seen.underscores |= name.contains('_'),
+                },
+            }
+        }
+        seen
     }
 }
 
@@ -105,7 +136,7 @@ pub(crate) fn request(head: &mut request::Parts, stamps: &Stamps) {
 pub(crate) fn trailers(fields: &mut HeaderMap) {
     drop_hop_by_hop(fields);
     drop_look_alikes(fields);
-    for name in OURS.iter().chain(&NEVER_BEHIND) {
+    for name in OURS.into_iter().chain(NEVER_BEHIND) {
         fields.remove(name);
     }
 }
@@ -121,22 +152,21 @@ pub(crate) fn response(headers: &mut HeaderMap) {
 }
 
 fn drop_hop_by_hop(headers: &mut HeaderMap) {
-    if headers.contains_key(CONNECTION) {
-        let named: Vec<HeaderName> = headers
-            .get_all(CONNECTION)
-            .iter()
-            .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
-            .filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok())
-            .collect();
-        for name in named {
-            headers.remove(name);
-        }
+    let is_hop_by_hop = |name: &HeaderName| HOP_BY_HOP.contains(&name.as_str());
+    if !headers.keys().any(is_hop_by_hop) {
+        return;
     }
-    // Most requests have none of them, and a look is cheaper than a search for each.
-    if headers.keys().any(|name| HOP_BY_HOP.contains(name)) {
-        for name in &HOP_BY_HOP {
-            headers.remove(name);
-        }
+    let named: Vec<HeaderName> = headers
+        .get_all(CONNECTION)
+        .iter()
+        .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
+        .filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok())
+        .collect();
+    for name in named {
+        headers.remove(name);
+    }
+    for name in HOP_BY_HOP {
+        headers.remove(name);
     }
 }
 
@@ -145,8 +175,8 @@ fn drop_hop_by_hop(headers: &mut HeaderMap) {
 fn drop_look_alikes(headers: &mut HeaderMap) {
     let is_ours = |name: &HeaderName| {
         let dashed = name.as_str().replace('_', "-");
-        let mut known = OURS.into_iter().chain(HOP_BY_HOP).chain([CONTENT_LENGTH]);
-        known.any(|known| known.as_str() == dashed)
+        let mut known = OURS.into_iter().chain(HOP_BY_HOP).chain(["content-length"]);
+        known.any(|known| known == dashed)
     };
     let look_alikes: Vec<HeaderName> = headers
         .keys()
@@ -215,7 +245,7 @@ mod tests {
             let headers = leave(fields);
             let sent: Vec<_> = headers.get_all(AUTHORIZATION).iter().collect();
             assert_eq!(sent, ["Bearer ours"], "{fields:?}");
-            assert!(!headers.contains_key(PROXY_AUTHORIZATION));
+            assert!(!headers.contains_key("proxy-authorization"));
             assert!(headers.keys().all(|name| !name.as_str().contains('_')));
         }
     }
@@ -298,8 +328,8 @@ mod tests {
         let known: Vec<String> = HOP_BY_HOP
             .into_iter()
             .chain(OURS)
-            .chain([CONTENT_LENGTH, COOKIE, EXPECT, VIA])
-            .map(|name| name.as_str().to_owned())
+            .chain(["content-length", "cookie", "expect", "via"])
+            .map(str::to_owned)
             .collect();
         let known = proptest::sample::select(known);
         let form = |(name, form): (String, u8)| match form {
@@ -333,7 +363,7 @@ mod tests {
             }
             request(&mut head, &Stamps::default());
             for name in HOP_BY_HOP.iter().chain(&OURS) {
-                prop_assert!(!head.headers.contains_key(name), "{name} survived");
+                prop_assert!(!head.headers.contains_key(*name), "{name} survived");
             }
             credential(&mut head.headers, HeaderValue::from_static("Bearer ours"));
             let mut credentials = Vec::new();
@@ -361,7 +391,7 @@ mod tests {
             }
             let headers = through(headers);
             for name in HOP_BY_HOP.iter().chain(&OURS) {
-                prop_assert!(!headers.contains_key(name), "{name} survived");
+                prop_assert!(!headers.contains_key(*name), "{name} survived");
             }
             for name in named.split(',').map(str::trim) {
                 prop_assert!(matches!(name, "via" | "user-agent") || !headers.contains_key(name));

@@ -11,6 +11,7 @@ use crate::audit::Clerk;
 use crate::clock::Clock;
 use crate::config;
 use crate::guard::Caps;
+use crate::proxy::alarms::Alarms;
 use crate::proxy::body::{Budget, Upload};
 use crate::proxy::jose::{Room, WiseKeys};
 use crate::proxy::policy::Stamps;
@@ -45,6 +46,7 @@ pub(crate) struct Worker {
     pub(crate) access: AccessLog,
     pub(crate) audit: Clerk,
     pub(crate) stamps: Stamps,
+    pub(crate) alarms: Alarms,
     pub(crate) budget: Rc<Budget>,
     /// Where bodies are held that are signed or encrypted.
     pub(crate) room: Room,
@@ -81,6 +83,7 @@ impl Worker {
             access,
             audit,
             stamps: Stamps::default(),
+            alarms: Alarms::default(),
             reader: RefCell::new(reader),
             view: RefCell::new(Rc::new(view)),
             shared,
