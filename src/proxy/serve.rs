@@ -386,9 +386,10 @@ fn service(
 }
 
 /// Answers one request.
-///
-/// No `async fn`: that would hold what it is given, and then what it makes of it. What a block has
-/// captured stays where it is.
+#[allow(
+    clippy::manual_async_fn,
+    reason = "an async fn holds what it is given a second time; what a block captures stays in place"
+)]
 fn attend(
     worker: Rc<Worker>,
     guest: Rc<Guest>,
