@@ -86,3 +86,39 @@ impl From<AdminError> for Failure {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+    use crate::cli::args::Args;
+
+    /// The code after this one in the table of `--help`. A new one does not compile without its place.
+    const fn next(exit: Exit) -> Option<Exit> {
+        match exit {
+            Exit::Failed => Some(Exit::Usage),
+            Exit::Usage => Some(Exit::Refused),
+            Exit::Refused => Some(Exit::Config),
+            Exit::Config => Some(Exit::Broken),
+            Exit::Broken => Some(Exit::Unavailable),
+            Exit::Unavailable => Some(Exit::Permission),
+            Exit::Permission => None,
+        }
+    }
+
+    #[test]
+    fn the_help_lists_every_exit_code_and_no_other() {
+        let help = Args::command().render_long_help().to_string();
+        let (_, table) = help.split_once("Exit codes:\n").unwrap();
+        let (table, _) = table.split_once("\n\n").unwrap();
+        let rows = table.lines().map(str::trim).map(|row| {
+            let (code, meaning) = row.split_once("  ").unwrap();
+            assert!(!meaning.is_empty(), "{row}");
+            code.parse::<u8>().unwrap()
+        });
+        let codes = std::iter::successors(Some(Exit::Failed), |exit| next(*exit));
+        let codes = codes.map(|exit| exit as u8);
+        assert!(rows.eq([0].into_iter().chain(codes)), "{table}");
+    }
+}

@@ -29,9 +29,13 @@ DEVICES = ["null", "zero", "random", "urandom"]
 def check(checks, folder):
     code, said = tools.ran(tools.hadolint(), DOCKERFILE)
     checks.equal("hadolint finds nothing wrong with the Dockerfile", (code, said), (0, ""))
+    # Its build stage is run by nobody here.
+    rust = re.search(r"^FROM rust:([\d.]+)-", DOCKERFILE.read_text(), re.MULTILINE)[1]
+    wanted = re.search(r'^channel = "(.*)"$', (tools.ROOT / "rust-toolchain.toml").read_text(), re.MULTILINE)[1]
+    checks.equal("the Dockerfile builds with the Rust of rust-toolchain.toml", rust, wanted)
     program = static(checks, folder)
     if why := able.root():
-        return tools.skip("the image's file system, and containers of it", why)
+        return tools.skip(checks, "the image's file system, and containers of it", why)
     root = folder / "root"
     code, said = tools.ran("deploy/rootfs", root, program)
     checks.equal("the file system is laid out", (code, said), (0, ""))
@@ -42,7 +46,7 @@ def check(checks, folder):
     code, said = tools.ran(*alone)
     checks.true("where the program runs with nothing else", code == 0 and "wise-auth-proxy" in said, said)
     if why := able.container():
-        return tools.skip("containers of the image", why)
+        return tools.skip(checks, "containers of the image", why)
     with Network() as network:
         composed(checks, Engine(folder, root, network))
 

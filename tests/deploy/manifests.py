@@ -21,7 +21,7 @@ def check(checks, folder):
         if template:
             restricted(checks, document["kind"], template["spec"])
     if why := able.root():
-        tools.skip("files as a pod's volume holds them", why)
+        tools.skip(checks, "files as a pod's volume holds them", why)
     else:
         configuration(checks, folder, documents)
     unique = {(document["kind"], document["metadata"]["name"]) for document in documents}

@@ -20,7 +20,7 @@ def check(checks, folder):
     package = built(checks, folder)
     linted(checks, package)
     if why := able.machine():
-        return tools.skip("the package under a systemd of its own", why)
+        return tools.skip(checks, "the package under a systemd of its own", why)
     with machine.Machine(folder) as there:
         # Out of /tmp, which is emptied while the machine boots.
         there.ran("cp", package, "/var/tmp")

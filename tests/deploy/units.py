@@ -1,4 +1,4 @@
-"""The systemd units, and the scripts beside them."""
+"""The systemd units, and the shell scripts of the whole repository."""
 
 import os
 import re
@@ -35,15 +35,24 @@ def check(checks, folder):
 
     activated(checks, folder)
 
-    scripts = [path for path in (tools.ROOT / "deploy").rglob("*") if path.is_file() and is_script(path)]
-    checks.true("there are scripts", len(scripts) >= 5, scripts)
+    scripts = [path for path in repository() if is_script(path)]
+    checks.true("there are scripts", len(scripts) >= 10, scripts)
     code, said = tools.ran("shellcheck", *scripts)
     checks.equal("shellcheck finds nothing wrong with the scripts", (code, said), (0, ""))
 
 
+def repository():
+    """Every file that is kept."""
+    code, said = tools.ran("git", "ls-files", "-z")
+    assert code == 0, said
+    return [tools.ROOT / name for name in said.split("\0") if name and (tools.ROOT / name).is_file()]
+
+
 def is_script(path):
+    """A shell's; those of other languages are not shellcheck's business."""
     with path.open("rb") as file:
-        return file.read(2) == b"#!"
+        first = file.readline(100)
+    return re.match(rb"#!.*\b(ba|da)?sh\b", first) is not None
 
 
 def activated(checks, folder):

@@ -38,15 +38,17 @@ def check(checks, folder):
 
     page = scraped(folder)
     names = set(re.findall(r"^# TYPE (\S+)", page, re.MULTILINE))
-    source = (tools.ROOT / "src/telemetry/names.rs").read_text()
-    # Some are shown only once there is something to show.
-    names |= set(re.findall(r'"(wise_proxy_\w+)"', source))
+    # Some are shown only once there is something to show: the program's own list has those too.
+    code, said = tools.ran(tools.BINARY, "reference", "metrics")
+    listed = set(re.findall(r"^\| `(\w+)` \| (?:counter|gauge|histogram) \|", said, re.MULTILINE))
+    checks.equal("what is scraped is on the program's list", (code, names - listed), (0, set()))
+    names |= listed
     reasons = (tools.ROOT / "src/guard/refusal.rs").read_text()
     checks.true("the page has metrics", "wise_proxy_ready" in names and "process_open_fds" in names, names)
     for name, query in queries.items():
         wanted = {base(metric) for metric in re.findall(r"\b(?:wise_proxy|process)_\w+", query)}
         checks.true(f"{name}: its metrics exist", wanted <= names, sorted(wanted - names))
-        for label, values in re.findall(r'(type|result|reason)(?:!?=~?)"([^"]*)"', query):
+        for label, values in re.findall(r'(type|result|reason|lane)(?:!?=~?)"([^"]*)"', query):
             for value in values.split("|"):
                 known = f'{label}="{value}"' in page or label == "reason" and f'"{value}"' in reasons
                 checks.true(f"{name}: {label} can be {value}", known)

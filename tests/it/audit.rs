@@ -18,6 +18,7 @@ use crate::house::{self, Connection, House, PROFILE, Plan, Site, post};
 /// Ten lines that know of the record what docs/audit.md says, and nothing else.
 const PYTHON: &str = r#"
 import hashlib, json, sys
+
 prev, seq = None, None
 for line in sys.stdin.buffer:
     line = line.rstrip(b"\n")
@@ -188,11 +189,16 @@ async fn everything_that_happened_is_recorded_with_who_it_was_and_what_came_of_i
     assert!(!fs::read_to_string(&files[0]).unwrap().contains("planted"));
 }
 
+#[test]
+fn the_page_has_the_program_that_these_tests_run() {
+    let page = include_str!("../../docs/audit.md");
+    assert!(page.contains(&format!("```python{PYTHON}```")), "{PYTHON}");
+}
+
 #[tokio::test]
 async fn a_line_is_what_jq_prints_without_its_hash() {
     if Command::new("jq").arg("--version").output().is_err() {
-        println!("not run: there is no jq");
-        return;
+        return house::skip("there is no jq");
     }
     let wise = house::wise().await;
     let site = settle(recorded(&wise).lane("personal").logged_out()).await;
@@ -814,8 +820,9 @@ async fn doctor_says_whether_the_record_can_be_written_and_ends_as_it_should() {
     let wise = house::wise().await;
     let site = settle(recorded(&wise).lane("personal").logged_out()).await;
     let file = site.path("logs/audit.log");
-    let look = async || {
-        let output = site.cli(&["doctor", "--offline", "--json"]).await;
+    let look = async |more: &[&str]| {
+        let command = [&["doctor", "--offline", "--json"], more].concat();
+        let output = site.cli(&command).await;
         let report: Value = serde_json::from_slice(&output.stdout).unwrap();
         let checks = report["checks"].as_array().unwrap().clone();
         move |id: &str| {
@@ -825,9 +832,13 @@ async fn doctor_says_whether_the_record_can_be_written_and_ends_as_it_should() {
             (found["state"].as_str().unwrap().to_owned(), text.concat())
         }
     };
-    assert_eq!(look().await("audit.file").0, "skipped", "there is none yet");
+    assert_eq!(
+        look(&[]).await("audit.file").0,
+        "skipped",
+        "there is none yet"
+    );
     let lines = some_record(&site).await;
-    let seen = look().await;
+    let seen = look(&[]).await;
     for id in ["audit.file", "audit.end"] {
         assert_eq!(seen(id).0, "good", "{:?}", seen(id));
     }
@@ -838,9 +849,9 @@ async fn doctor_says_whether_the_record_can_be_written_and_ends_as_it_should() {
     );
 
     fs::write(&file, format!("{}\n{{\"seq\":", lines.join("\n"))).unwrap();
-    assert_eq!(look().await("audit.end").0, "warning");
+    assert_eq!(look(&[]).await("audit.end").0, "warning");
     fs::write(&file, lines[..4].join("\n") + "\n").unwrap();
-    let seen = look().await;
+    let seen = look(&[]).await;
     assert_eq!(seen("audit.end").0, "failed");
     assert!(
         seen("audit.end").1.contains("audit verify"),
@@ -848,14 +859,16 @@ async fn doctor_says_whether_the_record_can_be_written_and_ends_as_it_should() {
         seen("audit.end")
     );
     fs::write(&file, "something else\n").unwrap();
-    assert_eq!(look().await("audit.end").0, "failed");
+    assert_eq!(look(&[]).await("audit.end").0, "failed");
 
     fs::set_permissions(&file, fs::Permissions::from_mode(0o666)).unwrap();
-    let seen = look().await;
+    let seen = look(&[]).await;
     assert_eq!(seen("audit.file").0, "warning", "it is not required");
     assert!(
         seen("audit.file").1.contains("chmod 600"),
         "{:?}",
         seen("audit.file")
     );
+    let seen = look(&["--set", "audit.required=true"]).await;
+    assert_eq!(seen("audit.file").0, "failed");
 }

@@ -68,10 +68,7 @@ fn the_demo_shows_no_secret_and_no_colours_to_a_pipe() {
     // Every credential in a request is either the application's own or named by what it is.
     for line in story.lines().filter(|line| line.contains(": Bearer ")) {
         let named = line.ends_with('>') && line.contains("Bearer <");
-        assert!(
-            named || line.ends_with("Bearer what-the-application-always-sent"),
-            "{line}"
-        );
+        assert!(named || line.ends_with("Bearer anything"), "{line}");
     }
 }
 

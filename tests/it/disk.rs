@@ -6,6 +6,7 @@ use std::process::Command;
 
 use wise_auth_proxy::simulator::{Disturb, Disturbance, Exchange, Outcome, Rotation, Simulator};
 
+use crate::doctor::doctor;
 use crate::house::{self, House, PATIENCE, Site};
 use crate::traffic::{PATH, Traffic, renewals, renewed};
 
@@ -20,7 +21,7 @@ impl Mount {
         let done = Command::new("mount").args(options).arg(at).output();
         let done = done.is_ok_and(|output| output.status.success());
         if !done {
-            println!("not run: this user may not mount {options:?}");
+            house::skip(&format!("this user may not mount {options:?}"));
         }
         done.then(|| Self(at.to_owned()))
     }
@@ -195,6 +196,17 @@ async fn outlives(trouble: Trouble, rotation: Rotation) {
     house.metric_until("wise_proxy_token_unsaved", 1.0).await;
     assert_eq!(house.admin("/readyz").await.status, 200);
     assert_eq!(trouble.record(&site), before.0, "nothing is overwritten");
+    // Where there is a record to begin with.
+    if !matches!(trouble, Trouble::Away) {
+        let seen = doctor(&site, &["--offline"]).await;
+        let token = "grant.main.token";
+        assert_eq!(seen.state(token), "failed", "{:#}", seen.check(token));
+        seen.says(
+            token,
+            "in the proxy's memory only",
+            "make the store writable",
+        );
+    }
 
     trouble.end(&site, mount.as_ref());
     house

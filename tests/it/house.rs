@@ -23,6 +23,28 @@ pub const REDIRECT: &str = "http://127.0.0.1/callback";
 /// The simulator's first business profile.
 pub const PROFILE: u64 = 30_000_000;
 
+/// Says that something cannot be tried here. With `TESTS_STRICT=1` that is a failure; `TESTS_SKIPPED`
+/// names a file that collects what was left out.
+#[track_caller]
+pub fn skip(why: &str) {
+    let is_strict = std::env::var_os("TESTS_STRICT").is_some_and(|value| value == "1");
+    assert!(!is_strict, "not run: {why}");
+    println!("not run: {why}");
+    if let Some(path) = std::env::var_os("TESTS_SKIPPED") {
+        use std::io::Write as _;
+        let file = std::fs::File::options()
+            .append(true)
+            .create(true)
+            .open(path);
+        // In one piece, since other tests write there too.
+        let line = format!(
+            "skipped: {}: {why}\n",
+            std::thread::current().name().unwrap_or("a test")
+        );
+        file.unwrap().write_all(line.as_bytes()).unwrap();
+    }
+}
+
 /// Nothing in a test takes this long unless it is broken.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 

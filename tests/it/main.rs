@@ -76,6 +76,7 @@ mod smuggling;
 mod spares;
 mod storms;
 mod targets;
+mod terminal;
 mod tls_client;
 mod tls_doors;
 mod token_endpoint;

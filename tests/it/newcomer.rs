@@ -3,11 +3,11 @@
 //!
 //! Nothing is typed that a message did not name. What is typed and answered is kept in
 //! `docs/tutorial-transcript.md`; `UPDATE_TRANSCRIPT=1` writes it anew, and without it the test
-//! holds the commands there to those of today.
+//! holds every word there to those of today.
 
 use std::fmt::Write as _;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_wise-auth-proxy");
@@ -380,35 +380,107 @@ fn a_newcomer_gets_through_the_guide_by_what_the_messages_say() {
 }
 
 impl Newcomer {
-    /// Holds the page to the commands of today, or writes it.
+    /// Holds the page to the words of today, or writes it.
     fn compare(&self) {
         let page = Path::new(env!("CARGO_MANIFEST_DIR")).join(TRANSCRIPT);
         if std::env::var_os("UPDATE_TRANSCRIPT").is_some() {
-            write(&page, &self.transcript);
+            std::fs::write(&page, paged(&self.transcript)).unwrap();
             return;
         }
         let kept = std::fs::read_to_string(&page).unwrap_or_default();
-        let kept: Vec<_> = kept
+        let (kept, today) = (steady(&kept), steady(&paged(&self.transcript)));
+        let differ = kept
             .lines()
-            .filter_map(|line| line.strip_prefix("$ "))
-            .collect();
-        assert_eq!(
-            kept, self.commands,
-            "{TRANSCRIPT} is of another day: UPDATE_TRANSCRIPT=1 writes it anew"
+            .zip(today.lines())
+            .find(|(kept, today)| kept != today);
+        assert!(
+            kept == today,
+            "{TRANSCRIPT} is of another day: UPDATE_TRANSCRIPT=1 writes it anew. First differ, there \
+             and today: {differ:#?}"
         );
     }
 }
 
-fn write(page: &PathBuf, transcript: &str) {
-    let text = format!(
+/// A transcript without what differs by day, by machine, by user and by chance.
+fn steady(text: &str) -> String {
+    let mut steady = String::new();
+    let mut lines = text.lines();
+    while let Some(line) = lines.next() {
+        if line.starts_with("-----BEGIN ") {
+            let _request = lines.find(|line| line.starts_with("-----END "));
+            steady.push_str("PEM\n");
+            continue;
+        }
+        // What the machine has, and to what its resolver leads.
+        let machine = [
+            "store.space ",
+            "store.filesystem ",
+            "dns.plain ",
+            "dns.mtls ",
+        ];
+        let cut = machine
+            .iter()
+            .find_map(|id| Some(line.find(id)? + id.len()));
+        let mut line = line[..cut.unwrap_or(line.len())].to_owned();
+        for (shape, word) in SHAPES {
+            line = shaped(&line, shape, word);
+        }
+        if let Some((before, rest)) = line.split_once(" (uid ") {
+            let (said, _name) = before.rsplit_once(' ').unwrap();
+            let (_uid, rest) = rest.split_once(')').unwrap();
+            line = format!("{said} USER{rest}");
+        }
+        steady.push_str(line.trim_end());
+        steady.push('\n');
+    }
+    steady
+}
+
+/// What a time, a day, an id and a span look like, and what stands for them: 0 is any digit, x any of
+/// a hexadecimal number.
+const SHAPES: [(&str, &str); 5] = [
+    ("0000-00-00T00:00:00", "TIME"),
+    ("0000-00-00", "DAY"),
+    ("xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx", "ID"),
+    ("00h 00m left", "SPAN left"),
+    ("000 days left", "DAYS left"),
+];
+
+fn shaped(line: &str, shape: &str, word: &str) -> String {
+    let is_shaped = |text: &[u8]| {
+        text.iter()
+            .zip(shape.as_bytes())
+            .all(|(letter, wanted)| match wanted {
+                b'0' => letter.is_ascii_digit(),
+                b'x' => letter.is_ascii_hexdigit(),
+                wanted => letter == wanted,
+            })
+    };
+    let (mut text, mut from) = (String::new(), 0);
+    let mut at = 0;
+    while let Some(window) = line.as_bytes().get(at..at + shape.len()) {
+        if is_shaped(window) {
+            text.push_str(&line[from..at]);
+            text.push_str(word);
+            from = at + shape.len();
+            at = from;
+        } else {
+            at += 1;
+        }
+    }
+    text + &line[from..]
+}
+
+/// The whole page.
+fn paged(transcript: &str) -> String {
+    format!(
         "# From nothing to migrated, word for word\n\n\
          What a newcomer types against the simulator, and what they read. Every command is one that \
          the message\nbefore it names; only the answers to `init` are their own. A test \
          (`tests/it/newcomer.rs`) does it again at every\nrun and holds this page to it.\n\n\
          ```console\n{}\n```\n",
         transcript.trim_end()
-    );
-    std::fs::write(page, text).unwrap();
+    )
 }
 
 #[test]
@@ -420,4 +492,22 @@ fn what_is_next_is_the_last_command_of_the_sentence() {
     assert_eq!(after(&text, "paste "), "a.csr");
     assert!(next("nothing here").is_none());
     assert!(next("next: think").is_none());
+}
+
+#[test]
+fn what_differs_by_day_and_machine_is_no_difference() {
+    let kept = "-----BEGIN X-----\nab\n-----END X-----\n  ✓ lane  oauth since 2026-11-25T22:16:35Z (just \
+                now), by root (uid 0): rehearsal\n  ✓ store.space   1.5 GiB free\n11h 59m left; until \
+                2046-11-20\n\"85bc4a80-739d-42af-9d07-ece8b0650976\"\n";
+    let today = "-----BEGIN X-----\ncd\nef\n-----END X-----\n  ✓ lane  oauth since 2027-01-02T03:04:05Z (just \
+                 now), by ci (uid 1000): rehearsal\n  ✓ store.space   20 GiB free\n11h 58m left; until \
+                 2047-01-01\n\"00000000-739d-42af-9d07-ece8b0650976\"\n";
+    assert_eq!(steady(kept), steady(today));
+    for (from, to) in [
+        ("oauth since", "oauth-mtls since"),
+        ("✓ lane", "✗ lane"),
+        ("rehearsal", "rehearsal over"),
+    ] {
+        assert_ne!(steady(kept), steady(&kept.replace(from, to)), "{to}");
+    }
 }

@@ -25,7 +25,7 @@ fn sources(directory: &Path, found: &mut Vec<PathBuf>) {
 
 /// Every test as `module::name`, where the module is its file, the folder of a `mod.rs`, or the room
 /// that it stands in.
-fn tests() -> BTreeSet<String> {
+pub fn tests() -> BTreeSet<String> {
     let mut files = Vec::new();
     for directory in ["src", "tests/it"] {
         sources(&root().join(directory), &mut files);

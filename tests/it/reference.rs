@@ -62,4 +62,19 @@ fn bash_and_man_understand_what_is_made_for_them() {
     let page = std::fs::read_to_string(directory.path().join("wise-auth-proxy-switch.1")).unwrap();
     assert!(page.contains(".SH NAME"), "{page}");
     assert!(page.contains("\\-\\-reason"), "{page}");
+    let path = directory.path().join("wise-auth-proxy-switch.1");
+    let mut man = Command::new("man");
+    // Without it a warning of its formatter would be lost.
+    man.args(["--warnings", "--local-file"]).arg(&path);
+    let man = man.env("MANPAGER", "cat").env("MANWIDTH", "100").output();
+    let Ok(man) = man else {
+        return crate::house::skip("there is no man");
+    };
+    let shown = String::from_utf8(man.stdout).unwrap();
+    let said = String::from_utf8_lossy(&man.stderr);
+    assert!(man.status.success() && said.is_empty(), "{said}");
+    assert!(
+        shown.contains("NAME") && shown.contains("--reason"),
+        "{shown}"
+    );
 }

@@ -11,7 +11,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 /// What it has always sent as its credential. The door asks for none, so any text will do.
-pub(super) const HABIT: &str = "what-the-application-always-sent";
+pub(super) const HABIT: &str = "anything";
 
 /// Longer than the proxy lets any request wait for Wise.
 pub(super) const PATIENCE: Duration = Duration::from_secs(90);

@@ -22,6 +22,9 @@ pub(super) async fn look(rounds: &mut Rounds, bench: &Bench) {
             format!("caller.{name}"),
             format!("the caller {name}"),
         );
+        // Without its key nothing more is known of it.
+        let key = format!("secret.caller.{name}.key");
+        let check = check.after(caller.key.is_some().then_some(key));
         let look = move || {
             let finding = match Callers::read(std::slice::from_ref(&caller)) {
                 Ok(callers) => {

@@ -33,7 +33,9 @@ pub(super) async fn inspect(rounds: &mut Rounds, bench: &mut Bench) {
 
 /// Certificate and key can be read and belong together. Without that the proxy does not start.
 async fn pair(rounds: &mut Rounds, bench: &mut Bench, files: Mtls) {
-    let check = Check::new(Group::Certificate, PAIR, "the client certificate");
+    let wants_passphrase = files.key_passphrase.is_some();
+    let check = Check::new(Group::Certificate, PAIR, "the client certificate")
+        .after(wants_passphrase.then_some("secret.mtls.key_passphrase"));
     let csr = bench.command("csr --organisation \"NAME\"");
     let install = bench.command("cert install FILE");
     let load = move || {

@@ -341,18 +341,20 @@ fn free_port(address: SocketAddr) -> Result<Finding, Taken> {
                 "`ss -ltnp 'sport = :{port}'` says which; end it, or give the door another port"
             ),
         )),
-        Err(error) => {
-            let hint = if error.kind() == io::ErrorKind::AddrNotAvailable {
-                "this machine does not have that address: `ip -brief address` lists them"
-            } else if error.kind() == io::ErrorKind::PermissionDenied {
-                "ports below 1024 are for root: take a higher one"
-            } else {
-                "choose another address for the door"
-            };
-            let text = format!("{address} cannot be opened: {error}");
-            Ok(Finding::failed(text, hint))
-        }
+        Err(error) => Ok(unopened(address, &error)),
     }
+}
+
+/// An address that nobody has, and that cannot be taken all the same.
+fn unopened(address: SocketAddr, error: &io::Error) -> Finding {
+    let hint = if error.kind() == io::ErrorKind::AddrNotAvailable {
+        "this machine does not have that address: `ip -brief address` lists them"
+    } else if error.kind() == io::ErrorKind::PermissionDenied {
+        "ports below 1024 are for root: take a higher one"
+    } else {
+        "choose another address for the door"
+    };
+    Finding::failed(format!("{address} cannot be opened: {error}"), hint)
 }
 
 async fn free_path(path: &Path) -> Result<Finding, Taken> {
@@ -383,6 +385,7 @@ async fn free_path(path: &Path) -> Result<Finding, Taken> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::check::State;
     use super::*;
 
     #[test]
@@ -398,6 +401,24 @@ mod tests {
             owner: None,
         };
         assert!(fits(&unix, "unix:/run/a.sock"));
+    }
+
+    /// Whether this user may take a low port is the machine's business.
+    #[test]
+    fn a_port_that_is_denied_is_told_from_an_address_that_is_not_here() {
+        let address = "127.0.0.1:80".parse().unwrap();
+        for (kind, hint) in [
+            (io::ErrorKind::PermissionDenied, "ports below 1024"),
+            (io::ErrorKind::AddrNotAvailable, "`ip -brief address`"),
+        ] {
+            let finding = unopened(address, &kind.into());
+            assert_eq!(finding.state, State::Failed);
+            assert!(
+                finding.text.starts_with("127.0.0.1:80 cannot be opened: "),
+                "{finding:?}"
+            );
+            assert!(finding.hint.as_ref().unwrap().contains(hint), "{finding:?}");
+        }
     }
 
     #[test]

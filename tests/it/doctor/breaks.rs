@@ -267,15 +267,90 @@ async fn a_secret_of_the_operator_s_own_ways_fails_by_itself() {
     let wise = house::wise().await;
     let site = plan(&wise).prepare().await;
     site.secret("there", "https://alerts.example/room");
-    for key in ["admin.key", "notify.webhook", "notify.authorization"] {
+    for (key, more) in [
+        ("admin.key", ""),
+        ("store.seal_key", ""),
+        ("mtls.key_passphrase", ""),
+        (
+            "upstream.via_credentials",
+            "upstream.via=http://127.0.0.1:9",
+        ),
+        ("notify.webhook", ""),
+        (
+            "notify.authorization",
+            "notify.webhook={ file = \"there\" }",
+        ),
+        ("sca.approval_webhook", ""),
+        (
+            "sca.approval_authorization",
+            "sca.approval_webhook={ file = \"there\" }",
+        ),
+    ] {
         let missing = format!("{key}={{ file = \"missing\" }}");
         let mut arguments = vec!["--set", &missing];
-        if key == "notify.authorization" {
-            arguments.extend(["--set", "notify.webhook={ file = \"there\" }"]);
+        if !more.is_empty() {
+            arguments.extend(["--set", more]);
         }
         let seen = doctor(&site, &arguments).await;
         let id = format!("secret.{key}");
         seen.only(&[(&id, "failed")]);
         seen.says(&id, "missing", "`install -m 0600 ");
+    }
+}
+
+#[tokio::test]
+async fn a_caller_that_cannot_be_known_fails_by_its_name() {
+    let wise = house::wise().await;
+    let site = plan(&wise).prepare().await;
+    site.secret("short", "guess");
+    let digest = "0123456789abcdef".repeat(4);
+    for (known_by, id, state, text, hint) in [
+        (
+            "key = { file = \"missing\" }".to_owned(),
+            "secret.caller.payroll.key",
+            "failed",
+            "missing cannot be read",
+            "`install -m 0600 ",
+        ),
+        (
+            "key = { file = \"short\" }".to_owned(),
+            "caller.payroll",
+            "failed",
+            "is too short",
+            "caller rotate payroll",
+        ),
+        (
+            "users = [\"nobody-of-this-name\"]".to_owned(),
+            "caller.payroll",
+            "failed",
+            "this machine knows no user `nobody-of-this-name`",
+            "make it, or give its number",
+        ),
+        (
+            "groups = [\"nobody-of-this-name\"]".to_owned(),
+            "caller.payroll",
+            "failed",
+            "this machine knows no group `nobody-of-this-name`",
+            "make it, or give its number",
+        ),
+        (
+            format!("hashes = [\"sha256:{digest} until 2020-01-31T00:00:00Z\"]"),
+            "caller.payroll",
+            "failed",
+            "has no key that has not ended",
+            "caller rotate payroll",
+        ),
+        (
+            "hashes = [\"sha256:too short\"]".to_owned(),
+            "config.file",
+            "failed",
+            "the configuration has ",
+            "config check",
+        ),
+    ] {
+        let set = format!("caller=[{{ name = \"payroll\", {known_by} }}]");
+        let seen = doctor(&site, &["--set", &set]).await;
+        seen.only(&[(id, state)]);
+        seen.says(id, text, hint);
     }
 }

@@ -307,14 +307,17 @@ async fn a_house_that_nobody_has_logged_in_to_is_told_how_and_left_as_it_was() {
     assert!(!site.path("state").exists(), "looking makes no store");
 }
 
+/// The ids on the page of checks.
+pub fn listed() -> BTreeSet<&'static str> {
+    const PAGE: &str = include_str!("../../../docs/doctor.md");
+    let rows = PAGE.lines().filter_map(|line| line.strip_prefix("| `"));
+    rows.filter_map(|row| row.split('`').next()).collect()
+}
+
 /// Ids are promised to programs: the page lists every one, and no check has another.
 #[tokio::test]
 async fn every_check_is_on_the_page_of_checks() {
-    const PAGE: &str = include_str!("../../../docs/doctor.md");
-    let listed: BTreeSet<&str> = PAGE
-        .lines()
-        .filter_map(|line| line.strip_prefix("| `")?.split('`').next())
-        .collect();
+    let listed = listed();
     let wise = house::wise().await;
     let doors = "[[door]]\naddress = \"127.0.0.1:0\"\ncallers = [\"payroll\"]\n[[caller]]\n\
         name = \"payroll\"\nkey = { file = \"door_key\" }\n";

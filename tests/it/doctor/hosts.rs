@@ -4,7 +4,7 @@ use tokio::net::TcpSocket;
 use wise_auth_proxy::simulator::{Options, Simulator};
 
 use super::{broken, doctor, plan};
-use crate::house::{self, House};
+use crate::house::{self, House, Site};
 use crate::names::Names;
 use crate::wire::Wire;
 
@@ -45,15 +45,39 @@ async fn a_port_where_nobody_listens_fails_at_the_connection() {
     socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let port = socket.local_addr().unwrap().port();
     let site = plan(&wise).prepare().await;
-    let set = format!("wise.mtls=https://localhost:{port}");
-    let seen = doctor(&site, &["--set", &set]).await;
-    seen.only(&[("tcp.mtls", "failed")]);
-    seen.says(
-        "tcp.mtls",
-        "refused the connection",
-        &format!("`nc -vz localhost {port}`"),
-    );
-    assert!(seen.left_out("tcp.mtls").contains(&"lane.oauth-mtls"));
+    for (host, state) in [("mtls", "failed"), ("plain", "warning")] {
+        let set = format!("wise.{host}=https://localhost:{port}");
+        let seen = doctor(&site, &["--set", &set]).await;
+        let id = format!("tcp.{host}");
+        seen.only(&[(&id, state)]);
+        let hint = format!("`nc -vz localhost {port}`");
+        seen.says(&id, "refused the connection", &hint);
+        let lane = ["lane.oauth-mtls", "lane.oauth"][usize::from(host == "plain")];
+        assert!(seen.left_out(&id).contains(&lane));
+    }
+}
+
+#[tokio::test]
+async fn a_name_of_wises_that_leads_into_a_private_network_is_a_warning() {
+    let (wise, names) = (house::wise().await, Names::new(&[]));
+    let site = House::on(&wise)
+        .variable("LD_PRELOAD", names.library.to_str().unwrap())
+        .variable("NAMES", names.file().to_str().unwrap())
+        .prepare()
+        .await;
+    belongs_to(&site, "sandbox");
+    // Both are this machine, where nobody listens: what follows is left to other tests.
+    let lines = "api.wise-sandbox.com 127.0.0.7\napi-mtls.wise-sandbox.com 127.0.0.8\n";
+    std::fs::write(names.file(), lines).unwrap();
+    let seen = doctor(&site, &[]).await;
+    for (id, name, address) in [
+        ("dns.plain", "api.wise-sandbox.com", "127.0.0.7"),
+        ("dns.mtls", "api-mtls.wise-sandbox.com", "127.0.0.8"),
+    ] {
+        assert_eq!(seen.state(id), "warning", "{:#}", seen.check(id));
+        let text = format!("{name}: {address}; this is an address of a private network");
+        seen.says(id, &text, &format!("`dig +short {name} @1.1.1.1`"));
+    }
 }
 
 #[tokio::test]
@@ -162,6 +186,19 @@ async fn the_handshake_is_told_in_full() {
     );
 }
 
+/// Leaves out where the simulator is: hosts are those of one of Wise's environments.
+fn belongs_to(site: &Site, environment: &str) {
+    let config = std::fs::read_to_string(&site.config).unwrap();
+    let kept = config.lines().filter(|line| {
+        !["plain =", "mtls =", "authorise ="]
+            .iter()
+            .any(|key| line.starts_with(key))
+    });
+    let config = kept.collect::<Vec<_>>().join("\n");
+    let config = config.replace("\"custom\"", &format!("\"{environment}\""));
+    std::fs::write(&site.config, config).unwrap();
+}
+
 /// Production as a company sees it that lets nothing out but through its own proxy: names and ports
 /// are Wise's, and the proxy leads to the simulator.
 async fn production(wise: &Simulator, answers: &[(&'static str, bool)]) -> super::Seen {
@@ -194,15 +231,7 @@ async fn production(wise: &Simulator, answers: &[(&'static str, bool)]) -> super
         }
     });
     let site = House::on(wise).prepare().await;
-    let config = std::fs::read_to_string(&site.config).unwrap();
-    let kept = config.lines().filter(|line| {
-        !["plain =", "mtls =", "authorise ="]
-            .iter()
-            .any(|key| line.starts_with(key))
-    });
-    let config = kept.collect::<Vec<_>>().join("\n");
-    let config = config.replace("\"custom\"", "\"production\"");
-    std::fs::write(&site.config, config).unwrap();
+    belongs_to(&site, "production");
     let seen = doctor(&site, &["--set", &format!("upstream.via={via}")]).await;
     assert_eq!(seen.whole["environment"], "production");
     seen

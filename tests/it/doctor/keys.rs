@@ -298,8 +298,8 @@ async fn keys_that_webhooks_believe_are_wises_and_nobody_else_may_change_them() 
     .await;
 }
 
-/// A check that is good, and a warning once the configuration says `to` for `from`.
-async fn warned_of(id: &str, (from, to): (&str, &str), text: &str, hint: &str) {
+/// A check that is good, and in this state once the configuration says `to` for `from`.
+async fn turns(id: &str, (from, to): (&str, &str), state: &str, text: &str, hint: &str) {
     let wise = house::wise().await;
     let site = site(&wise, "").await;
     assert_eq!(doctor(&site, &["--offline"]).await.state(id), "good");
@@ -307,16 +307,17 @@ async fn warned_of(id: &str, (from, to): (&str, &str), text: &str, hint: &str) {
     assert!(typed.contains(from), "{typed}");
     std::fs::write(site.path("house.toml"), typed.replace(from, to)).unwrap();
     let seen = doctor(&site, &["--offline"]).await;
-    assert_eq!(seen.state(id), "warning", "{:#}", seen.check(id));
+    assert_eq!(seen.state(id), state, "{:#}", seen.check(id));
     seen.says(id, text, hint);
 }
 
 #[tokio::test]
 async fn a_webhook_that_takes_deliveries_of_every_subscription_is_a_warning() {
     let ours = format!("subscriptions = [\"{KID}\"]");
-    warned_of(
+    turns(
         "webhook.money.keys",
         (&ours, ""),
+        "warning",
         "another customer of Wise can point a subscription here",
         "webhook.subscriptions",
     )
@@ -324,10 +325,25 @@ async fn a_webhook_that_takes_deliveries_of_every_subscription_is_a_warning() {
 }
 
 #[tokio::test]
+async fn a_webhook_whose_certificate_is_not_there_fails() {
+    let forward = "forward = \"http://127.0.0.1:9/\"";
+    let tls = "certificate = \"hook.pem\"\nkey = \"hook.key\"";
+    turns(
+        "webhook.money.keys",
+        (forward, &format!("{forward}\n{tls}")),
+        "failed",
+        "hook.pem",
+        "the proxy does not start, or reload, until then",
+    )
+    .await;
+}
+
+#[tokio::test]
 async fn a_webhook_that_goes_on_to_another_host_is_a_warning() {
-    warned_of(
+    turns(
         "webhook.money.forward",
         ("http://127.0.0.1:9/", "http://app.internal:8080/"),
+        "warning",
         "deliveries go to http://app.internal:8080 by plain HTTP",
         "127.0.0.1",
     )

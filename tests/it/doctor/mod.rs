@@ -1,6 +1,8 @@
 //! `doctor`: all green where all is well, and each failure named where one thing is broken, with the
 //! rest still good.
 
+mod answers;
+mod breakers;
 mod breaks;
 mod certificates;
 mod grants;
@@ -9,6 +11,7 @@ mod hosts;
 mod keys;
 mod places;
 mod report;
+mod running;
 
 use serde_json::Value;
 use wise_auth_proxy::simulator::Simulator;
@@ -21,12 +24,12 @@ fn plan(wise: &Simulator) -> Plan<'_> {
 }
 
 /// What `doctor --json` said.
-struct Seen {
+pub struct Seen {
     code: i32,
     whole: Value,
 }
 
-async fn doctor(site: &Site, arguments: &[&str]) -> Seen {
+pub async fn doctor(site: &Site, arguments: &[&str]) -> Seen {
     let output = site.cli(&[&["doctor", "--json"], arguments].concat()).await;
     let said = String::from_utf8(output.stdout).unwrap();
     let talk = String::from_utf8(output.stderr).unwrap();
@@ -49,13 +52,13 @@ impl Seen {
         self.whole["checks"].as_array().unwrap()
     }
 
-    fn check(&self, id: &str) -> &Value {
+    pub fn check(&self, id: &str) -> &Value {
         let mut checks = self.checks().iter();
         let found = checks.find(|check| check["id"] == id);
         found.unwrap_or_else(|| panic!("there is no check {id}: {:#}", self.whole))
     }
 
-    fn state(&self, id: &str) -> &str {
+    pub fn state(&self, id: &str) -> &str {
         self.check(id)["state"].as_str().unwrap()
     }
 
@@ -67,7 +70,7 @@ impl Seen {
         self.check(id)["hint"].as_str().unwrap_or_default()
     }
 
-    fn says(&self, id: &str, text: &str, hint: &str) {
+    pub fn says(&self, id: &str, text: &str, hint: &str) {
         assert!(self.text(id).contains(text), "{text}: {:#}", self.check(id));
         assert!(self.hint(id).contains(hint), "{hint}: {:#}", self.check(id));
     }

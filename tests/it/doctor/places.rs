@@ -104,6 +104,54 @@ async fn a_full_store_fails_for_want_of_room() {
 }
 
 #[tokio::test]
+async fn a_record_without_room_fails_where_requests_need_it() {
+    let wise = house::wise().await;
+    let plan = plan(&wise).set("audit.file", "logs/audit.log");
+    let site = plan.prepare().await;
+    fs::create_dir(site.path("logs")).unwrap();
+    let Some(_mount) = Mount::small(&site.path("logs")) else {
+        return;
+    };
+    fs::write(site.path("logs/filler"), vec![0; 1 << 20]).unwrap_err();
+    for (required, state) in [("false", "warning"), ("true", "failed")] {
+        let set = format!("audit.required={required}");
+        let seen = doctor(&site, &["--set", &set]).await;
+        seen.only(&[
+            ("audit.space", state),
+            ("audit.file", "skipped"),
+            ("audit.end", "skipped"),
+        ]);
+        seen.says("audit.space", "the next record does not fit", "`df -h ");
+    }
+}
+
+#[tokio::test]
+async fn a_door_whose_place_is_not_there_fails_before_the_start() {
+    let wise = house::wise().await;
+    let site = plan(&wise).prepare().await;
+    let digest = "0123456789abcdef".repeat(4);
+    let caller = format!("caller=[{{ name = \"payroll\", hashes = [\"sha256:{digest}\"] }}]");
+    let beside = site.path("run/app.sock").display().to_string();
+    for (door, text, hint) in [
+        (
+            "address = \"192.0.2.7:8080\", expose = true, callers = [\"payroll\"]".to_owned(),
+            "192.0.2.7:8080 cannot be opened",
+            "`ip -brief address`",
+        ),
+        (
+            format!("address = \"unix:{beside}\""),
+            "the directory of ",
+            "RuntimeDirectory=",
+        ),
+    ] {
+        let door = format!("door=[{{ {door} }}]");
+        let seen = doctor(&site, &["--set", &door, "--set", &caller]).await;
+        seen.only(&[("door.0", "failed")]);
+        seen.says("door.0", text, hint);
+    }
+}
+
+#[tokio::test]
 async fn a_door_that_another_program_has_taken_fails_before_the_start() {
     let wise = house::wise().await;
     let site = plan(&wise).prepare().await;
@@ -171,7 +219,7 @@ async fn somebody_else_is_told_to_ask_as_the_proxys_user() {
         .unwrap();
     let output = match output {
         Ok(output) if !output.stdout.is_empty() => output,
-        other => return println!("not run: this user may not become another ({other:?})"),
+        other => return house::skip(&format!("this user may not become another ({other:?})")),
     };
     let seen = super::Seen {
         code: output.status.code().unwrap(),

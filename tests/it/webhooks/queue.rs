@@ -4,6 +4,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::*;
 use crate::disk::Mount;
+use crate::doctor::doctor;
 
 #[tokio::test]
 async fn what_came_while_the_application_was_down_comes_once_and_in_order_over_a_kill() {
@@ -413,6 +414,10 @@ async fn a_damaged_queue_stops_no_payment_and_says_what_to_do() {
             "{error}"
         );
         assert!(status["events"].to_string().contains("webhook_unkept"));
+        let seen = doctor(&setup.site, &["--offline"]).await;
+        let queue = "webhook.transfers.queue";
+        assert_eq!(seen.state(queue), "failed", "{:#}", seen.check(queue));
+        seen.says(queue, error, "answered 503 until then");
         house.logs("move it away").await;
         house.metric_until("wise_proxy_webhook_failing", 1.0).await;
         assert_eq!(house.admin("/readyz").await.status, OK);
