@@ -348,8 +348,9 @@ async fn at_a_unix_door_the_kernel_says_who_calls_and_other_users_are_refused() 
          [[caller]]\nname = \"books\"\ngroups = [\"{member}\"]\n"
     );
     if own == 0 {
-        let closed = "[[door]]\naddress = \"unix:closed.sock\"\nmode = \"0660\"\n";
-        toml.push_str(&format!("{closed}owner = \":{member}\"\n"));
+        let owner = format!("owner = \":{member}\"\n");
+        toml.push_str("[[door]]\naddress = \"unix:closed.sock\"\nmode = \"0660\"\n");
+        toml.push_str(&owner);
     }
     let house = House::on(&wise).toml(&toml).start().await;
     let directory = house.site.directory.path();
