@@ -343,7 +343,20 @@ fn call() -> impl Strategy<Value = (String, String)> {
         .prop_map(|((method, path), end)| (method, format!("{path}/{end}")));
     let suffixed = (known.clone(), prop::sample::select(&SUFFIXES[..]))
         .prop_map(|((method, path), suffix)| (method, format!("{path}{suffix}")));
-    prop_oneof![3 => free, 4 => known, 1 => shouted, 1 => whispered, 1 => ended, 2 => suffixed]
+    let paid: Vec<_> = OPERATIONS.iter().filter(|it| it.funds.is_some()).collect();
+    let paid = (
+        prop::sample::select(&["", "/gateway", "/gateway/v3", "/a/b/c/d/e/f"][..]),
+        prop::sample::select(paid),
+        prop::sample::select(&["", ".json", "/17"][..]),
+        prop_oneof![3 => Just("POST"), 1 => any_method()],
+    )
+        .prop_map(|(before, operation, after, method)| {
+            let path = operation.path.replace(['{', '}'], "1");
+            (method.to_owned(), format!("{before}{path}{after}"))
+        });
+    prop_oneof![
+        3 => free, 4 => known, 1 => shouted, 1 => whispered, 1 => ended, 2 => suffixed, 2 => paid
+    ]
 }
 
 fn rule() -> impl Strategy<Value = String> {
@@ -374,7 +387,8 @@ fn rule() -> impl Strategy<Value = String> {
             .replace("{format}", "json");
         format!("{} {path}", OPERATIONS[at].method)
     });
-    prop_oneof![prop::sample::select(sets), pattern, operation]
+    let funding = Just("funding".to_owned());
+    prop_oneof![3 => prop::sample::select(sets), 3 => pattern, 3 => operation, 1 => funding]
 }
 
 /// A policy as somebody types it.
