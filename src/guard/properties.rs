@@ -46,7 +46,11 @@ pub(crate) fn policy_decision(input: &[u8]) {
         ..config::Policy::default()
     };
     let texts = |rules: &[Rule]| rules.iter().map(ToString::to_string).collect::<Vec<_>>();
-    let (allow, deny) = (typed.allow.as_deref().map(texts), texts(&typed.deny));
+    let written = Plain {
+        allow: typed.allow.as_deref().map(texts),
+        deny: texts(&typed.deny),
+        ..Plain::default()
+    };
     let methods = if method.is_ascii() {
         METHODS
     } else {
@@ -56,11 +60,14 @@ pub(crate) fn policy_decision(input: &[u8]) {
     let compiled = policy::Policy::new(&typed, &[], None);
     let decided = compiled.admit(&Asked::new(method, path), std::iter::empty(), None);
     let decided = decided.err().map(|reason| reason.name());
-    let plain = expected(allow.as_deref(), &deny, method, path);
-    assert_eq!(
-        decided, plain,
-        "{method} {path:?} under {allow:?}, {deny:?}"
-    );
+    let call = Call {
+        method,
+        path,
+        query: None,
+        body: None,
+    };
+    let plain = expected(&written, &call);
+    assert_eq!(decided, plain, "{call:?} under {written:?}");
 }
 
 // The reference. Written from the documentation of [[policy]]: slow, and by lists of segments.
@@ -108,17 +115,38 @@ fn covers(rule: &str, method: &str, path: &str, loose: bool) -> bool {
 }
 
 fn is(method: &str, path: &str, its_method: &str, its_path: &str, loose: bool) -> bool {
+    let its: Vec<_> = its_path.split('/').collect();
+    if loose && pays(its_method, its_path) && ends_as(&its, method, path) {
+        return true;
+    }
     let readings = [
         Some(path).filter(|path| behind(path, false).is_none()),
         behind(path, false),
         behind(path, true).filter(|_| loose),
     ];
-    let pattern: Vec<_> = its_path.split('/').collect();
     method == its_method
         && readings
             .into_iter()
             .flatten()
-            .any(|path| segments(&pattern, &path.split('/').collect::<Vec<_>>(), loose))
+            .any(|path| segments(&its, &path.split('/').collect::<Vec<_>>(), loose))
+}
+
+fn pays(method: &str, path: &str) -> bool {
+    let known = OPERATIONS.iter().filter(|it| it.funds.is_some());
+    known
+        .into_iter()
+        .any(|it| (it.method, it.path) == (method, path))
+}
+
+/// Whether a request that is none of the table's and does not only look ends as this path.
+fn ends_as(its: &[&str], method: &str, path: &str) -> bool {
+    let known = |it: &Operation| is(method, path, it.method, it.path, false);
+    let looks = ["GET", "HEAD", "OPTIONS"].contains(&method);
+    let path: Vec<_> = path.split('/').collect();
+    // Both begin with a slash, that is, with an empty segment.
+    let mut ends = (0..path.len()).map(|at| &path[at + 1..]);
+    let ends = ends.any(|end| segments(&its[1..], end, true));
+    ends && !looks && !OPERATIONS.iter().any(known)
 }
 
 fn segments(pattern: &[&str], path: &[&str], loose: bool) -> bool {
@@ -216,23 +244,64 @@ fn unescaped(path: &str) -> Option<String> {
     String::from_utf8(bytes).ok()
 }
 
-pub(super) fn expected(
-    allow: Option<&[String]>,
-    deny: &[String],
-    method: &str,
-    path: &str,
-) -> Option<&'static str> {
-    if allow.is_none() && deny.is_empty() {
-        return None;
+/// Every profile that a request names, decoded.
+fn profiles_of(call: &Call<'_>) -> Vec<String> {
+    let segments: Vec<_> = call.path.split('/').collect();
+    let follow = segments.windows(2).filter(|two| {
+        two[0].eq_ignore_ascii_case("profiles") && two[1].contains(|it: char| it.is_ascii_digit())
+    });
+    let mut named: Vec<String> = follow.map(|two| two[1].to_owned()).collect();
+    for pair in call.query.unwrap_or("").split(['&', ';']) {
+        for (name, value) in form_urlencoded::parse(pair.as_bytes()) {
+            if ["profile", "profileid"].contains(&&*name.to_lowercase()) {
+                named.push(value.into_owned());
+            }
+        }
     }
-    if method.contains(|letter: char| !letter.is_ascii_uppercase()) || !is_plain(path) {
+    named
+}
+
+/// A policy as somebody types it.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Plain {
+    pub(super) allow: Option<Vec<String>>,
+    pub(super) deny: Vec<String>,
+    pub(super) profiles: Option<Vec<String>>,
+    pub(super) max_body: Option<u64>,
+}
+
+/// What is asked, as far as a policy looks at it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Call<'a> {
+    pub(super) method: &'a str,
+    pub(super) path: &'a str,
+    pub(super) query: Option<&'a str>,
+    pub(super) body: Option<u64>,
+}
+
+pub(super) fn expected(policy: &Plain, call: &Call<'_>) -> Option<&'static str> {
+    let (method, path) = (call.method, call.path);
+    let looks = policy.allow.is_some() || policy.profiles.is_some() || !policy.deny.is_empty();
+    let odd = method.contains(|letter: char| !letter.is_ascii_uppercase());
+    if looks && (odd || !is_plain(path)) {
         return Some("ambiguous-path");
     }
-    if deny.iter().any(|rule| covers(rule, method, path, true)) {
+    let covered =
+        |rules: &[String], loose| rules.iter().any(|rule| covers(rule, method, path, loose));
+    if covered(&policy.deny, true) {
         return Some("denied");
     }
-    let passes = |rules: &[String]| rules.iter().any(|rule| covers(rule, method, path, false));
-    allow
-        .is_some_and(|rules| !passes(rules))
-        .then_some("not-in-allow")
+    if policy
+        .allow
+        .as_ref()
+        .is_some_and(|rules| !covered(rules, false))
+    {
+        return Some("not-in-allow");
+    }
+    let others = |own: &Vec<String>| profiles_of(call).iter().any(|it| !own.contains(it));
+    if policy.profiles.as_ref().is_some_and(others) {
+        return Some("profile");
+    }
+    let long = policy.max_body.is_some_and(|most| call.body > Some(most));
+    long.then_some("body")
 }

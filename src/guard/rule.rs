@@ -25,6 +25,10 @@ impl<'a> Asked<'a> {
         if let Some(other) = behind_version_loosely(path).filter(|other| *other != tail) {
             found.loose = found.loose.and(operations::find(method, other).loose);
         }
+        // What is none of Wise's operations but ends as one that pays does could reach it as that.
+        if found.exact == Ops::default() && !operations::is_safe(method) {
+            found.loose = found.loose.and(operations::funding_at_the_end(path));
+        }
         Self {
             method: if method == "HEAD" { "GET" } else { method },
             path,

@@ -1,13 +1,14 @@
 //! The decision against a plain reading of what the documentation promises.
 
+use std::sync::LazyLock;
 use std::time::{Duration, SystemTime};
 
 use proptest::prelude::*;
 
-use super::properties::{METHODS, ODD_METHODS, expected};
+use super::properties::{Call, METHODS, ODD_METHODS, Plain, expected};
 use super::*;
 use crate::clock::{Clock as _, Manual};
-use crate::config::{self, Rule};
+use crate::config::{self, Config, FileChoice, Rule, Sources};
 use crate::wise::Lane::{OAuth, OAuthMtls, Personal};
 use crate::wise::operations::{OPERATIONS, Set};
 
@@ -78,6 +79,20 @@ fn what_is_built_in_does_what_its_name_says() {
             "POST",
             "/V3/Profiles/1/TRANSFERS/2/payments",
             Some("denied"),
+        ),
+        (
+            "no-funding",
+            "POST",
+            "/gateway/v3/profiles/1/transfers/2/payments",
+            Some("denied"),
+        ),
+        ("no-funding", "PUT", fund, Some("denied")),
+        ("no-funding", "POST", "/gateway/v1/transfers", None),
+        (
+            "no-funding",
+            "GET",
+            "/gateway/v1/transfers/1/payments",
+            None,
         ),
         ("no-funding", "post", fund, Some("ambiguous-path")),
         ("no-funding", "Post", fund, Some("ambiguous-path")),
@@ -308,7 +323,7 @@ fn call() -> impl Strategy<Value = (String, String)> {
     let known = (
         0..OPERATIONS.len(),
         prop_oneof![Just(None), any_method().prop_map(Some)],
-        prop::sample::select(&["", "/v1", "/2026Q3", "/V3", "/v1/v1"][..]),
+        prop::sample::select(&["", "/v1", "/2026Q3", "/V3", "/v1/v1", "/gateway/v3", "/a/b"][..]),
     )
         .prop_map(|(at, method, version)| {
             let operation = &OPERATIONS[at];
@@ -328,7 +343,20 @@ fn call() -> impl Strategy<Value = (String, String)> {
         .prop_map(|((method, path), end)| (method, format!("{path}/{end}")));
     let suffixed = (known.clone(), prop::sample::select(&SUFFIXES[..]))
         .prop_map(|((method, path), suffix)| (method, format!("{path}{suffix}")));
-    prop_oneof![3 => free, 4 => known, 1 => shouted, 1 => whispered, 1 => ended, 2 => suffixed]
+    let paid: Vec<_> = OPERATIONS.iter().filter(|it| it.funds.is_some()).collect();
+    let paid = (
+        prop::sample::select(&["", "/gateway", "/gateway/v3", "/a/b/c/d/e/f"][..]),
+        prop::sample::select(paid),
+        prop::sample::select(&["", ".json", "/17"][..]),
+        prop_oneof![3 => Just("POST"), 1 => any_method()],
+    )
+        .prop_map(|(before, operation, after, method)| {
+            let path = operation.path.replace(['{', '}'], "1");
+            (method.to_owned(), format!("{before}{path}{after}"))
+        });
+    prop_oneof![
+        3 => free, 4 => known, 1 => shouted, 1 => whispered, 1 => ended, 2 => suffixed, 2 => paid
+    ]
 }
 
 fn rule() -> impl Strategy<Value = String> {
@@ -359,29 +387,111 @@ fn rule() -> impl Strategy<Value = String> {
             .replace("{format}", "json");
         format!("{} {path}", OPERATIONS[at].method)
     });
-    prop_oneof![prop::sample::select(sets), pattern, operation]
+    let funding = Just("funding".to_owned());
+    prop_oneof![3 => prop::sample::select(sets), 3 => pattern, 3 => operation, 1 => funding]
+}
+
+/// A policy as somebody types it.
+fn written() -> impl Strategy<Value = Plain> {
+    let profiles = prop::sample::subsequence(vec!["17".to_owned(), "18".to_owned()], 1..=2);
+    (
+        prop::option::of(prop::collection::vec(rule(), 1..4)),
+        prop::collection::vec(rule(), 0..3),
+        prop::option::weighted(0.3, profiles),
+        prop::option::weighted(0.3, prop::sample::select(&[0, 10][..])),
+    )
+        .prop_map(|(allow, deny, profiles, max_body)| Plain {
+            allow,
+            deny,
+            profiles,
+            max_body,
+        })
+}
+
+const QUERIES: [&str; 10] = [
+    "profile=17",
+    "profile=18",
+    "profileId=17&PROFILE=18",
+    "%70rofile=%31%38",
+    "x=1;profile=18",
+    "profile=17&profile=17",
+    "profile=",
+    "profile",
+    "profiles=18&x=profile",
+    "",
+];
+
+/// A configuration with a door and a caller, whose policies are still to be said.
+fn two_who_judge() -> Config {
+    let text = "environment = \"sandbox\"\n\
+        [[door]]\naddress = \"127.0.0.1:0\"\ncallers = [\"payroll\"]\n\
+        [[caller]]\nname = \"payroll\"\nkey = { env = \"KEY\" }\n\
+        [switch]\nlane = \"personal\"\n[personal]\ntoken = { env = \"PERSONAL\" }\n";
+    let sources = Sources {
+        file: FileChoice::Text {
+            name: "house.toml".to_owned(),
+            text: text.to_owned(),
+            directory: "/etc/house".into(),
+        },
+        variables: Vec::new(),
+        flags: Vec::new(),
+    };
+    config::load(&sources).unwrap().config
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(4096))]
+    #![proptest_config(ProptestConfig::with_cases(2048))]
 
     #[test]
     fn every_decision_is_the_one_that_a_plain_reading_gives(
-        allow in prop::option::of(prop::collection::vec(rule(), 1..4)),
-        deny in prop::collection::vec(rule(), 0..3),
+        one in written(),
+        other in written(),
+        of_door in prop::option::of(0..2_usize),
+        of_caller in prop::option::of(prop::option::of(0..2_usize)),
         (method, path) in call(),
+        query in prop::option::weighted(0.3, prop::sample::select(&QUERIES[..])),
+        body in prop::option::of(prop::sample::select(&[0, 10, 11, u64::MAX][..])),
     ) {
+        let both = [("one", one), ("other", other)];
         let parsed = |texts: &[String]| texts.iter().map(|it| Rule::parse(it).unwrap()).collect();
-        let typed = config::Policy {
-            name: "any".into(),
-            allow: allow.as_deref().map(parsed),
-            deny: parsed(&deny),
-            ..config::Policy::default()
-        };
-        let decided = reason(&typed, &method, &path);
-        prop_assert_eq!(decided, expected(allow.as_deref(), &deny, &method, &path), "{} {}", method, path);
+        let mut config = HOUSE.clone();
+        config.policies = (both.iter())
+            .map(|(name, plain)| config::Policy {
+                name: (*name).into(),
+                allow: plain.allow.as_deref().map(parsed),
+                deny: parsed(&plain.deny),
+                profiles: (plain.profiles.as_ref())
+                    .map(|all| all.iter().map(|it| it.parse().unwrap()).collect()),
+                max_body: plain.max_body.map(|most| usize::try_from(most).unwrap()),
+                ..config::Policy::default()
+            })
+            .collect();
+        let name = |at: usize| both[at].0.to_owned();
+        config.doors[0].policy = of_door.map(name);
+        config.callers[0].policy = of_caller.flatten().map(name);
+
+        let policies = Policies::new(&config, None);
+        let asked = Asked::new(&method, &path);
+        let judged: Vec<_> = policies
+            .of(0, of_caller.map(|_| 0))
+            .map(|policy| {
+                let judged = policy.admit(&asked, profiles_named(&path, query), body);
+                (policy.name.as_str(), judged.err().map(|reason| reason.name()))
+            })
+            .collect();
+
+        // The door's, then the caller's, each once.
+        let mut bear: Vec<usize> = of_door.into_iter().chain(of_caller.flatten()).collect();
+        bear.dedup();
+        let call = Call { method: &method, path: &path, query, body };
+        let plain: Vec<_> = (bear.into_iter())
+            .map(|at| (both[at].0, expected(&both[at].1, &call)))
+            .collect();
+        prop_assert_eq!(judged, plain, "{:?} under {:?}", call, both);
     }
 }
+
+static HOUSE: LazyLock<Config> = LazyLock::new(two_who_judge);
 
 // Fundings.
 

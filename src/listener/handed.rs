@@ -2,13 +2,13 @@ use std::fs;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use rustix::net::{AddressFamily, SocketAddrAny, SocketAddrUnix, sockopt};
 
-use super::ListenerError;
 use super::socket::{Bound, LocalAddress};
+use super::{ListenerError, owner};
 use crate::config::DoorAddress;
 
 /// Takes over a listening socket that another process opened and keeps open.
@@ -50,10 +50,10 @@ impl Bound {
     pub(crate) fn fits(&self, door: &DoorAddress) -> Result<bool, ListenerError> {
         match (&self.address, door) {
             (LocalAddress::Tcp(here), DoorAddress::Tcp(wanted)) => Ok(here == wanted),
-            (LocalAddress::Unix(here), DoorAddress::Unix { path, mode, .. }) => {
+            (LocalAddress::Unix(here), DoorAddress::Unix { path, mode, owner }) => {
                 let fits = is_same(here, path);
                 if fits {
-                    no_looser(here, *mode)?;
+                    no_looser(here, *mode, owner.as_deref())?;
                 }
                 Ok(fits)
             }
@@ -72,15 +72,36 @@ fn is_same(here: &Path, wanted: &Path) -> bool {
 /// To connect is to write (unix(7)); the other bits mean nothing on a socket.
 const CONNECT: u32 = 0o222;
 
-fn no_looser(path: &Path, wanted: u32) -> Result<(), ListenerError> {
+fn no_looser(path: &Path, wanted: u32, owner: Option<&str>) -> Result<(), ListenerError> {
     let found = fs::symlink_metadata(path).map_err(|source| ListenerError::Handed { source })?;
     let mode = found.permissions().mode() & 0o777;
-    if mode & CONNECT & !wanted == 0 {
+    let open = mode & CONNECT;
+    if open & !wanted != 0 {
+        return Err(ListenerError::Loose {
+            path: path.to_owned(),
+            mode,
+            wanted,
+        });
+    }
+    if wanted & CONNECT & 0o007 != 0 {
         return Ok(());
     }
-    Err(ListenerError::Loose {
+    // Whose the file would be if we had made it.
+    let (user, group) = owner.map_or(Ok((None, None)), owner::ids)?;
+    let own = rustix::process::geteuid().as_raw();
+    let user = user.unwrap_or(own);
+    let group = group.unwrap_or_else(|| rustix::process::getegid().as_raw());
+    // Root comes in anywhere, and we have the tokens anyway. systemd leaves sockets to root unless told
+    // otherwise: whose a file is does not matter where its mode lets nobody in by it.
+    let user_fits = open & 0o700 == 0 || [0, own, user].contains(&found.uid());
+    let group_fits = open & 0o070 == 0 || found.gid() == group;
+    if user_fits && group_fits {
+        return Ok(());
+    }
+    Err(ListenerError::Others {
         path: path.to_owned(),
-        mode,
-        wanted,
+        found: format!("{}:{}", found.uid(), found.gid()),
+        user,
+        group,
     })
 }

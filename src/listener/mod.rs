@@ -77,4 +77,16 @@ pub(crate) enum ListenerError {
         mode: u32,
         wanted: u32,
     },
+    #[error(
+        "the socket {} was handed in as {found}'s, which lets in others than {user}:{group}, wanted here; \
+         say SocketUser={user} and SocketGroup={group} in the socket unit, or correct the door's `owner`",
+        path.display()
+    )]
+    Others {
+        path: PathBuf,
+        /// User and group.
+        found: String,
+        user: u32,
+        group: u32,
+    },
 }

@@ -53,7 +53,7 @@ pub(super) fn give(file: &OwnedFd, path: &Path, owner: &str) -> Result<(), Liste
 }
 
 /// The numbers of user and group; `None`: as it is.
-fn ids(owner: &str) -> Result<(Option<u32>, Option<u32>), ListenerError> {
+pub(super) fn ids(owner: &str) -> Result<(Option<u32>, Option<u32>), ListenerError> {
     let (user, group) = owner.split_once(':').unwrap_or((owner, ""));
     let find = |name: &str, kind, look_up: fn(&str) -> Option<u32>| match name {
         "" => Ok(None),

@@ -364,6 +364,84 @@ fn a_unix_socket_that_lets_in_more_than_the_door_would_is_refused() {
         let answer = bound.fits(&socket_at(&path));
         assert_eq!(answer.is_ok_and(|fits| fits), fits, "{mode:o}");
     }
+
+    let own = rustix::process::geteuid().as_raw();
+    let group = rustix::process::getegid().as_raw();
+    let wanted = |mode, owner: String| DoorAddress::Unix {
+        path: path.clone(),
+        mode,
+        owner: Some(owner),
+    };
+    for (mode, wanted, fits) in [
+        (0o660, wanted(0o660, format!("{own}:{group}")), true),
+        // Where the group may not connect, it does not matter which it is.
+        (0o600, wanted(0o660, ":64002".to_owned()), true),
+        (0o660, wanted(0o660, ":64002".to_owned()), false),
+        (0o660, wanted(0o666, ":64002".to_owned()), true),
+        // We, who made it, have the tokens.
+        (0o600, wanted(0o600, "64001".to_owned()), true),
+    ] {
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+        let answer = bound.fits(&wanted);
+        assert_eq!(answer.is_ok_and(|fits| fits), fits, "{mode:o} {wanted:?}");
+    }
+    if rustix::process::geteuid().is_root() {
+        for (user, gid, mode, wanted, fits) in [
+            (
+                64_001,
+                64_002,
+                0o660,
+                wanted(0o660, "64001:64002".to_owned()),
+                true,
+            ),
+            (
+                0,
+                64_002,
+                0o660,
+                wanted(0o660, "64001:64002".to_owned()),
+                true,
+            ),
+            (
+                64_003,
+                64_002,
+                0o660,
+                wanted(0o660, "64001:64002".to_owned()),
+                false,
+            ),
+            (
+                64_003,
+                64_002,
+                0o060,
+                wanted(0o660, "64001:64002".to_owned()),
+                true,
+            ),
+            (
+                64_001,
+                64_003,
+                0o660,
+                wanted(0o660, "64001:64002".to_owned()),
+                false,
+            ),
+            (
+                64_001,
+                64_003,
+                0o666,
+                wanted(0o666, "64001:64002".to_owned()),
+                true,
+            ),
+            (64_001, group, 0o600, socket_at(&path), false),
+            (own, 64_002, 0o660, socket_at(&path), false),
+        ] {
+            std::os::unix::fs::chown(&path, Some(user), Some(gid)).unwrap();
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+            let answer = bound.fits(&wanted);
+            let said = format!("{user}:{gid} {mode:o} {wanted:?}: {answer:?}");
+            assert_eq!(answer.is_ok_and(|fits| fits), fits, "{said}");
+        }
+        let said = bound.fits(&wanted(0o660, ":64004".to_owned())).unwrap_err();
+        let said = said.to_string();
+        assert!(said.contains("SocketGroup=64004"), "{said}");
+    }
     drop(bound);
     assert!(path.exists(), "its file is who opened it's");
 }

@@ -113,7 +113,9 @@ async fn personal(wise: &Simulator) -> House {
 #[tokio::test]
 async fn no_page_uses_a_door() {
     let wise = house::wise().await;
-    let house = personal(&wise).await;
+    let plan = House::on(&wise).lane("personal").logged_out();
+    let door = "[[door]]\naddress = \"unix:app.sock\"\n";
+    let house = plan.toml(door).start().await;
     let own = house.door.to_string();
     let foreign = Problem {
         status: 403,
@@ -129,6 +131,10 @@ async fn no_page_uses_a_door() {
                 .await;
             assert_problem(&answer, &foreign);
             assert_no_allowance(&answer);
+            // A page does not get that far by itself; what forwards its requests to the socket does.
+            let answer = at_socket(&house, request(&method, "/v1/me", "localhost", fields)).await;
+            assert_problem(&answer, &foreign);
+            assert_no_allowance(&answer);
         }
     }
     assert_eq!(wise.recorded().len(), 0, "nothing reaches Wise");
@@ -139,7 +145,16 @@ async fn no_page_uses_a_door() {
             .await;
         assert_eq!(answer.status, 200, "{fields:?}");
         assert_no_allowance(&answer);
+        let own = request(&Method::GET, "/v1/me", "localhost", fields);
+        assert_eq!(at_socket(&house, own).await.status, 200, "{fields:?}");
     }
+}
+
+/// Asks at the house's unix door.
+async fn at_socket(house: &House, request: Request<Bytes>) -> Answer {
+    let stream = tokio::net::UnixStream::connect(house.site.path("app.sock")).await;
+    let mut connection = Connection::over(stream.unwrap()).await;
+    connection.request(request).await.unwrap()
 }
 
 #[tokio::test]

@@ -342,11 +342,16 @@ fn ids() -> (u32, u32) {
 async fn at_a_unix_door_the_kernel_says_who_calls_and_other_users_are_refused() {
     let (own, _) = ids();
     let (wise, other, member) = (house::wise().await, 64_001, 64_002);
-    let toml = format!(
+    let mut toml = format!(
         "[[door]]\naddress = \"unix:app.sock\"\nmode = \"0666\"\ncallers = [\"us\", \"books\"]\n\
          [[caller]]\nname = \"us\"\nusers = [\"{own}\"]\n\
          [[caller]]\nname = \"books\"\ngroups = [\"{member}\"]\n"
     );
+    if own == 0 {
+        let owner = format!("owner = \":{member}\"\n");
+        toml.push_str("[[door]]\naddress = \"unix:closed.sock\"\nmode = \"0660\"\n");
+        toml.push_str(&owner);
+    }
     let house = House::on(&wise).toml(&toml).start().await;
     let directory = house.site.directory.path();
     // Others come as far as the socket.
@@ -372,6 +377,14 @@ async fn at_a_unix_door_the_kernel_says_who_calls_and_other_users_are_refused() 
     assert_eq!(wise.recorded().len(), 0, "nothing of it reaches Wise");
     assert_eq!(curl(&socket, (other, member)).unwrap().0, 200);
     house.logs("caller=books").await;
+
+    // Mode and owner keep others from coming as far as that.
+    wise.clear();
+    let closed = house.site.path("closed.sock");
+    let refused = curl(&closed, (other, other)).unwrap();
+    assert_eq!(refused, (0, String::new()), "no connection, no answer");
+    assert_eq!(wise.recorded().len(), 0);
+    assert_eq!(curl(&closed, (other, member)).unwrap().0, 200);
 }
 
 #[tokio::test]
@@ -380,9 +393,11 @@ async fn no_key_is_shown_but_the_once() {
     let site = House::on(&wise)
         .set("log.level", "trace")
         .set("log.access", "access.log")
+        .set("audit.file", "audit.log")
         .prepare()
         .await;
-    let door = ["payroll", "--door", "127.0.0.1:0"];
+    assert!(site.cli(&["ca", "init"]).await.status.success());
+    let door = ["payroll", "--door", "127.0.0.1:0", "--policy", "read-only"];
     let key = add(&site, &door).await;
     let house = site.start().await;
     let wrong = "planted-wrong-key-of-somebody";
@@ -401,8 +416,16 @@ async fn no_key_is_shown_but_the_once() {
         &["config", "show"],
         &["config", "check"],
         &["doctor", "--offline"],
+        &["doctor", "--offline", "--report", "report.txt"],
+        &["policy", "list"],
+        &["policy", "list", "--json"],
+        &["policy", "test", "GET", "/v1/me", "--caller", "payroll"],
+        &["ca", "show"],
+        &["ca", "export"],
+        &["audit", "show"],
     ] {
         let output = house.cli(args).await;
+        assert_ne!(output.status.code(), Some(2), "{args:?}: {output:?}");
         outputs.push([output.stdout, output.stderr].concat());
     }
     for page in ["/status", "/metrics", "/"] {
@@ -413,12 +436,19 @@ async fn no_key_is_shown_but_the_once() {
     bearer(&house, &new).await;
     assert_eq!(house.stop().await.code(), Some(0));
     outputs.push(house.log().into_bytes());
+    // Now that all of it is written.
+    let shown = site.cli(&["audit", "show", "--json"]).await.stdout;
+    let known = String::from_utf8_lossy(&shown).matches("payroll").count();
+    assert!(known >= 3, "{known}");
+    outputs.push(shown);
     outputs.extend(
         house::files(site.directory.path())
             .into_iter()
             .map(|it| it.1),
     );
-    assert!(site.path("access.log").exists());
+    for written in ["access.log", "audit.log", "report.txt"] {
+        assert!(site.path(written).exists(), "{written}");
+    }
     for output in outputs {
         let text = String::from_utf8_lossy(&output);
         for key in [&*key, wrong, &new] {
@@ -449,7 +479,8 @@ fn text<'a>(answer: &'a serde_json::Value, name: &str) -> &'a str {
 
 /// A house that answers `/oauth/token` itself, for `payroll` alone.
 async fn standing_in(wise: &Simulator) -> (Site, House, String) {
-    let site = House::on(wise).prepare().await;
+    let plan = House::on(wise).set("log.access", "access.log");
+    let site = plan.set("audit.file", "audit.log").prepare().await;
     let text = std::fs::read_to_string(&site.config).unwrap();
     let door = text.replacen(":0\"\n", ":0\"\nstand_in = true\n", 1);
     std::fs::write(&site.config, door).unwrap();
@@ -462,7 +493,7 @@ async fn standing_in(wise: &Simulator) -> (Site, House, String) {
 #[tokio::test]
 async fn an_application_that_runs_its_own_oauth_is_answered_here() {
     let wise = house::wise().await;
-    let (_, house, key) = standing_in(&wise).await;
+    let (site, house, key) = standing_in(&wise).await;
     let client = |key: &str| Some(basic(&format!("any-client-id:{key}")));
 
     let answer = token(&house, client(&key), "grant_type=client_credentials").await;
@@ -482,7 +513,6 @@ async fn an_application_that_runs_its_own_oauth_is_answered_here() {
     assert!(access.starts_with("wap_at_"));
     assert_eq!(wise.recorded().len(), 0, "nothing of it reaches Wise");
     assert_eq!(bearer(&house, &access).await.status, 200);
-    house.logs("GET /v1/me 200 caller=payroll").await;
     assert!(!heard(&wise).contains("wap_"));
 
     let form = "grant_type=authorization_code&client_id=acme&code=old&redirect_uri=https%3A%2F%2Fa";
@@ -555,8 +585,27 @@ async fn an_application_that_runs_its_own_oauth_is_answered_here() {
                 .contains("/oauth/token")
         );
     }
-    assert!(!house.log().contains("wap_"), "{}", house.log());
     assert!(!heard(&wise).contains("/oauth/token"));
+
+    // Neither the key nor a token made of it is shown or written down anywhere.
+    let mut shown = Vec::new();
+    for page in ["/status", "/metrics", "/"] {
+        shown.push((page.into(), house.admin(page).await.body.to_vec()));
+    }
+    assert_eq!(house.stop().await.code(), Some(0));
+    shown.push(("log".into(), house.log().into_bytes()));
+    let files = house::files(site.directory.path());
+    for (name, says) in [("access.log", "caller=payroll"), ("audit.log", "payroll")] {
+        let path = site.path(name);
+        let written = files.iter().find(|(file, _)| *file == path).unwrap();
+        let text = String::from_utf8_lossy(&written.1);
+        assert!(text.contains(says), "{name}: {text}");
+    }
+    shown.extend(files);
+    for (place, bytes) in shown {
+        let text = String::from_utf8_lossy(&bytes);
+        assert!(!text.contains("wap_"), "{}: {text}", place.display());
+    }
 }
 
 #[tokio::test]

@@ -1,6 +1,10 @@
 //! The switch: one command, remembered, written down, and bounded by the configuration.
 
-use crate::house::{self, House};
+use bytes::Bytes;
+use http::Request;
+use wise_auth_proxy::simulator::{Credential, Simulator};
+
+use crate::house::{self, Connection, House, PROFILE};
 
 #[tokio::test]
 async fn a_switch_is_remembered_over_a_restart_and_written_down() {
@@ -167,4 +171,42 @@ async fn doors_in_another_order_keep_their_own_rules() {
         .request(house::post("/v3/profiles/30000000/quotes", &quote))
         .await;
     assert_eq!(answer.status, 200, "{:?}", answer.body);
+}
+
+#[tokio::test]
+async fn each_door_asks_with_the_token_of_its_own_grant() {
+    let mut options = house::wise_options();
+    options.business_profiles = vec![PROFILE, PROFILE + 1, PROFILE + 2];
+    let wise = Simulator::start(options).await.unwrap();
+    let doors = r#"[{ address = "127.0.0.1:0", grant = "branch" },
+        { address = "unix:works.sock", grant = "works" }, { address = "unix:any.sock" }]"#;
+    let house = House::on(&wise)
+        .grant("main", PROFILE)
+        .grant("branch", PROFILE + 1)
+        .grant("works", PROFILE + 2)
+        .set("door", doors)
+        .start()
+        .await;
+    wise.clear();
+    let me = || Request::get("/v1/me").body(Bytes::new()).unwrap();
+    let at = async |socket| {
+        let stream = tokio::net::UnixStream::connect(house.site.path(socket)).await;
+        Connection::over(stream.unwrap()).await
+    };
+    for lane in ["oauth-mtls", "oauth"] {
+        house.turn(lane).await;
+        for (door, mut connection, acts_for) in [
+            ("branch", house.connect().await, PROFILE + 1),
+            ("works", at("works.sock").await, PROFILE + 2),
+            ("default", at("any.sock").await, PROFILE),
+        ] {
+            let answer = connection.request(me()).await.unwrap();
+            assert_eq!(answer.status, 200, "{lane} {door}: {answer:?}");
+            let arrived = wise.recorded().pop().unwrap();
+            let by = matches!(arrived.credential, Credential::User { profile, live: true, .. }
+                if profile == acts_for);
+            assert!(by, "{lane} {door}: {arrived:?}");
+        }
+    }
+    assert_eq!(wise.recorded().len(), 6);
 }

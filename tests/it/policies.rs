@@ -149,23 +149,27 @@ async fn a_denied_funding_does_not_pass_under_another_spelling() {
     wise.clear();
     let path = format!("/v3/profiles/{PROFILE}/transfers/17/payments");
     let twice = "could be read in more than one way";
-    for (method, end, detail) in [
-        ("post", "", twice),
-        ("Post", "", twice),
-        ("POST", "%20", twice),
-        ("POST", "%C2%A0", twice),
-        ("POST", ".json", "by rule 1 of `deny`, `funding`"),
-        ("POST", ".", "by rule 1 of `deny`, `funding`"),
+    let denied = "by rule 1 of `deny`, `funding`";
+    for (method, before, end, detail) in [
+        ("post", "", "", twice),
+        ("Post", "", "", twice),
+        ("POST", "", "%20", twice),
+        ("POST", "", "%C2%A0", twice),
+        ("POST", "", ".json", denied),
+        ("POST", "", ".", denied),
+        ("PUT", "", "", denied),
+        ("POST", "/gateway", "", denied),
+        ("POST", "/api/V9/Gateway", ".json", denied),
     ] {
         let mut wire = Wire::to(house.door).await;
         let head = "HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\n{}";
-        wire.send(format!("{method} {path}{end} {head}")).await;
+        let target = format!("{before}{path}{end}");
+        wire.send(format!("{method} {target} {head}")).await;
         let answer = wire.answer().await;
-        println!("{method} {end}");
+        println!("{method} {target}");
         refused(&answer, 403, "not-allowed", detail, "");
-        let target = format!("{path}{end}");
         let said = house.cli(&["policy", "test", method, &target]).await;
-        assert_eq!(said.status.code(), Some(3), "{method} {end}: {said:?}");
+        assert_eq!(said.status.code(), Some(3), "{method} {target}: {said:?}");
     }
     assert_eq!(wise.recorded().len(), 0, "nothing may reach Wise");
 }
@@ -876,9 +880,10 @@ async fn policy_list_and_sets_show_what_there_is() {
 async fn a_callers_own_policy_applies_beside_that_of_the_door_and_limits_are_its_own() {
     let wise = house::wise().await;
     let door =
-        r#"[{ address = "127.0.0.1:0", policy = "no-funding", callers = ["payroll", "books"] }]"#;
+        r#"[{ address = "127.0.0.1:0", policy = "narrow", callers = ["payroll", "books"] }]"#;
     let mut lines = String::from(
-        "[[policy]]\nname = \"payouts\"\nallow = [\"reads\"]\nrequests_per_minute = 1\n",
+        "[[policy]]\nname = \"narrow\"\ndeny = [\"funding\"]\n\
+         [[policy]]\nname = \"payouts\"\nallow = [\"reads\"]\nrequests_per_minute = 1\n",
     );
     for name in ["payroll", "books"] {
         let hash = hash(&format!("the key of {name}"));
@@ -901,7 +906,7 @@ async fn a_callers_own_policy_applies_beside_that_of_the_door_and_limits_are_its
     let answer = house.request(ask("payroll", fund(1))).await;
     assert_eq!(
         answer.json()["policy"],
-        "no-funding",
+        "narrow",
         "the door's comes first: {answer:?}"
     );
     let answer = house
@@ -940,7 +945,26 @@ async fn a_callers_own_policy_applies_beside_that_of_the_door_and_limits_are_its
     assert_eq!(said.status.code(), Some(3));
     let said = String::from_utf8_lossy(&said.stdout).into_owned();
     assert!(
-        said.contains("caller books") && said.contains("no-funding"),
+        said.contains("caller books") && said.contains("narrow"),
         "{said}"
     );
+
+    rewrite(&house.site, "deny = [\"funding\"]", "deny = []");
+    let rules = "allow = [\"reads\"]\nrequests_per_minute = 1";
+    rewrite(&house.site, rules, "fundings_per_hour = 1");
+    house.reload().await;
+    wise.clear();
+    for name in ["payroll", "books"] {
+        // Whatever becomes of it behind a gateway, it could have paid.
+        let path = format!("/gateway/v3/profiles/{PROFILE}/transfers/1/payments");
+        let answer = house.request(ask(name, post(&path, &json!({})))).await;
+        assert!(
+            answer.headers.get("proxy-status").is_none(),
+            "{name} has a count of its own: {answer:?}"
+        );
+        let answer = house.request(ask(name, fund(2))).await;
+        let detail = "lets 1 fundings pass in any hour";
+        refused(&answer, 429, "funding-cap", detail, "`payouts`");
+    }
+    assert_eq!(wise.recorded().len(), 2);
 }

@@ -3,7 +3,7 @@
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use wise_auth_proxy::simulator::Simulator;
 
-use crate::house::{self, House};
+use crate::house::{self, House, Plan};
 use crate::wire::Wire;
 
 const DOOR: &str = "[{ address = \"127.0.0.1:0\", proxy_protocol = true }]";
@@ -11,11 +11,13 @@ const ASK: &str = "GET /v1/me HTTP/1.1\r\nHost: localhost\r\n\r\n";
 const BINARY: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
 
 async fn house(wise: &Simulator, door: &str) -> House {
+    plan(wise, door).start().await
+}
+
+fn plan<'a>(wise: &'a Simulator, door: &str) -> Plan<'a> {
     let plan = House::on(wise).lane("personal").logged_out();
     plan.set("door", door)
         .set("runtime.header_timeout", "300ms")
-        .start()
-        .await
 }
 
 /// Version 2 with these bytes behind the length.
@@ -26,23 +28,41 @@ fn binary(command: u8, family: u8, body: &[u8]) -> Vec<u8> {
 
 const TCP4: &[u8] = &[192, 0, 2, 1, 10, 0, 0, 1, 0xc8, 0x22, 0x01, 0xbb];
 
+/// From `2001:db8::1` to `2001:db8::2`, with the ports of [`TCP4`].
+fn tcp6() -> Vec<u8> {
+    let address = |last| [&[0x20, 0x01, 0x0d, 0xb8][..], &[0; 11], &[last]].concat();
+    [address(1), address(2), TCP4[8..].to_vec()].concat()
+}
+
 #[tokio::test]
 async fn both_versions_introduce_a_client() {
     let wise = house::wise().await;
-    let house = house(&wise, DOOR).await;
+    let plan = plan(&wise, DOOR).set("audit.file", "audit.log");
+    // Each worker hands over its own: of one they stand in the order of their ends.
+    let house = plan.set("runtime.workers", "1").start().await;
     let padded = [TCP4, b"\x04\x08\0", &[0; 2048]].concat();
-    for header in [
-        b"PROXY TCP4 192.0.2.1 10.0.0.1 51234 443\r\n".to_vec(),
-        b"PROXY TCP6 2001:db8::1 2001:db8::2 51234 443\r\n".to_vec(),
-        b"PROXY UNKNOWN\r\n".to_vec(),
-        binary(1, 0x11, TCP4),
-        binary(1, 0x11, &padded),
+    let v4 = Some("192.0.2.1:51234");
+    let v6 = Some("[2001:db8::1]:51234");
+    let mut wanted = Vec::new();
+    for (header, client) in [
+        (b"PROXY TCP4 192.0.2.1 10.0.0.1 51234 443\r\n".to_vec(), v4),
+        (
+            b"PROXY TCP6 2001:db8::1 2001:db8::2 51234 443\r\n".to_vec(),
+            v6,
+        ),
+        (b"PROXY UNKNOWN\r\n".to_vec(), None),
+        (binary(1, 0x11, TCP4), v4),
+        (binary(1, 0x11, &padded), v4),
+        (binary(1, 0x21, &tcp6()), v6),
         // A health check of the balancer's own.
-        binary(0, 0, b""),
+        (binary(0, 0, b""), None),
     ] {
         // In one piece, cut in two, and byte by byte.
         for cut in [header.len(), header.len() / 2, 1] {
             let mut wire = Wire::to(house.door).await;
+            // Whom no header names is who connects.
+            let itself = wire.stream().local_addr().unwrap().to_string();
+            wanted.push(client.map_or(itself, str::to_owned));
             wire.send(&header[..cut]).await;
             wire.taken().await;
             wire.send(&header[cut..]).await;
@@ -51,7 +71,16 @@ async fn both_versions_introduce_a_client() {
             assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
         }
     }
-    assert_eq!(wise.recorded().len(), 18);
+    assert_eq!(wise.recorded().len(), wanted.len());
+    let site = house.site.clone();
+    house.stop().await;
+    let text = std::fs::read_to_string(site.path("audit.log")).unwrap();
+    let lines = text.lines().map(|line| serde_json::from_str(line).unwrap());
+    let peers: Vec<String> = lines
+        .filter(|line: &serde_json::Value| line["kind"] == "request")
+        .map(|line| line["peer"].as_str().unwrap().to_owned())
+        .collect();
+    assert_eq!(peers, wanted, "{text}");
 }
 
 #[tokio::test]

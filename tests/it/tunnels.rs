@@ -7,7 +7,7 @@ use wise_auth_proxy::simulator::Simulator;
 
 use crate::failures::{Problem, assert_problem};
 use crate::failures_table::row;
-use crate::house::{self, House, Plan, Site};
+use crate::house::{self, Answer, House, Plan, Site};
 use crate::tls_client::Client;
 use crate::wire::Wire;
 
@@ -280,7 +280,14 @@ async fn a_tunnel_serves_its_host_and_no_other() {
         .request(again.body(Bytes::new()).unwrap())
         .await
         .unwrap();
-    assert_eq!(answer.status, 403);
+    let open_already = Problem {
+        status: 403,
+        kind: "not-allowed",
+        error: "http_request_denied",
+        hint: "send the request itself; the tunnel is open already",
+        fields: &[("connection", "close")],
+    };
+    assert_problem(&answer, &open_already);
     assert_eq!(
         answer.json()["detail"],
         "CONNECT is not offered inside a tunnel"
@@ -339,14 +346,33 @@ async fn connect_where_it_is_not_offered_says_what_to_set() {
         "GET /v1/me HTTP/1.1\r\nHost: localhost\r\n\r\n{head}"
     ))
     .await;
-    let first = wire.read_to("\r\n\r\n").await;
-    assert!(first.starts_with("HTTP/1.1 200 "), "{first}");
-    let seen = String::from_utf8(wire.rest().await).unwrap();
-    assert!(seen.contains("HTTP/1.1 403 "), "{seen}");
-    assert!(
-        seen.contains("open a connection of its own for it"),
-        "{seen}"
-    );
+    assert_eq!(wire.answer().await.status, 200);
+    let late = problem("open a connection of its own for it");
+    assert_problem(&wire.answer().await, &late);
+
+    let stream = TcpStream::connect(open.door).await.unwrap();
+    let (mut streams, connection) = h2::client::handshake(stream).await.unwrap();
+    tokio::spawn(connection);
+    let request = Request::builder().method("CONNECT").uri("localhost:443");
+    let (answer, _) = streams
+        .send_request(request.body(()).unwrap(), true)
+        .unwrap();
+    let (head, mut body) = answer.await.unwrap().into_parts();
+    let mut seen = Vec::new();
+    while let Some(piece) = body.data().await {
+        seen.extend(piece.unwrap());
+    }
+    let answer = Answer {
+        status: head.status,
+        headers: head.headers,
+        body: seen.into(),
+    };
+    let over_http2 = Problem {
+        fields: &[],
+        ..problem("ask for the tunnel over HTTP/1.1; inside, HTTP/2 is welcome")
+    };
+    assert_problem(&answer, &over_http2);
+    assert_eq!(wise.recorded().len(), 1, "only the request before");
 }
 
 #[tokio::test]

@@ -4,7 +4,10 @@ The applications say `https://api.wise.test:PORT`, a name that no name server kn
 answer got it through the proxy.
 """
 
+import json
 import os
+import pathlib
+import shutil
 import subprocess
 
 import edge as edges
@@ -30,9 +33,14 @@ tls = {{ certificate = "door.pem", key = "door.key", client_ca = "{authority}" }
 [[door]]
 address = "127.0.0.1:{balanced}"
 proxy_protocol = true
+[[door]]
+address = "127.0.0.1:{keyed}"
+callers = ["application"]
 [[caller]]
 name = "application"
 key = {{ file = "door_key" }}
+[audit]
+file = "{audit}"
 """
 
 HAPROXY = """\
@@ -69,9 +77,10 @@ class Ways:
             (self.folder / name).write_bytes(source.read_bytes())
             (self.folder / name).chmod(0o600)
         self.house._secret("door_key", KEY)
-        self.ports = {name: free_port() for name in ("open", "asking", "tls", "balanced")}
+        self.ports = {name: free_port() for name in ("open", "asking", "tls", "balanced", "keyed")}
+        self.audit = self.folder / "audit.log"
         with open(self.house.config, "a") as config:
-            config.write(DOORS.format(authority=self.authority, **self.ports))
+            config.write(DOORS.format(authority=self.authority, audit=self.audit, **self.ports))
         self.ca = self.folder / "exported.pem"
 
     def proxy(self, door, user=""):
@@ -95,16 +104,32 @@ def ways_in(checks, scene):
             with checks.section(f"https_proxy: {name}"):
                 checks.equal(f"{name} reaches Wise by its own name", client("open", ""), "200")
                 checks.equal(f"{name} with Proxy-Authorization", client("asking", f"x:{KEY}@"), "200")
+        for platform, script, expected in printed(ways):
+            with checks.section(f"what `ca export --for {platform}` prints"):
+                done = run(["sh", "-ec", script], cwd=ways.folder, env=ways.printed)
+                checks.equal(f"its lines for {platform} reach Wise", done.stdout.decode().split(), expected)
         with checks.section("https_proxy: who must not"):
             strangers(checks, ways)
+        with checks.section("a key in the base URL"):
+            keyed(checks, ways)
+        with checks.section("a unix door"):
+            done = run(["/usr/bin/python3", CLIENTS / "unix.py", house.socket, "/v1/me"], env=environment())
+            checks.equal("Python http.client over it", done.stdout.decode().strip(), "200")
         with checks.section("a TLS door with client certificates"):
             tls_door(checks, ways)
         with checks.section("HAProxy in front"):
-            balanced(checks, ways)
+            clients_behind = balanced(checks, ways)
+            # At an orderly stop all of the record is written.
+            house.stop()
+            lines = [json.loads(line) for line in ways.audit.read_text().splitlines()]
+            door = f"127.0.0.1:{ways.ports['balanced']}"
+            peers = [line["peer"] for line in lines if line["kind"] == "request" and line["door"] == door]
+            # Each worker hands over its own.
+            checks.equal("the record names the clients, and not HAProxy", sorted(peers), sorted(clients_behind))
         with checks.section("nothing of it is told"):
-            said = (ways.folder / "log").read_text() + (ways.folder / "access.log").read_text()
+            said = "".join((ways.folder / name).read_text() for name in ("log", "access.log", "audit.log"))
             for what, secret in (("key", KEY), ("personal token", origins.PERSONAL_TOKEN)):
-                checks.true(f"no log holds the {what}", secret not in said)
+                checks.true(f"no log and no record holds the {what}", secret not in said)
     finally:
         checks.equal("SIGTERM ends it with exit code 0", house.stop(), 0)
 
@@ -172,6 +197,37 @@ def clients(ways):
     yield "Java HttpsURLConnection", java("HttpsURLConnection")
 
 
+def printed(ways):
+    """For each platform the commands that `ca export` prints, with our clients in the applications' place."""
+    java_home = pathlib.Path(shutil.which("java")).resolve().parents[1]
+    ways.printed = environment(JAVA_HOME=str(java_home)) | {"PATH": f"{java_home}/bin:/usr/bin:{os.environ['PATH']}"}
+    quiet = "-sS -o /dev/null -w '%{response_code}\\n'"
+    told = {}
+    for platform in ("curl", "python", "java"):
+        done = ways.house.command("ca", "export", "--out", ways.ca, "--for", platform)
+        # The first line says where the certificate is.
+        told[platform] = [line for line in done.stderr.splitlines()[1:] if not line.startswith("#")]
+
+    call, variables = told["curl"]
+    call = call.replace("/v1/profiles", "/v1/me")
+    yield "curl", f"{call} {quiet}\n{variables}\ncurl {quiet} {ways.url}", ["200", "200"]
+    bundle, *commands = told["python"]
+    kinds = zip(commands, ("requests", "urllib"), strict=True)
+    commands = [line.replace("app.py", f"{CLIENTS}/tunnel.py {kind} {ways.url}") for line, kind in kinds]
+    yield "python", "\n".join([bundle, *commands]), ["200", "200"]
+    script = "\n".join(told["java"])
+    runs = [script.replace("…", f"{CLIENTS}/Tunnel.java HttpClient {ways.url} ''")]
+    runs.append(runs[0].splitlines()[-1].replace(" HttpClient ", " HttpsURLConnection "))
+    yield "java", "\n".join(runs), ["200", "200"]
+
+
+def keyed(checks, ways):
+    status = ["curl", "-sS", "-o", "/dev/null", "-w", "%{response_code}"]
+    for what, user, expected in (("its key", f"x:{KEY}@", "200"), ("a wrong key", "x:wrong@", "407"), ("none", "", "407")):
+        url = f"http://{user}127.0.0.1:{ways.ports['keyed']}/v1/me"
+        checks.equal(f"curl with {what}", run([*status, url], env=environment()).stdout.decode(), expected)
+
+
 def strangers(checks, ways):
     quiet = ["curl", "-sS", "-o", "/dev/null", "-w", "%{http_connect} %{response_code}"]
     done = lambda door, url, *more, user="": subprocess.run(
@@ -206,6 +262,10 @@ def tls_door(checks, ways):
     done = run(command, env=environment(REQUESTS_CA_BUNDLE=str(ways.authority)))
     checks.equal("requests with a certificate", done.stdout.decode().strip(), "200")
 
+    command = ["node", CLIENTS / "tls.mjs", url, ways.client.certificate, ways.client.key]
+    done = run(command, env=environment(NODE_EXTRA_CA_CERTS=str(ways.authority)))
+    checks.equal("Node https with a certificate", done.stdout.decode().strip(), "200")
+
     store, trust = ways.folder / "client.p12", ways.folder / "door-truststore"
     run(["openssl", "pkcs12", "-export", "-in", ways.client.certificate, "-inkey", ways.client.key,
          "-out", store, "-passout", f"pass:{PASSWORD}"])
@@ -221,6 +281,8 @@ def tls_door(checks, ways):
 
 
 def balanced(checks, ways):
+    """The addresses of the clients that came through it."""
+    peers = []
     ports = {"first": free_port(), "second": free_port()}
     config = ways.folder / "haproxy.cfg"
     config.write_text(HAPROXY.format(door=ways.ports["balanced"], **ports))
@@ -228,17 +290,21 @@ def balanced(checks, ways):
     try:
         for version, port in (("1", ports["first"]), ("2", ports["second"])):
             url = f"http://127.0.0.1:{port}/v1/me"
-            checks.equal(f"through PROXY protocol version {version}", patiently(url), "200")
+            status, client = patiently(url)
+            checks.equal(f"through PROXY protocol version {version}", status, "200")
+            peers.append(client)
     finally:
         process.terminate()
         process.wait(10)
     straight = f"http://127.0.0.1:{ways.ports['balanced']}/v1/me"
     done = subprocess.run(["curl", "-sS", straight], capture_output=True, env=environment())
     checks.true("without a header nobody comes in", done.returncode != 0, done.stdout)
+    return peers
 
 
 def patiently(url):
-    """curl's status, once somebody listens there."""
-    command = ["curl", "-sS", "-o", "/dev/null", "-w", "%{response_code}"]
+    """curl's status and its own address, once somebody listens there."""
+    told = "%{response_code} %{local_ip}:%{local_port}"
     retry = ["--retry", "20", "--retry-connrefused", "--retry-delay", "1"]
-    return run([*command, *retry, url], env=environment()).stdout.decode()
+    done = run(["curl", "-sS", "-o", "/dev/null", "-w", told, *retry, url], env=environment())
+    return done.stdout.decode().split()

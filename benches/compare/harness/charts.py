@@ -6,11 +6,13 @@ PAGE = (("#1f2328", "#59636e", "#d1d9e0"), ("#e6edf3", "#9198a1", "#3d444d"))
 # By contender, for light and dark pages. The proxies' HTTP/2 versions are the lighter shade.
 COLOURS = {
     "ours": ("#0a58ca", "#4c9aff"), "ours-h1": ("#5b93e0", "#2f6fc4"), "ours-h2": ("#9dbff0", "#9cc7ff"),
+    "ours-guarded": ("#3d4f6b", "#8296b3"),
     "nginx": ("#1a7f37", "#3fb950"), "haproxy": ("#b35900", "#db8a2c"), "haproxy-h2": ("#e0a15f", "#f0bf80"),
     "hyper": ("#7a3fc4", "#a371f7"), "hyper-h2": ("#b592e0", "#cfb1fa"),
 }
 NAMES = {
-    "ours": "wise-auth-proxy", "ours-h1": "… HTTP/1.1", "ours-h2": "… HTTP/2", "nginx": "nginx", "haproxy": "HAProxy",
+    "ours": "wise-auth-proxy", "ours-h1": "… HTTP/1.1", "ours-h2": "… HTTP/2",
+    "ours-guarded": "… caller, policy", "nginx": "nginx", "haproxy": "HAProxy",
     "haproxy-h2": "HAProxy h2", "hyper": "plain hyper", "hyper-h2": "plain hyper h2",
 }
 

@@ -9,7 +9,8 @@ FAILURES = (OSError, http.client.HTTPException)
 class Client(http.client.HTTPConnection):
     """A kept connection to a port of this machine, or to the path of a unix socket."""
 
-    def __init__(self, address, timeout=20):
+    def __init__(self, address, timeout=20, fields=None):
+        self.fields = fields or {}
         self.path = None if isinstance(address, int) else str(address)
         super().__init__("127.0.0.1", None if self.path else address, timeout=timeout)
 
@@ -22,7 +23,8 @@ class Client(http.client.HTTPConnection):
 
     def ask(self, method, path, body=None, **headers):
         """Status and body of the answer. An iterable body goes out in chunks."""
-        self.request(method, path, body, {"Host": "localhost", **headers}, encode_chunked="Transfer-Encoding" in headers)
+        headers = {"Host": "localhost", **headers, **self.fields}
+        self.request(method, path, body, headers, encode_chunked="Transfer-Encoding" in headers)
         answer = self.getresponse()
         return answer.status, answer.read()
 

@@ -10,7 +10,9 @@ from machine import on, tree
 from process import free_port, spawn, start_failed, stop
 from upstream import PROFILE, SNI, TOKEN, fill
 
-OURS = ["ours", "ours-h1", "ours-h2"]
+OURS = ["ours", "ours-h1", "ours-h2", "ours-guarded"]
+# What the application of `ours-guarded` shows; the configuration has its hash.
+KEY = "key-of-the-measured-application"
 PEERS = ["nginx", "haproxy", "haproxy-h2", "hyper", "hyper-h2"]
 # The same program twice: so much of a difference says nothing.
 CONTROL = "hyper-again"
@@ -18,11 +20,23 @@ CONTROL = "hyper-again"
 LIMITS = ["direct", "plain"]
 TITLES = {
     "ours": "**wise-auth-proxy**", "ours-h1": "… pinned to HTTP/1.1", "ours-h2": "… pinned to HTTP/2",
+    "ours-guarded": "… with a caller and a policy",
     "nginx": "nginx", "haproxy": "HAProxy", "haproxy-h2": "HAProxy, HTTP/2 upstream",
     "hyper": "plain hyper", "hyper-h2": "plain hyper, HTTP/2 upstream",
     CONTROL: "plain hyper again, the control", "direct": "direct call over mTLS", "plain": "direct call without TLS",
 }
-HTTP = {"ours": "auto", "ours-h1": "1.1", "ours-h2": "2"}
+HTTP = {"ours": "auto", "ours-h1": "1.1", "ours-h2": "2", "ours-guarded": "auto"}
+GUARDED = """\
+[[caller]]
+name = "application"
+hashes = ["sha256:{hash}"]
+policy = "payouts"
+
+[[policy]]
+name = "payouts"
+allow = ["reads", "transfers"]
+deny = ["funding"]
+"""
 
 
 class Contender:
@@ -34,6 +48,9 @@ class Contender:
         self.base, _, version = name.partition("-")
         self.h2 = version == "h2"
         self.mine = self.base == "ours"
+        self.guarded = version == "guarded"
+        # What its clients must show besides.
+        self.fields = {"Authorization": f"Bearer {KEY}"} if self.guarded else {}
         self.process, self.logged_in = None, 0
         bench.started.append(self)
 
@@ -50,7 +67,7 @@ class Contender:
             self.process = spawn(command, self.work / "log", env)
         while time.perf_counter() < began + 15 and self.process.poll() is None:
             try:
-                client = Client(self.port, 3)
+                client = Client(self.port, 3, self.fields)
                 status, _ = client.ask("GET", "/v1/profiles")
                 client.close()
                 if status == 200:
@@ -102,6 +119,8 @@ class Contender:
         names = [f"grant-{number}" for number in range(grants)]
         values.update(
             CERT=self.work / "client.pem", KEY=self.work / "client.key", HTTP=HTTP[self.name],
+            CALLERS='callers = ["application"]' if self.guarded else "",
+            GUARDED=GUARDED.format(hash=hashlib.sha256(KEY.encode()).hexdigest()) if self.guarded else "",
             HOSTS=", ".join(f'"app-{number}.internal"' for number in range(hosts)),
             GRANTS="\n".join(
                 f'[[grant]]\nname = "{name}"\nprofile = {PROFILE + number}\ndefault = {str(not number).lower()}\n'
@@ -146,7 +165,7 @@ class Contender:
         wrong = []
 
         def want(what, ask):
-            client = Client(self.port)
+            client = Client(self.port, fields=self.fields)
             try:
                 if not ask(client):
                     wrong.append(what)

@@ -41,7 +41,7 @@ def resident(bench, contender):
     idle = now()
     clients = []
     for _ in range(IDLE):
-        clients.append(Client(contender.port))
+        clients.append(Client(contender.port, fields=contender.fields))
         clients[-1].ask("GET", "/v1/profiles")
     many = now()
     for client in clients:

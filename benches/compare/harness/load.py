@@ -71,18 +71,20 @@ def wrk(bench, scenario, contender, seconds):
     url = f"http://127.0.0.1:{contender.port}{scenario.path}"
     command = [bench.tool("wrk"), "-t1", f"-c{scenario.connections}", f"-d{max(1, round(seconds))}s", "--timeout", "10s",
                "-s", HERE / "load/wrk.lua", url]
-    return command, scenario.env, result
+    shown = contender.fields.get("Authorization")
+    return command, scenario.env | ({"AUTH": shown} if shown else {}), result
 
 
 def upload(_, scenario, contender, seconds):
     each = max(1, round(12 * seconds))
-    return [sys.executable, HERE / "load/upload.py", contender.port, scenario.connections, each, 10 << 20], {}, result
+    command = [sys.executable, HERE / "load/upload.py", contender.port, scenario.connections, each, 10 << 20]
+    return [*command, *lines(contender)], {}, result
 
 
 def oha(bench, scenario, target, seconds, limit=None):
     command = [bench.tool("oha"), "--no-tui", "--output-format", "json", "--worker-threads", "1", "-w",
                "-c", scenario.connections, "-z", f"{seconds}s", "--http-version", "1.1"]
-    for line in FIELDS + ([f"Authorization: Bearer {TOKEN}"] if limit else []):
+    for line in FIELDS + ([f"Authorization: Bearer {TOKEN}"] if limit else lines(target)):
         command += ["-H", line]
     if scenario.tool == "oha":
         command += ["-q", RATE, "--latency-correction"]
@@ -109,6 +111,16 @@ def oha(bench, scenario, target, seconds, limit=None):
     return [*command, url], {}, parse
 
 
+def lines(contender):
+    """What its clients must show, as field lines."""
+    return [f"{name}: {value}" for name, value in contender.fields.items()]
+
+
+def shown_to(contender):
+    """The same for h2load, which wants names in lower case."""
+    return [part for name, value in contender.fields.items() for part in ("-H", f"{name.lower()}: {value}")]
+
+
 def h2load(bench, scenario, contender, seconds):
     log = bench.work / "h2load.log"
     log.unlink(missing_ok=True)
@@ -116,6 +128,7 @@ def h2load(bench, scenario, contender, seconds):
                f"--log-file={log}"]
     for line in FIELDS:
         command += ["-H", line.lower()]
+    command += shown_to(contender)
 
     def parse(text):
         done = [line.split("\t") for line in log.read_text().splitlines()]
@@ -131,6 +144,6 @@ def h2load(bench, scenario, contender, seconds):
 def warm(bench, scenario, contender, cpus=None):
     """A short burst that opens as many upstream connections as the scenario will use."""
     command = [bench.tool("h2load"), "--h1", "-t1", "-n", 4 * scenario.connections + 16, "-c", scenario.connections,
-               f"http://127.0.0.1:{contender.port}/v1/profiles"]
+               *shown_to(contender), f"http://127.0.0.1:{contender.port}/v1/profiles"]
     with on(cpus or bench.load_cpus):
         subprocess.run([str(part) for part in command], capture_output=True, timeout=60)

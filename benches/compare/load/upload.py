@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Uploads a fixed count of bodies over kept connections, and prints a JSON line.
 
-upload.py PORT CONNECTIONS UPLOADS_EACH BYTES
+upload.py PORT CONNECTIONS UPLOADS_EACH BYTES [FIELD LINE]...
 """
 import json
 import socket
@@ -9,10 +9,11 @@ import sys
 import threading
 import time
 
-port, connections, each, size = map(int, sys.argv[1:])
+port, connections, each, size = map(int, sys.argv[1:5])
+more = "".join(f"{line}\r\n" for line in sys.argv[5:])
 head = (
     "POST /v1/transfers HTTP/1.1\r\nHost: localhost\r\n"
-    f"Content-Type: application/octet-stream\r\nContent-Length: {size}\r\n\r\n"
+    f"Content-Type: application/octet-stream\r\nContent-Length: {size}\r\n{more}\r\n"
 ).encode()
 body = bytes(size)
 wanted = b'"received":%d}' % size

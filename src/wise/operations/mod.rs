@@ -61,6 +61,10 @@ impl Ops {
         Self(std::array::from_fn(|word| self.0[word] | other.0[word]))
     }
 
+    fn common(self, other: Self) -> Self {
+        Self(std::array::from_fn(|word| self.0[word] & other.0[word]))
+    }
+
     /// The first of them, as the operation that a log or a hint names.
     pub(crate) fn first(self) -> Option<usize> {
         (0..OPERATIONS.len()).find(|position| self.contains(*position))
@@ -82,6 +86,20 @@ pub(crate) static FUNDING: LazyLock<Ops> = LazyLock::new(|| Set::Funding.operati
 
 /// Those that change something, though their method says that they only look.
 pub(crate) static STEERING: LazyLock<Ops> = LazyLock::new(|| Ops::that(|it| it.steers));
+
+/// Segments of the longest path of [`FUNDING`].
+const LONGEST_FUNDING: usize = 6;
+
+/// The operations of [`FUNDING`] that some end of a path is, loosely: what stands before it may be
+/// there for a gateway on the way, which takes it off.
+pub(crate) fn funding_at_the_end(path: &str) -> Ops {
+    let mut found = Ops::default();
+    // No more ends than could be one: a long path costs no more than a short one.
+    for (at, _) in path.rmatch_indices('/').take(LONGEST_FUNDING) {
+        found = found.and(find("POST", &path[at..]).loose);
+    }
+    found.common(*FUNDING)
+}
 
 /// A named set of operations.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -171,7 +189,30 @@ mod tests {
             // Every POST whose path ends as payments do is one, or a reader would wonder.
             let pays = operation.method == "POST" && operation.path.ends_with("/payments");
             assert!(!pays || operation.funds.is_some(), "{operation:?}");
-            assert!(operation.funds.is_none() || !operation.reads());
+            assert!(operation.funds.is_none() || operation.method == "POST");
+        }
+    }
+
+    #[test]
+    fn what_pays_is_found_at_the_end_of_every_path() {
+        let funding = OPERATIONS.iter().enumerate();
+        let funding = funding.filter(|(_, operation)| operation.funds.is_some());
+        let mut longest = 0;
+        for (position, operation) in funding {
+            let path = operation.path.replace(['{', '}'], "");
+            longest = longest.max(path.matches('/').count());
+            for before in ["", "/v3", "/gateway", "/gateway/V3", "/a/b/c/d/e/f/g/h"] {
+                for after in ["", ".json"] {
+                    let path = format!("{before}{path}{after}");
+                    assert!(funding_at_the_end(&path).contains(position), "{path}");
+                }
+            }
+            let other = funding_at_the_end(&format!("/gateway{path}/status"));
+            assert!(!other.contains(position), "{path}");
+        }
+        assert_eq!(longest, LONGEST_FUNDING);
+        for path in ["", "/", "/v1/transfers", "/v1/profiles/1/quotes"] {
+            assert_eq!(funding_at_the_end(path), Ops::default(), "{path}");
         }
     }
 
