@@ -37,8 +37,7 @@ pub(super) async fn proxy(rounds: &mut Rounds, bench: &mut Bench) {
             (Finding::skipped(text).fact("running", false), Some(None))
         }
         Err(error) => {
-            let hint = error.hint().unwrap_or_default();
-            (Finding::warning(error.to_string(), hint), None)
+            (Finding::warning(error.to_string(), error.hint()), None)
         }
     };
     let asked = rounds.fetch(check, ask).await;
