@@ -623,7 +623,7 @@ async fn a_certificate_for_another_client_is_warned_of_and_an_expired_one_refuse
     insta::assert_snapshot!(text, @"
     exit 1
     error: the client certificate expired less than a day ago
-    hint: begin the next with `wise-auth-proxy csr --renew`
+    hint: begin the next with `wise-auth-proxy csr --renew --config DIR/house.toml`
     ");
     assert_eq!(std::fs::read(site.path("client.pem")).unwrap(), before);
     std::fs::copy(site.path("old.pem"), site.path("client.pem")).unwrap();
@@ -807,7 +807,7 @@ async fn a_grant_is_forgotten_with_and_without_a_proxy() {
     insta::assert_snapshot!(unknown, @"
     exit 1
     error: Not Found: there is no grant named `mane`
-    hint: `wise-auth-proxy token show` lists the grants
+    hint: `wise-auth-proxy token show --config DIR/house.toml` lists the grants
     ");
 
     // A running proxy takes a new login by itself.

@@ -829,7 +829,8 @@ async fn policy_test_says_what_the_proxy_would_do_without_one() {
         assert!(code == 0 || said.contains("hint:"), "{args:?}: {said}");
     }
     // Of two doors the one that the caller may use, and nobody's where there is one.
-    let unix = format!("unix:{}", site.path("app.sock").display());
+    let two = House::on(&wise).logged_out().prepare().await;
+    let unix = format!("unix:{}", two.path("app.sock").display());
     let open = "{ address = \"127.0.0.1:1\" }";
     let closed = format!("{{ address = \"{unix}\", callers = [\"books\"] }}");
     let callers = "caller=[{ name = \"books\", users = [\"root\"], policy = \"read-only\" }, \
@@ -873,7 +874,7 @@ async fn policy_test_says_what_the_proxy_would_do_without_one() {
             "--set",
             doors,
         ];
-        let output = site.cli(&[&args[..], &more].concat()).await;
+        let output = two.cli(&[&args[..], &more].concat()).await;
         let said = [output.stdout, output.stderr].concat();
         let said = String::from_utf8_lossy(&said);
         assert_eq!(output.status.code(), Some(code), "{more:?}: {said}");
