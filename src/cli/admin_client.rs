@@ -59,23 +59,25 @@ pub(crate) enum AdminError {
 
 impl AdminError {
     /// What to do next.
-    pub(crate) fn hint(&self) -> Option<String> {
+    pub(crate) fn hint(&self) -> &str {
         match self {
-            Self::NotRunning { .. } => Some(
+            Self::NotRunning { .. } => {
                 "start it with `wise-auth-proxy run`, or name the socket of one that runs with --socket"
-                    .to_owned(),
-            ),
-            Self::NobodyThere { .. } => Some(
+            }
+            Self::NobodyThere { .. } => {
                 "start the proxy with `wise-auth-proxy run`, or name the address that \
                  `wise-auth-proxy config show` lists as admin.address"
-                    .to_owned(),
-            ),
-            Self::Unreachable { .. } => {
-                Some("write --address as a host and a port that lead to the proxy".to_owned())
             }
-            Self::Denied { .. } => Some("ask as the user that the proxy runs as".to_owned()),
-            Self::TimedOut | Self::Broken { .. } => Some("look at the proxy's log".to_owned()),
-            Self::Refused { hint, .. } => hint.clone(),
+            Self::Unreachable { .. } => {
+                "write --address as a host and a port that lead to the proxy"
+            }
+            Self::Denied { .. } => "ask as the user that the proxy runs as",
+            Self::TimedOut | Self::Broken { .. } | Self::Refused { hint: None, .. } => {
+                "look at the proxy's log"
+            }
+            Self::Refused {
+                hint: Some(hint), ..
+            } => hint,
         }
     }
 
@@ -339,7 +341,15 @@ mod tests {
             failure.error.to_string(),
             "Lane not allowed: oauth is not in switch.allow"
         );
-        assert_eq!(failure.hints, ["allow it"]);
+        assert_eq!(failure.hints(), ["allow it"]);
+    }
+
+    #[test]
+    fn a_refusal_without_a_hint_leads_to_the_log() {
+        let (_directory, client, _server) =
+            scripted("HTTP/1.1 500 Internal Server Error\r\ncontent-length: 0\r\n\r\n");
+        let failure = Failure::from(client.get("/status").unwrap_err());
+        assert_eq!(failure.hints(), ["look at the proxy's log"]);
     }
 
     #[test]
@@ -358,7 +368,7 @@ mod tests {
         };
         let failure = Failure::from(client.get("/status").unwrap_err());
         assert_eq!(failure.exit, Exit::Unavailable);
-        assert!(failure.hints[0].contains("`wise-auth-proxy run`"));
+        assert!(failure.hints()[0].contains("`wise-auth-proxy run`"));
 
         // A proxy that was killed leaves its socket behind.
         drop(UnixListener::bind(&socket).unwrap());

@@ -9,6 +9,7 @@ use super::report;
 use crate::config::{
     Config, ConfigError, Lane, Loaded, Problem, SecretSource, Setting, schema, settings,
 };
+use crate::server::unusable_certificates;
 
 pub(crate) fn run(global: &Global, command: &ConfigCommand) -> Result<(), Failure> {
     match *command {
@@ -36,7 +37,7 @@ fn check(global: &Global, with_secrets: bool, as_json: bool) -> Result<(), Failu
         }
     };
     let failed = if with_secrets {
-        unfetched(&loaded.config)
+        unusable(&loaded.config)
     } else {
         Vec::new()
     };
@@ -67,9 +68,9 @@ fn checked(loaded: &Loaded, with_secrets: bool, failed: &[(&'static str, String)
     let config = &loaded.config;
     let lanes: Vec<_> = config.switch.lanes.iter().map(Lane::name).collect();
     let grants: Vec<_> = config.grants.iter().map(|grant| &grant.name).collect();
-    let findings = failed.iter().map(|(key, why)| {
-        json!({ "key": key, "from": null, "message": format!("cannot be fetched: {why}") })
-    });
+    let findings = failed
+        .iter()
+        .map(|(key, why)| json!({ "key": key, "from": null, "message": why }));
     json!({
         "usable": failed.is_empty(),
         "findings": findings.collect::<Vec<_>>(),
@@ -83,13 +84,17 @@ fn checked(loaded: &Loaded, with_secrets: bool, failed: &[(&'static str, String)
     })
 }
 
-/// Fetches every secret once, reads every key file, and drops them; those that cannot be, and why.
-fn unfetched(config: &Config) -> Vec<(&'static str, String)> {
-    let secrets =
-        secrets(config).filter_map(|(key, source)| Some((key, source.read().err()?.to_string())));
+/// Fetches every secret once, reads every key file and certificate, and drops them; those that cannot
+/// be used, and why.
+fn unusable(config: &Config) -> Vec<(&'static str, String)> {
+    let secrets = secrets(config).filter_map(|(key, source)| {
+        let why = source.read().err()?;
+        Some((key, format!("cannot be fetched: {why}")))
+    });
     let keys = KeyFile::all(config).into_iter();
     let keys = keys.filter_map(|key| Some((key.setting(), key.prove().err()?.to_string())));
-    secrets.chain(keys).collect()
+    let certificates = unusable_certificates(config).into_iter();
+    secrets.chain(keys).chain(certificates).collect()
 }
 
 fn refused(failed: &[(&'static str, String)]) -> Failure {
@@ -97,9 +102,10 @@ fn refused(failed: &[(&'static str, String)]) -> Failure {
         .iter()
         .map(|(key, why)| format!("{key}: {why}"))
         .collect();
-    let message = format!("secrets cannot be fetched\n  {}", failed.join("\n  "));
-    Failure::new(Exit::Config, anyhow::Error::msg(message))
-        .hint("run it as the user that the proxy runs as")
+    let message = format!("what it names cannot be used\n  {}", failed.join("\n  "));
+    Failure::new(Exit::Config, anyhow::Error::msg(message)).hint(
+        "mend that; where a file may not be read, run this as the user that the proxy runs as",
+    )
 }
 
 fn secrets(config: &Config) -> impl Iterator<Item = (&'static str, &SecretSource)> {

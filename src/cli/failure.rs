@@ -22,25 +22,69 @@ pub(crate) enum Exit {
     Permission = 77,
 }
 
-/// A command's failure.
+/// A command's failure. It is made of an error and a hint: there is none without.
 #[derive(Debug)]
 pub(crate) struct Failure {
     pub(crate) exit: Exit,
     pub(crate) error: anyhow::Error,
-    pub(crate) hints: Vec<String>,
+    /// At least one.
+    hints: Vec<String>,
 }
 
-impl Failure {
-    pub(crate) fn new(exit: Exit, error: impl Into<anyhow::Error>) -> Self {
-        Self {
+/// What happened, while nobody has said what to do next.
+#[derive(Debug)]
+#[must_use = "it becomes a failure with its hint"]
+pub(crate) struct Unadvised {
+    exit: Exit,
+    error: anyhow::Error,
+}
+
+impl Unadvised {
+    /// What to do next.
+    pub(crate) fn hint(self, hint: impl Into<String>) -> Failure {
+        let Self { exit, error } = self;
+        Failure {
             exit,
-            error: error.into(),
-            hints: Vec::new(),
+            error,
+            hints: vec![hint.into()],
         }
     }
 
-    pub(crate) fn usage(message: &'static str) -> Self {
+    /// What several parts say; `otherwise` where none says anything.
+    pub(crate) fn hints(self, hints: Vec<String>, otherwise: &str) -> Failure {
+        let mut failure = self.hint(otherwise);
+        if !hints.is_empty() {
+            failure.hints = hints;
+        }
+        failure
+    }
+}
+
+impl Failure {
+    #[allow(
+        clippy::new_ret_no_self,
+        reason = "without its hint it is none, and the hint reads best behind the error"
+    )]
+    pub(crate) fn new(exit: Exit, error: impl Into<anyhow::Error>) -> Unadvised {
+        Unadvised {
+            exit,
+            error: error.into(),
+        }
+    }
+
+    pub(crate) fn usage(message: &'static str) -> Unadvised {
         Self::new(Exit::Usage, anyhow::Error::msg(message))
+    }
+
+    /// The system withholds a thread, a file or a signal that every command needs.
+    pub(crate) fn starved(error: std::io::Error) -> Self {
+        Self::new(Exit::Failed, error)
+            .hint("see with `ulimit -a` whether this user may have more threads and open files")
+    }
+
+    /// What cannot happen has.
+    pub(crate) fn impossible(error: impl Into<anyhow::Error>) -> Self {
+        Self::new(Exit::Failed, error).hint("this is a fault of the program: report it")
     }
 
     /// From an error whose message ends in what to do, after its last semicolon.
@@ -54,9 +98,14 @@ impl Failure {
         Self::new(exit, anyhow::Error::msg(text.to_owned())).hint(hint)
     }
 
+    /// Something else that may help.
     pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hints.push(hint.into());
         self
+    }
+
+    pub(crate) fn hints(&self) -> &[String] {
+        &self.hints
     }
 }
 
@@ -78,12 +127,8 @@ impl From<AdminError> for Failure {
             AdminError::Denied { .. } => Exit::Permission,
             AdminError::Refused { .. } => Exit::Failed,
         };
-        let hint = error.hint();
-        let failure = Self::new(exit, error);
-        match hint {
-            Some(hint) => failure.hint(hint),
-            None => failure,
-        }
+        let hint = error.hint().to_owned();
+        Self::new(exit, error).hint(hint)
     }
 }
 

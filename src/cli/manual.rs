@@ -23,13 +23,12 @@ pub(crate) fn man(out: Option<&Path>) -> Result<(), Failure> {
     let mut root = Args::command();
     // Names of subcommands, and the flags that all of them have.
     root.build();
-    let failed = |error: std::io::Error| Failure::new(Exit::Failed, error);
     let Some(out) = out else {
-        return report::data(page(root).map_err(failed)?.trim_end());
+        return report::data(page(root).map_err(Failure::impossible)?.trim_end());
     };
     let write = |name: &str, command: clap::Command| {
         let path = out.join(format!("{name}.1"));
-        let text = page(command).map_err(failed)?;
+        let text = page(command).map_err(Failure::impossible)?;
         fs::write(&path, text).map_err(|error| {
             let error =
                 anyhow::Error::new(error).context(format!("cannot write {}", path.display()));

@@ -45,6 +45,7 @@ mod wait;
 mod watch;
 mod webhook;
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Parser as _;
@@ -59,13 +60,14 @@ pub fn main() -> ExitCode {
         Ok(args) => args,
         Err(usage) => return report::usage(&usage),
     };
+    let config = args.global.config_file().map(Path::to_owned);
     match args
         .global
         .complete(std::env::args_os())
         .and_then(|()| run(args))
     {
         Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => report::failure(&failure),
+        Err(failure) => report::failure(&failure, config.as_deref()),
     }
 }
 

@@ -9,6 +9,9 @@ use super::report;
 /// Events that are shown; `--json` has more.
 const EVENTS: usize = 8;
 
+/// Renewals that are shown, likewise.
+const RENEWALS: usize = 4;
+
 /// `/status`.
 pub(crate) fn status(status: &Value) -> String {
     let mut rows = vec![
@@ -18,6 +21,7 @@ pub(crate) fn status(status: &Value) -> String {
     for reason in list(&status["reasons"]) {
         rows.push(row("", reason));
     }
+    rows.extend(busy(&status["traffic"]));
     rows.push(row("environment", word(&status["environment"])));
     rows.push(row("doors", &list(&status["doors"]).join(", ")));
     for pinned in status["pinned"].as_array().into_iter().flatten() {
@@ -87,13 +91,32 @@ pub(crate) fn status(status: &Value) -> String {
         ),
     ));
     let mut text = format!("{}\n\n{}", report::table(&rows), tokens(&status["tokens"]));
-    for part in [traffic(status), events(&status["events"])] {
+    let below = [
+        traffic(status),
+        renewals(&status["refresh_history"]),
+        events(&status["events"]),
+    ];
+    for part in below {
         if !part.is_empty() {
             text.push_str("\n\n");
             text.push_str(&part);
         }
     }
     text
+}
+
+/// What goes on at this moment.
+fn busy(traffic: &Value) -> Option<Vec<String>> {
+    let requests = counted(traffic["in_flight"].as_u64()?, "request");
+    let to_us = counted(traffic["downstream_connections"].as_u64()?, "connection");
+    let to_wise = &traffic["upstream_connections"];
+    let text = format!("{requests}; {to_us} from applications, {to_wise} to Wise");
+    Some(row("in flight", &text))
+}
+
+fn counted(number: u64, what: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{number} {what}{plural}")
 }
 
 fn known_caller(caller: &Value) -> String {
@@ -144,10 +167,12 @@ fn record(audit: &Value) -> Vec<Vec<String>> {
 fn traffic(status: &Value) -> String {
     let traffic = &status["traffic"];
     let lanes = traffic["lanes"].as_array().into_iter().flatten();
-    let lanes = lanes.filter(|lane| {
-        let usable = list(&status["lanes"]).contains(&word(&lane["lane"]));
-        usable || lane["requests"].as_u64() > Some(0)
-    });
+    let lanes: Vec<_> = lanes
+        .filter(|lane| {
+            let usable = list(&status["lanes"]).contains(&word(&lane["lane"]));
+            usable || lane["requests"].as_u64() > Some(0)
+        })
+        .collect();
     let head = [
         "lane",
         "now",
@@ -159,7 +184,7 @@ fn traffic(status: &Value) -> String {
         "ours, p99",
     ];
     let mut rows = vec![head.map(str::to_owned).to_vec()];
-    for lane in lanes {
+    for lane in &lanes {
         rows.push(vec![
             word(&lane["lane"]).to_owned(),
             format!(
@@ -178,10 +203,57 @@ fn traffic(status: &Value) -> String {
         return String::new();
     }
     let window = span(&traffic["window_seconds"]);
+    let refused = lanes.iter().filter_map(|lane| refused(lane));
+    let table = report::table(&rows);
+    let lines = [table, format!("(the last {window}; now: the last 10s)")];
+    lines
+        .into_iter()
+        .chain(refused)
+        .collect::<Vec<_>>()
+        .join("\n")
+}
+
+/// Wise's refusals on a lane, by their meaning.
+fn refused(lane: &Value) -> Option<String> {
+    let kinds = [
+        ("401", "unauthorised"),
+        ("403", "forbidden"),
+        ("403 for SCA", "sca"),
+        ("429", "throttled"),
+    ];
+    let counts = kinds.into_iter().filter_map(|(what, key)| {
+        let count = lane["refusals"][key].as_u64().filter(|count| *count > 0)?;
+        Some(format!("{count} × {what}"))
+    });
+    let counts = counts.collect::<Vec<_>>().join(", ");
+    (!counts.is_empty()).then(|| format!("Wise refused on {}: {counts}", word(&lane["lane"])))
+}
+
+/// The last tries to renew a token, oldest first as the events below them.
+fn renewals(tries: &Value) -> String {
+    let newest_first = tries.as_array().map_or(&[][..], Vec::as_slice);
+    let shown = newest_first.iter().take(RENEWALS).rev();
+    shown.map(ended_try).collect::<Vec<_>>().join("\n")
+}
+
+fn ended_try(ended: &Value) -> String {
+    let result = word(&ended["result"]);
+    let grant = ended["grant"].as_str().unwrap_or("client");
+    let outcome = match ended["text"].as_str() {
+        Some(text) => text.to_owned(),
+        None => format!("generation {}", ended["generation"]),
+    };
+    let at = at(word(&ended["at"]));
     format!(
-        "{}\n(the last {window}; now: the last 10s)",
-        report::table(&rows)
+        "{at}  renewal  {}: {grant}: {outcome}",
+        result.replace('_', " ")
     )
+}
+
+/// A moment as it stands before a line, to the second.
+fn at(at: &str) -> String {
+    let (day, clock) = at.split_once('T').unwrap_or(("", at));
+    format!("{day} {}", clock.get(..8).unwrap_or(clock))
 }
 
 fn latency(ms: &Value) -> String {
@@ -197,14 +269,13 @@ fn events(events: &Value) -> String {
 
 /// One event in a line.
 pub(crate) fn event(event: &Value) -> String {
-    let [at, severity, kind, text] =
+    let [moment, severity, kind, text] =
         ["at", "severity", "kind", "text"].map(|key| word(&event[key]));
     let grant = event["grant"].as_str().map(|grant| format!(" {grant}:"));
-    let (day, clock) = at.split_once('T').unwrap_or(("", at));
-    let clock = clock.get(..8).unwrap_or(clock);
     let kind = kind.replace('_', " ");
     format!(
-        "{day} {clock}  {severity:7}  {kind}:{} {text}",
+        "{}  {severity:7}  {kind}:{} {text}",
+        at(moment),
         grant.unwrap_or_default()
     )
 }
@@ -389,7 +460,9 @@ mod tests {
     fn traffic_and_the_last_events_stand_below() {
         let lane = |lane: &str, requests: u64, p99: serde_json::Value| {
             json!({ "lane": lane, "requests_per_second": 14.797, "requests": requests,
-                "status_4xx": 1, "status_5xx": 2, "latency": { "p50_ms": 0.92, "p99_ms": p99 },
+                "status_4xx": 1, "status_5xx": 2, "refusals": {
+                    "unauthorised": 3, "forbidden": 0, "sca": 1, "throttled": 2,
+                }, "latency": { "p50_ms": 0.92, "p99_ms": p99 },
                 "added": null })
         };
         let event = |number: u64| {
@@ -398,17 +471,32 @@ mod tests {
         };
         let text = status(&json!({
             "lane": "oauth", "ready": true, "tokens": [], "lanes": ["oauth"],
-            "traffic": { "window_seconds": 300, "lanes": [
+            "refresh_history": [
+                { "at": "2026-11-22T09:59:58.2Z", "grant": null, "result": "invalid_client",
+                    "generation": 0, "text": "Wise does not accept the client" },
+                { "at": "2026-11-22T09:59:57Z", "grant": "main", "result": "renewed",
+                    "generation": 7, "text": null },
+            ],
+            "traffic": { "window_seconds": 300, "in_flight": 1, "downstream_connections": 4,
+                "upstream_connections": 2, "lanes": [
                 lane("personal", 0, json!(null)), lane("oauth", 74, json!(31.5)),
             ] },
             "events": (1..=EVENTS as u64 + 1).map(event).collect::<Vec<_>>(),
         }));
+        assert!(
+            text.contains("in flight    1 request; 4 connections from applications, 2 to Wise\n"),
+            "{text}"
+        );
         let below = text.split_once("user\n\n").unwrap().1;
         insta::assert_snapshot!(below, @"
         lane   now     requests  4xx  5xx  p50      p99      ours, p99
         oauth  14.8/s  74        1    2    0.92 ms  31.5 ms  -
         (the last 5m; now: the last 10s)
-        
+        Wise refused on oauth: 3 × 401, 1 × 403 for SCA, 2 × 429
+
+        2026-11-22 09:59:57  renewal  renewed: main: generation 7
+        2026-11-22 09:59:58  renewal  invalid client: client: Wise does not accept the client
+
         2026-11-22 10:00:00  info     token renewed: main: generation 2
         2026-11-22 10:00:00  info     token renewed: main: generation 3
         2026-11-22 10:00:00  info     token renewed: main: generation 4

@@ -4,6 +4,7 @@
 
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal as _, Write as _};
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::mpsc;
 use std::thread;
@@ -13,6 +14,7 @@ use anstyle::{AnsiColor, Style};
 use serde_json::Value;
 
 use super::failure::{Exit, Failure};
+use super::spelling;
 
 const ERROR: Style = AnsiColor::Red.on_default().bold();
 const CAUSE: Style = AnsiColor::Yellow.on_default();
@@ -28,9 +30,16 @@ pub(crate) fn is_heard(text: &str) -> Result<bool, Failure> {
     let mut out = anstream::stdout().lock();
     match writeln!(out, "{text}").and_then(|()| out.flush()) {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
-        Err(error) => Err(Failure::new(Exit::Failed, error)),
+        Err(error) => Err(unheard(error)),
         Ok(()) => Ok(true),
     }
+}
+
+/// Standard output takes no more.
+pub(crate) fn unheard(error: io::Error) -> Failure {
+    let error = anyhow::Error::new(error).context("cannot write to standard output");
+    Failure::new(Exit::Failed, error)
+        .hint("see that the disk, file or terminal that it leads to can be written to")
 }
 
 /// Writes to a terminal as it is, in one piece.
@@ -157,9 +166,10 @@ pub(crate) fn usage(error: &clap::Error) -> ExitCode {
     u8::try_from(error.exit_code()).map_or(ExitCode::FAILURE, ExitCode::from)
 }
 
-/// Says why the command failed, and gives the exit code.
-pub(crate) fn failure(failure: &Failure) -> ExitCode {
-    say(&rendered(failure));
+/// Says why the command failed, and gives the exit code. `config`: the file that was named, for the
+/// commands to type next.
+pub(crate) fn failure(failure: &Failure, config: Option<&Path>) -> ExitCode {
+    say(&spelling::text(config, &rendered(failure)));
     ExitCode::from(failure.exit as u8)
 }
 
@@ -176,7 +186,7 @@ fn rendered(failure: &Failure) -> String {
         }
         said = cause;
     }
-    for hint in &failure.hints {
+    for hint in failure.hints() {
         let _ok = write!(text, "\n{HINT}hint:{HINT:#} {hint}");
     }
     text

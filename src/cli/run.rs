@@ -71,17 +71,24 @@ pub(crate) fn control_runtime() -> Result<tokio::runtime::Runtime, Failure> {
         .thread_name("control")
         .enable_all()
         .build()
-        .map_err(|error| Failure::new(Exit::Failed, error))
+        .map_err(Failure::starved)
+}
+
+/// For a command that does one thing at a time.
+pub(crate) fn single_runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(Failure::starved)
 }
 
 /// Starts the process's log on standard error.
 pub(crate) fn start_log(config: &Config) -> Result<Sink, Failure> {
-    let failed = |error: anyhow::Error| Failure::new(Exit::Failed, error);
-    let sink = Sink::stderr().map_err(|error| failed(error.into()))?;
+    let sink = Sink::stderr().map_err(Failure::starved)?;
     let choice = anstream::AutoStream::choice(&std::io::stderr());
     let colour = choice != anstream::ColorChoice::Never;
     log::start(&config.log, sink.clone(), colour)
-        .map_err(|error| Failure::new(Exit::Config, error))?;
+        .map_err(|error| Failure::new(Exit::Config, error).hint("correct [log]"))?;
     Ok(sink)
 }
 
@@ -109,7 +116,7 @@ impl End {
 impl Signals {
     /// From here on no signal is missed.
     fn listen() -> Result<Self, Failure> {
-        let listen = |kind| signal(kind).map_err(|error| Failure::new(Exit::Failed, error));
+        let listen = |kind| signal(kind).map_err(Failure::starved);
         Ok(Self {
             end: End {
                 interrupt: listen(SignalKind::interrupt())?,
@@ -179,22 +186,18 @@ impl From<ConfinementError> for Failure {
 
 impl From<StartError> for Failure {
     fn from(error: StartError) -> Self {
+        let otherwise =
+            "mend it and start again; `wise-auth-proxy config show` says what is set where";
         let (exit, hint) = match &error {
-            StartError::Config(error) => (Exit::Config, Some(error.hint())),
+            StartError::Config(error) => (Exit::Config, error.hint()),
             StartError::Outfit(_) | StartError::Switch(_) | StartError::OutOfReach(_) => {
-                (Exit::Config, None)
+                (Exit::Config, otherwise)
             }
             StartError::Store(_)
             | StartError::Door(_)
             | StartError::Audit(_)
-            | StartError::Io { .. } => (Exit::Failed, None),
+            | StartError::Io { .. } => (Exit::Failed, otherwise),
         };
-        let failure = Self::new(exit, error);
-        match hint {
-            Some(hint) => failure.hint(hint),
-            None => failure.hint(
-                "mend it and start again; `wise-auth-proxy config show` says what is set where",
-            ),
-        }
+        Self::new(exit, error).hint(hint)
     }
 }

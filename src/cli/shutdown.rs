@@ -8,6 +8,7 @@ use super::admin_client::{AdminClient, AdminError};
 use super::args::{Global, ShutdownArgs};
 use super::failure::{Exit, Failure};
 use super::report::{self, Progress};
+use super::run::single_runtime;
 
 /// Between two looks whether it has ended.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -48,10 +49,7 @@ fn started(status: &Value) -> Option<String> {
 /// Waits until nobody listens on the admin socket any more, or the next process does: a service
 /// manager that has handed the socket in keeps it open over a restart.
 fn until_gone(client: &AdminClient, old: Option<&str>, at_most: Duration) -> Result<(), Failure> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| Failure::new(Exit::Failed, error))?;
+    let runtime = single_runtime()?;
     let begun = Instant::now();
     let looking = async {
         loop {

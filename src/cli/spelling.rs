@@ -1,5 +1,6 @@
 //! Commands and file names as they are typed into a POSIX shell: what a message says can be pasted.
 
+use std::borrow::Cow;
 use std::path::Path;
 
 /// A text as a shell takes it for one word.
@@ -24,6 +25,23 @@ pub(crate) fn command(config: Option<&Path>, rest: &str) -> String {
         None => format!("wise-auth-proxy {rest}"),
         Some(config) => format!("wise-auth-proxy {rest} --config {}", path(config)),
     }
+}
+
+/// A text whose writer does not know how the configuration is called, as it is to be read here: each
+/// command of ours that stands in backticks means that configuration.
+pub(crate) fn text<'a>(config: Option<&Path>, text: &'a str) -> Cow<'a, str> {
+    let Some(config) = config else {
+        return Cow::Borrowed(text);
+    };
+    let parts = text.split('`').enumerate().map(|(at, part)| {
+        let is_ours = at % 2 == 1 && part.starts_with("wise-auth-proxy ");
+        if is_ours && !part.contains("--config") {
+            Cow::Owned(format!("{part} --config {}", path(config)))
+        } else {
+            Cow::Borrowed(part)
+        }
+    });
+    Cow::Owned(parts.collect::<Vec<_>>().join("`"))
 }
 
 #[cfg(test)]
@@ -69,5 +87,27 @@ mod tests {
         assert_eq!(command(None, "run"), "wise-auth-proxy run");
         let named = command(Some(Path::new("a b.toml")), "cert show");
         assert_eq!(named, "wise-auth-proxy cert show --config 'a b.toml'");
+    }
+
+    #[test]
+    fn a_text_of_others_comes_to_mean_the_configuration_that_was_named() {
+        let config = Path::new("a b.toml");
+        for (written, read) in [
+            (
+                "see `wise-auth-proxy status`, and `status.log`",
+                "see `wise-auth-proxy status --config 'a b.toml'`, and `status.log`",
+            ),
+            (
+                "`wise-auth-proxy init --config other.toml` makes it",
+                "`wise-auth-proxy init --config other.toml` makes it",
+            ),
+            (
+                "wise-auth-proxy does not run",
+                "wise-auth-proxy does not run",
+            ),
+        ] {
+            assert_eq!(text(Some(config), written), read);
+            assert_eq!(text(None, written), written);
+        }
     }
 }

@@ -4,7 +4,7 @@ use super::admin_client::AdminClient;
 use super::args::{Global, StatusArgs};
 use super::failure::Failure;
 use super::overview;
-use super::{report, watch};
+use super::{report, spelling, watch};
 
 pub(crate) fn run(global: &Global, args: &StatusArgs) -> Result<(), Failure> {
     let client = AdminClient::of(global, &args.admin)?;
@@ -15,6 +15,7 @@ pub(crate) fn run(global: &Global, args: &StatusArgs) -> Result<(), Failure> {
     if args.admin.json {
         report::json(&status)
     } else {
-        report::data(&overview::status(&status))
+        let shown = overview::status(&status);
+        report::data(&spelling::text(global.config_file(), &shown))
     }
 }

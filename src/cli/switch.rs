@@ -67,7 +67,7 @@ fn at_rest(config: &Config, to: Lane, reason: &str) -> Result<Value, Failure> {
     store.record(&entry).map_err(|error| {
         Failure::new(Exit::Failed, error).hint("free some space, or make the store writable")
     })?;
-    serde_json::to_value(&entry).map_err(|error| Failure::new(Exit::Failed, error))
+    serde_json::to_value(&entry).map_err(Failure::impossible)
 }
 
 /// Makes the store's directory where it is missing, and refuses one that is somebody else's: the

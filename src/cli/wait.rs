@@ -11,6 +11,7 @@ use super::admin_client::{AdminClient, AdminError, Look, converse};
 use super::args::{Global, State, WaitArgs};
 use super::failure::{Exit, Failure};
 use super::report;
+use super::run::single_runtime;
 
 /// Between two looks: short at first, so that a quick start is not slowed down.
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
@@ -22,10 +23,7 @@ const LOOK: Duration = Duration::from_secs(5);
 pub(crate) fn run(global: &Global, args: &WaitArgs) -> Result<(), Failure> {
     let begun = Instant::now();
     let place = Place::of(global, args)?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| Failure::new(Exit::Failed, error))?;
+    let runtime = single_runtime()?;
     runtime.block_on(until(&place, args, begun))?;
     let waited = begun.elapsed();
     if args.admin.json {
@@ -132,8 +130,8 @@ enum Missing {
 impl Missing {
     fn failure(self, args: &WaitArgs) -> Failure {
         let hint = match &self {
-            Self::Reasons(_) => Some("`wise-auth-proxy status` says more".to_owned()),
-            Self::Answer(error) => error.hint(),
+            Self::Reasons(_) => "`wise-auth-proxy status` says more".to_owned(),
+            Self::Answer(error) => error.hint().to_owned(),
         };
         let not = if args.timeout.is_zero() {
             format!("not {}", args.state.name())
@@ -141,11 +139,7 @@ impl Missing {
             let waited = humantime::format_duration(args.timeout);
             format!("not {} within {waited}", args.state.name())
         };
-        let failure = Failure::new(Exit::Unavailable, anyhow::Error::new(self).context(not));
-        match hint {
-            Some(hint) => failure.hint(hint),
-            None => failure,
-        }
+        Failure::new(Exit::Unavailable, anyhow::Error::new(self).context(not)).hint(hint)
     }
 }
 

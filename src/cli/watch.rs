@@ -10,7 +10,8 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{Interval, MissedTickBehavior};
 
 use super::admin_client::AdminClient;
-use super::failure::{Exit, Failure};
+use super::failure::Failure;
+use super::run::single_runtime;
 use super::screen::Screen;
 use super::{overview, report};
 
@@ -28,12 +29,9 @@ const SOFT: Style = Style::new().dimmed();
 /// Follows the proxy until Ctrl-C. One that does not answer at the beginning is a failure; one that
 /// goes later is waited for.
 pub(crate) fn run(client: &AdminClient, json: bool) -> Result<(), Failure> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| Failure::new(Exit::Failed, error))?;
+    let runtime = single_runtime()?;
     runtime.block_on(async {
-        let mut signals = Signals::listen().map_err(|error| Failure::new(Exit::Failed, error))?;
+        let mut signals = Signals::listen().map_err(Failure::starved)?;
         let first = client.fetch("/status").await?;
         let screen = if json { None } else { Screen::open() };
         if let Some(screen) = screen {
@@ -77,9 +75,9 @@ async fn in_place(
     first: Value,
     mut signals: Signals,
 ) -> Result<(), Failure> {
-    let failed = |error: io::Error| Failure::new(Exit::Failed, error);
-    let mut resized = signal(SignalKind::window_change()).map_err(failed)?;
-    let mut put_aside = signal(SignalKind::from_raw(Kill::TSTP.as_raw())).map_err(failed)?;
+    let mut resized = signal(SignalKind::window_change()).map_err(Failure::starved)?;
+    let mut put_aside =
+        signal(SignalKind::from_raw(Kill::TSTP.as_raw())).map_err(Failure::starved)?;
     let mut screen = Some(screen);
     let (mut last, mut trouble) = (first, None);
     let mut tick = ticks();
@@ -88,7 +86,7 @@ async fn in_place(
         if let Some(screen) = &screen {
             screen
                 .show(&picture(&last, trouble.as_deref()))
-                .map_err(failed)?;
+                .map_err(report::unheard)?;
         }
         tokio::select! {
             () = signals.end() => return Ok(()),

@@ -19,5 +19,6 @@ mod workers;
 pub use build::{Server, StartError};
 pub(crate) use build::{lane_in_use, open_store};
 pub(crate) use errand::Errand;
+pub(crate) use outfit::unusable_certificates;
 pub(crate) use probe::Probe;
 pub use run::Running;

@@ -471,6 +471,25 @@ pub(crate) fn check(config: &Config, doors: &[config::Door]) -> Result<(), Outfi
     ways.try_for_each(|ways| ways.map(drop))
 }
 
+/// What of the certificates that a start reads cannot be used, with its setting: ours, those of doors,
+/// and the local authority's.
+pub(crate) fn unusable_certificates(config: &Config) -> Vec<(&'static str, String)> {
+    let ours = config.mtls.as_ref().and_then(|files| {
+        // One that cannot be read is a secret that cannot.
+        let passphrase = files.passphrase().ok()?;
+        let loaded = Identity::load(&files.certificate, &files.key, passphrase.as_ref());
+        Some(("mtls", loaded.err()?.to_string()))
+    });
+    let of_doors = check(config, &config.doors).err().map(|error| {
+        if let OutfitError::Door { key, error } = error {
+            (key, error)
+        } else {
+            ("ca", error.to_string())
+        }
+    });
+    ours.into_iter().chain(of_doors).collect()
+}
+
 /// The local authority, for doors that need it.
 fn authority(config: &Config) -> Result<Arc<Authority>, OutfitError> {
     let place = Pair::from(&config.ca);

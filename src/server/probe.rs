@@ -1,4 +1,11 @@
-//! Asks Wise once whether it takes the client's credentials, before a configuration is whole.
+//! Asks Wise once whether it takes the client's credentials or a token, before a configuration is
+//! whole.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::HeaderValue;
+use http::uri::PathAndQuery;
 
 use crate::config::{Config, Lane};
 use crate::proxy::Directory;
@@ -6,14 +13,16 @@ use crate::server::build::{StartError, token_endpoint};
 use crate::server::outfit::Outfit;
 use crate::server::token_seal::TokenSeal;
 use crate::tokens::{Exchange as _, ExchangeError, GrantRequest};
-use crate::upstream::TokenEndpoint;
+use crate::upstream::{self, Answer, Endpoint, OnceError, TokenEndpoint};
 
-/// One lane's token endpoint, with nothing read that this lane does not need.
+/// One lane's token endpoint and API, with nothing read that this lane does not need.
 #[derive(Debug)]
 pub(crate) struct Probe {
     tokens: TokenEndpoint,
     /// Whether an answer proves that Wise took the client certificate.
     pub(crate) is_mutual: bool,
+    api: Arc<Endpoint>,
+    connect_timeout: Duration,
 }
 
 impl Probe {
@@ -30,12 +39,26 @@ impl Probe {
         let there = there.is_none_or(|url| url.origin == config.hosts.mtls);
         let is_mutual = there && lane == Lane::OAuthMtls && outfit.identity.is_some();
         let tokens = token_endpoint(&outfit, &config, lane)?;
-        Ok(tokens.map(|tokens| Self { tokens, is_mutual }))
+        let mutual = outfit.mtls.as_ref().filter(|_| lane == Lane::OAuthMtls);
+        let api = &mutual.unwrap_or(&outfit.plain).endpoint;
+        Ok(tokens.map(|tokens| Self {
+            tokens,
+            is_mutual,
+            api: Arc::clone(api),
+            connect_timeout: config.upstream.connect_timeout,
+        }))
     }
 
     /// Asks for a client-credentials token and drops it: it ends no other token.
     pub(crate) async fn ask(&self) -> Result<(), ExchangeError> {
         let asked = self.tokens.exchange(GrantRequest::ClientCredentials).await;
         asked.map(drop)
+    }
+
+    /// Asks whose a user's token is, which neither ends nor renews it. Only dialling is bounded; the
+    /// caller bounds the rest.
+    pub(crate) async fn who(&self, token: HeaderValue) -> Result<Answer, OnceError> {
+        let path = PathAndQuery::from_static("/v1/me");
+        upstream::get(&self.api, path, token, self.connect_timeout).await
     }
 }

@@ -96,7 +96,9 @@ def configuration(checks, folder, documents):
     config.write_text(text)
     config.chmod(0o644)
     secret = next(document for document in documents if document["kind"] == "Secret")
-    for name, value in secret["stringData"].items():
+    pair(folder)
+    made = {name: (folder / name).read_text() for name in ("client.pem", "client.key")}
+    for name, value in {**secret["stringData"], **made}.items():
         path = folder / name
         path.write_text(value)
         path.chmod(stat.S_IRUSR | stat.S_IRGRP)
@@ -104,6 +106,20 @@ def configuration(checks, folder, documents):
     identity = ["setpriv", "--reuid=65532", "--regid=65532", "--clear-groups"]
     code, said = tools.ran(*identity, tools.BINARY, "config", "check", "--secrets", "--config", config)
     checks.true("the configuration and the secrets of the manifest can be used", code == 0, said)
+    (folder / "client.pem").write_text(secret["stringData"]["client.pem"])
+    code, said = tools.ran(*identity, tools.BINARY, "config", "check", "--secrets", "--config", config)
+    checks.true("the manifest's own stand-in for a certificate cannot", code == 64 and "mtls: " in said, said)
+    (folder / "client.pem").write_text(made["client.pem"])
     tools.ran("chmod", "0444", folder / "client_secret")
     code, said = tools.ran(*identity, tools.BINARY, "config", "check", "--secrets", "--config", config)
     checks.true("a secret that everybody may read cannot", code != 0 and "may be read by others" in said, said)
+
+
+def pair(folder):
+    """A certificate and its key, for the place of those that Wise gives."""
+    code, said = tools.ran(
+        "openssl", "req", "-x509", "-newkey", "rsa:2048", "-noenc", "-days", "2", "-subj", "/CN=wise-auth-proxy",
+        "-keyout", folder / "client.key", "-out", folder / "client.pem",
+    )
+    if code:
+        raise RuntimeError(said)

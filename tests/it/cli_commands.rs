@@ -623,7 +623,7 @@ async fn a_certificate_for_another_client_is_warned_of_and_an_expired_one_refuse
     insta::assert_snapshot!(text, @"
     exit 1
     error: the client certificate expired less than a day ago
-    hint: begin the next with `wise-auth-proxy csr --renew`
+    hint: begin the next with `wise-auth-proxy csr --renew --config DIR/house.toml`
     ");
     assert_eq!(std::fs::read(site.path("client.pem")).unwrap(), before);
     std::fs::copy(site.path("old.pem"), site.path("client.pem")).unwrap();
@@ -807,7 +807,7 @@ async fn a_grant_is_forgotten_with_and_without_a_proxy() {
     insta::assert_snapshot!(unknown, @"
     exit 1
     error: Not Found: there is no grant named `mane`
-    hint: `wise-auth-proxy token show` lists the grants
+    hint: `wise-auth-proxy token show --config DIR/house.toml` lists the grants
     ");
 
     // A running proxy takes a new login by itself.
@@ -846,6 +846,9 @@ fn pasted(site: &Site, command: &str) -> Vec<String> {
     words.lines().map(str::to_owned).collect()
 }
 
+const POLICED: &str = r#"door=[{ address = "127.0.0.1:0", policy = "read-only" }]"#;
+const CONNECT: &str = r#"door=[{ address = "127.0.0.1:0", connect = true }]"#;
+
 #[tokio::test]
 async fn every_command_that_is_printed_can_be_pasted_as_it_stands() {
     let wise = wise().await;
@@ -881,6 +884,23 @@ async fn every_command_that_is_printed_can_be_pasted_as_it_stands() {
         &["doctor", "--offline"],
         &["migrate", "confirm", "told"],
         &["migrate", "status", "--offline"],
+        // Of failures: also what rooms say that do not know the name.
+        &["status"],
+        &["wait", "--timeout", "0s", "--address", "127.0.0.1:1"],
+        &["caller", "remove", "nobody"],
+        &["policy", "sets", "nonsense"],
+        &["policy", "test", "POST", "/v1/transfers", "--set", POLICED],
+        &["audit", "verify", "--expect", "short"],
+        &["audit", "verify", "nowhere.log"],
+        &[
+            "run",
+            "--set",
+            "ca.certificate=nowhere.pem",
+            "--set",
+            CONNECT,
+        ],
+        &["config", "check", "--set", "tokens.exchange_timeout=never"],
+        &["doctor", "--offline", "--set", CONNECT],
     ] {
         if line == ["sign"] {
             let csr = std::fs::read_to_string(site.path("client.next.csr")).unwrap();
@@ -917,8 +937,50 @@ async fn every_command_that_is_printed_can_be_pasted_as_it_stands() {
         "cert rollback",
         "reload",
         "migrate status",
+        "run",
+        "config show",
+        "caller list",
+        "policy sets",
+        "policy list",
+        "status",
+        "ca init",
     ] {
         assert!(named.contains(wanted), "{wanted}: {named:#?}");
+    }
+}
+
+#[tokio::test]
+async fn a_full_disk_under_standard_output_is_a_failure_with_a_hint() {
+    let wise = wise().await;
+    let site = logged_out(&wise).await;
+    for args in [
+        &["config", "show"][..],
+        &["policy", "sets"],
+        &["migrate", "status", "--offline"],
+        &["man"],
+    ] {
+        let full = std::fs::OpenOptions::new()
+            .write(true)
+            .open("/dev/full")
+            .unwrap();
+        let mut command = site.command();
+        command
+            .args(args)
+            .arg("--config")
+            .arg(&site.config)
+            .stdout(full);
+        let output = tokio::task::spawn_blocking(move || command.output())
+            .await
+            .unwrap()
+            .unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{args:?}: {said}");
+        assert!(
+            said.contains("error: cannot write to standard output"),
+            "{args:?}: {said}"
+        );
+        assert!(said.contains("No space left on device"), "{args:?}: {said}");
+        assert!(said.contains("\nhint: "), "{args:?}: {said}");
     }
 }
 
@@ -944,6 +1006,20 @@ async fn a_checked_configuration_is_told_to_programs_whether_it_can_be_used_or_n
     assert_eq!(bad["usable"], false);
     assert_eq!(bad["findings"][0]["key"], "tokens.exchange_timeout");
     assert_eq!(bad["findings"][0]["from"], "--set tokens.exchange_timeout");
+
+    // As a start would find it.
+    let pem = std::fs::read(site.path("client.pem")).unwrap();
+    std::fs::write(site.path("client.pem"), "YOUR-CERTIFICATE").unwrap();
+    assert_eq!(check(&[], 0).await["usable"], true);
+    let stand_in = check(&["--secrets"], 64).await;
+    assert_eq!(stand_in["findings"][0]["key"], "mtls");
+    std::fs::write(site.path("client.pem"), pem).unwrap();
+    let connect = check(&["--secrets", "--set", CONNECT], 64).await;
+    assert_eq!(connect["findings"][0]["key"], "ca", "{connect:#}");
+    let of_door =
+        r#"door=[{ address = "127.0.0.1:0", tls = { certificate = "no.pem", key = "no.key" } }]"#;
+    let of_door = check(&["--secrets", "--set", of_door], 64).await;
+    assert_eq!(of_door["findings"][0]["key"], "door.tls", "{of_door:#}");
 
     std::fs::remove_file(site.path("client_secret")).unwrap();
     assert_eq!(check(&[], 0).await["usable"], true);

@@ -151,10 +151,17 @@ fn a_fresh_directory_gets_a_configuration_that_can_be_used_and_the_next_command(
     }
     assert_eq!(desk.read("secrets/client_secret"), SECRET);
     assert_eq!(desk.read("secrets/personal_token"), TOKEN);
-    let checked = desk.run(&["config", "check", "--secrets"], &[]);
+    let checked = desk.run(&["config", "check"], &[]);
     assert_eq!(code(&checked), 0, "{}", stderr(&checked));
     let said = stderr(&checked);
     assert!(said.contains("starts in lane personal"), "{said}");
+    // Nothing but the certificate is missing now.
+    let checked = desk.run(&["config", "check", "--secrets", "--json"], &[]);
+    assert_eq!(code(&checked), 64, "{}", stderr(&checked));
+    let checked: serde_json::Value = serde_json::from_slice(&checked.stdout).unwrap();
+    let findings = checked["findings"].as_array().unwrap();
+    let keys: Vec<_> = findings.iter().map(|finding| &finding["key"]).collect();
+    assert_eq!(keys, ["mtls"], "{checked:#}");
 }
 
 #[test]

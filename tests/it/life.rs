@@ -288,10 +288,12 @@ async fn wait_returns_when_the_proxy_is_there_and_says_why_when_it_is_not() {
     let site = House::on(&wise).logged_out().prepare().await;
     let nobody = site.cli(&["wait", "--timeout", "0s"]).await;
     assert_eq!(nobody.status.code(), Some(69));
-    insta::assert_snapshot!(said(&nobody).replace(site.socket.to_str().unwrap(), "SOCKET"), @r"
+    let config = site.config.display().to_string();
+    let words = said(&nobody).replace(site.socket.to_str().unwrap(), "SOCKET");
+    insta::assert_snapshot!(words.replace(&config, "CONFIG"), @r"
     error: not ready
     cause: no proxy listens on SOCKET
-    hint: start it with `wise-auth-proxy run`, or name the socket of one that runs with --socket
+    hint: start it with `wise-auth-proxy run --config CONFIG`, or name the socket of one that runs with --socket
     ");
 
     // Asked before the start, answered after it.
@@ -369,11 +371,13 @@ async fn wait_tells_a_door_from_the_admin_address_and_a_mistake_from_both() {
     let nobody = ["wait", "--address", &address, "--timeout", "0s"];
     let nobody = house.cli(&nobody).await;
     assert_eq!(nobody.status.code(), Some(69));
+    let config = house.site.config.display().to_string();
     let words = said(&nobody).replace(&address, "ADDRESS");
+    let words = words.replace(&config, "CONFIG");
     insta::assert_snapshot!(words, @"
     error: not ready
     cause: nothing listens at ADDRESS
-    hint: start the proxy with `wise-auth-proxy run`, or name the address that `wise-auth-proxy config show` lists as admin.address
+    hint: start the proxy with `wise-auth-proxy run --config CONFIG`, or name the address that `wise-auth-proxy config show --config CONFIG` lists as admin.address
     ");
     for typed in ["8081", "http://127.0.0.1:8081/status", "https://", ""] {
         let refused = house.cli(&["wait", "--address", typed]).await;

@@ -170,6 +170,14 @@ async fn the_whole_way_from_a_personal_token_is_judged_by_evidence() {
     assert_eq!(step, "request");
     assert!(command.starts_with("wise-auth-proxy csr --organisation 'Acme Ltd' --country GB"));
 
+    // What waits says already what it will be.
+    for step in guide.0["steps"].as_array().unwrap() {
+        let is_done = step["state"] == "done";
+        assert_eq!(step["next"]["command"].is_null(), is_done, "{step:#}");
+    }
+    let grant = guide.step("grant")["next"]["command"].as_str().unwrap();
+    assert!(grant.starts_with("wise-auth-proxy login"), "{grant}");
+
     // Offline nobody is asked, and nobody knows.
     let asked = wise.exchange_count();
     let guide = Guide::of(&site, &["--offline"]).await;
@@ -208,6 +216,20 @@ async fn the_whole_way_from_a_personal_token_is_judged_by_evidence() {
     guide.is("handshake", "done");
     guide.is("grant", "to-do");
     assert_eq!(guide.next().0, "grant");
+
+    // The picture has the commands of all that can be done, in any order.
+    let drawn = succeeds(&site, &["migrate", "status"]).await.stdout;
+    let drawn = String::from_utf8(drawn).unwrap();
+    let lines: Vec<_> = drawn.lines().collect();
+    let proxy = lines.iter().position(|line| line.contains("○ proxy"));
+    let command = lines[proxy.expect(&drawn) + 1].trim();
+    assert!(command.starts_with("wise-auth-proxy run"), "{drawn}");
+    let command = guide.next().1;
+    assert_eq!(
+        drawn.matches(command).count(),
+        1,
+        "only at the end: {drawn}"
+    );
     without(&site, "secrets/client.pem", &[])
         .await
         .is("certificate", "to-do");
@@ -232,6 +254,9 @@ async fn the_whole_way_from_a_personal_token_is_judged_by_evidence() {
         guide.0
     );
     assert_eq!(guide.next().0, "proxy");
+    let guide = Guide::of(&site, &["--offline"]).await;
+    assert_ne!(guide.step("grant")["state"], "done");
+    assert!(guide.seen("grant").contains("nobody knows"), "{}", guide.0);
     without(&site, "state/main.grant", &[])
         .await
         .is("grant", "to-do");
@@ -314,6 +339,40 @@ async fn the_whole_way_from_a_personal_token_is_judged_by_evidence() {
     without(&site, "state/migration.log", &[])
         .await
         .is("flows", "to-do");
+
+    // Answers over the pair before say nothing of the one in use.
+    install(&site, &wise, "acme, the third").await;
+    Guide::of(&site, &[]).await.is("handshake", "done");
+    wise.revoke_certificate("acme, the third").unwrap();
+    Guide::of(&site, &[]).await.is("handshake", "to-do");
+    let lanes = site.path("state/lanes.json");
+    let mut usage: Value = serde_json::from_slice(&fs::read(&lanes).unwrap()).unwrap();
+    usage["oauth-mtls"]["last_accepted"] = "2026-01-01T00:00:00Z".into();
+    fs::write(&lanes, usage.to_string()).unwrap();
+    let guide = Guide::of(&site, &["--offline"]).await;
+    assert_ne!(guide.step("handshake")["state"], "done");
+    usage["oauth-mtls"]["last_accepted"] = "2999-01-01T00:00:00Z".into();
+    fs::write(&lanes, usage.to_string()).unwrap();
+    let guide = Guide::of(&site, &["--offline"]).await;
+    guide.is("handshake", "done");
+}
+
+#[tokio::test]
+async fn a_grant_that_was_taken_back_at_wise_is_not_alive_though_it_is_stored() {
+    let wise = wise().await;
+    let site = beside(&wise);
+    init(&site, &[]).await;
+    certificate(&site, &wise, "acme").await;
+    site.log_in(&wise, "main", PROFILE).await;
+    let guide = Guide::of(&site, &[]).await;
+    guide.is("grant", "done");
+    let record = fs::read(site.path("state/main.grant")).unwrap();
+    wise.disconnect(PROFILE);
+    let guide = Guide::of(&site, &[]).await;
+    guide.is("grant", "to-do");
+    assert!(guide.seen("grant").contains("does not know"), "{}", guide.0);
+    let after = fs::read(site.path("state/main.grant")).unwrap();
+    assert_eq!(record, after, "a question renews nothing");
 }
 
 #[tokio::test]

@@ -832,6 +832,58 @@ async fn policy_test_says_what_the_proxy_would_do_without_one() {
         assert!(said.contains(says), "{args:?}: {said}");
         assert!(code == 0 || said.contains("hint:"), "{args:?}: {said}");
     }
+    // Of two doors the one that the caller may use, and nobody's where there is one.
+    let two = House::on(&wise).logged_out().prepare().await;
+    let unix = format!("unix:{}", two.path("app.sock").display());
+    let open = "{ address = \"127.0.0.1:1\" }";
+    let closed = format!("{{ address = \"{unix}\", callers = [\"books\"] }}");
+    let callers = "caller=[{ name = \"books\", users = [\"root\"], policy = \"read-only\" }, \
+                   { name = \"web\", users = [\"root\"] }]";
+    let (both, alone) = (
+        format!("door=[{open}, {closed}]"),
+        format!("door=[{closed}]"),
+    );
+    for (doors, more, code, says) in [
+        (&both, vec![], 0, "127.0.0.1:1"),
+        (&both, vec!["--caller", "books"], 3, "read-only"),
+        (&both, vec!["--caller", "web"], 0, "127.0.0.1:1"),
+        (
+            &both,
+            vec!["--caller", "web", "--door", &unix],
+            3,
+            "does not let caller web in",
+        ),
+        (&both, vec!["--door", &unix], 3, "it lets in books"),
+        (
+            &both,
+            vec!["--caller", "books", "--door", "127.0.0.1:1"],
+            0,
+            "counted for",
+        ),
+        (&alone, vec![], 3, "say who asks with --caller"),
+        (
+            &alone,
+            vec!["--caller", "web"],
+            3,
+            "no door lets caller web in",
+        ),
+    ] {
+        let args = [
+            "policy",
+            "test",
+            "POST",
+            "/v1/transfers",
+            "--set",
+            callers,
+            "--set",
+            doors,
+        ];
+        let output = two.cli(&[&args[..], &more].concat()).await;
+        let said = [output.stdout, output.stderr].concat();
+        let said = String::from_utf8_lossy(&said);
+        assert_eq!(output.status.code(), Some(code), "{more:?}: {said}");
+        assert!(said.contains(says), "{more:?}: {said}");
+    }
     let output = site.cli(&["policy", "test", "POST", &fund, "--json"]).await;
     let said: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(said["allowed"], false);

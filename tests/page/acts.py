@@ -318,8 +318,20 @@ def end_and_return(checks, scene, browser):
 
 def in_a_terminal(checks, scene, _browser):
     """status --watch in a terminal"""
-    with terminal.Watch(scene) as it:
+    scene.faults({"resource": {"disturb": {"kind": "too-many-requests", "times": 1}}})
+    checks.equal("a request is throttled", scene.call(), 429)
+    checks.equal("a token is renewed", scene.command("token", "refresh", "main").returncode, 0)
+    with terminal.Watch(scene, rows=60) as it:
         checks.true("it shows the lane", it.shows("lane", "oauth-mtls"))
+        # Every part of the page, by the start of a line.
+        for part, start, text in [
+            ("readiness", "ready", "yes"), ("requests and connections", "in flight", "to Wise"),
+            ("the tokens", "main", "live"), ("the certificate", "certificate", "days left"),
+            ("the traffic", "oauth-mtls", "/s"), ("Wise's refusals", "Wise refused on oauth-mtls", "429"),
+            ("the renewals", "20", "renewal  renewed: main: generation"),
+            ("the events", "20", "token renewed: main:"), ("the proxy", "proxy", "version"),
+        ]:
+            checks.true(f"it shows {part}", it.shows(start, text))
         checks.true("the cursor is gone", "\x1b[?25l" in it.raw)
         before = it.raw.count("\x1b[2J")
         scene.switch("personal", "seen in a terminal")

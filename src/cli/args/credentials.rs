@@ -124,10 +124,21 @@ pub(crate) enum CertCommand {
     /// old one. The pair before is kept beside it, as client.previous.pem and .key. A file in
     /// PKCS#12 (.p12, .pfx) brings its own key.
     #[command(visible_alias = "import")]
+    #[command(after_help = "\
+Examples:
+  wise-auth-proxy cert install client.pem
+  wise-auth-proxy cert install bundle.p12 --passphrase-file passphrase")]
     Install(InstallArgs),
     /// Go back to the pair that the last installation replaced; again: forward
+    #[command(after_help = "\
+Examples:
+  wise-auth-proxy cert rollback")]
     Rollback(RollbackArgs),
     /// Say whose certificate it is, how long it lasts and what is wrong with it
+    #[command(after_help = "\
+Examples:
+  wise-auth-proxy cert show
+  wise-auth-proxy cert show --json | jq .days_left")]
     Show {
         /// Print JSON
         #[arg(long)]
@@ -176,6 +187,10 @@ pub(crate) struct TokenArgs {
 #[derive(Subcommand)]
 pub(crate) enum TokenCommand {
     /// Age, seconds left and state of each grant's tokens
+    #[command(after_help = "\
+Examples:
+  wise-auth-proxy token show
+  wise-auth-proxy token show main --json | jq .seconds_left")]
     Show {
         /// Name of one grant
         grant: Option<String>,
@@ -183,6 +198,9 @@ pub(crate) enum TokenCommand {
         admin: AdminArgs,
     },
     /// Renew a grant's token now
+    #[command(after_help = "\
+Examples:
+  wise-auth-proxy token refresh main")]
     Refresh {
         /// Name of the grant
         grant: String,
@@ -190,6 +208,9 @@ pub(crate) enum TokenCommand {
         admin: AdminArgs,
     },
     /// Delete a grant's tokens from the store, running proxy or not; it then needs a `login`
+    #[command(after_help = "\
+Examples:
+  wise-auth-proxy token forget main")]
     Forget {
         /// Name of the grant
         grant: String,

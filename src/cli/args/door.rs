@@ -18,14 +18,26 @@ pub(crate) enum CaCommand {
     /// Make the authority: a key (0600) and a certificate, where `[ca]` says
     ///
     /// An authority that is there is kept, unless --force says otherwise: applications trust it.
+    #[command(after_help = "\
+Examples:
+  wise-auth-proxy ca init
+  wise-auth-proxy ca init --days 365 --force")]
     Init(CaInitArgs),
     /// Say which hosts it may vouch for, how long it lasts and what is wrong with it
+    #[command(after_help = "\
+Examples:
+  wise-auth-proxy ca show
+  wise-auth-proxy ca show --json | jq .days_left")]
     Show {
         /// Print JSON
         #[arg(long)]
         json: bool,
     },
     /// Print its certificate, and how to have it trusted
+    #[command(after_help = "\
+Examples:
+  wise-auth-proxy ca export --out wise-auth-proxy-ca.pem
+  wise-auth-proxy ca export --for node")]
     Export(CaExportArgs),
 }
 
@@ -159,14 +171,26 @@ pub(crate) struct PolicyArgs {
 #[derive(Subcommand)]
 pub(crate) enum PolicyCommand {
     /// Whether a request would pass, which rule says so, and why; exit code 3 if it would be refused
+    #[command(after_help = "\
+Examples:
+  wise-auth-proxy policy test POST /v1/transfers --caller payroll
+  wise-auth-proxy policy test GET '/v1/transfers?profile=30000000' --lane personal")]
     Test(PolicyTestArgs),
     /// Every policy, the built-in ones included, and where it applies
+    #[command(after_help = "\
+Examples:
+  wise-auth-proxy policy list
+  wise-auth-proxy policy list --json | jq -r '.[].name'")]
     List {
         /// Print JSON
         #[arg(long)]
         json: bool,
     },
     /// The sets of operations that rules can name, or what is in one
+    #[command(after_help = "\
+Examples:
+  wise-auth-proxy policy sets
+  wise-auth-proxy policy sets funding")]
     Sets {
         /// Name of one, such as funding
         #[arg(value_name = "SET")]
@@ -186,7 +210,7 @@ pub(crate) struct PolicyTestArgs {
     /// Name of the caller; without it nobody in particular
     #[arg(long, value_name = "NAME")]
     pub(crate) caller: Option<String>,
-    /// Address of the door, as in the configuration [default: the first]
+    /// Address of the door, as in the configuration [default: the first that lets it in]
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) door: Option<String>,
     /// Profile that X-Wise-Profile names

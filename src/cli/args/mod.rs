@@ -455,19 +455,26 @@ mod tests {
     #[test]
     fn every_command_has_an_example_and_every_flag_a_help_text() {
         for command in Args::command().get_subcommands() {
-            let name = command.get_name();
-            let examples = command.get_after_help().map(ToString::to_string);
-            assert!(
-                examples.is_some_and(|text| text.contains(&format!("wise-auth-proxy {name}"))),
-                "{name} has no example"
-            );
-            for argument in command.get_arguments() {
-                assert!(
-                    argument.get_help().is_some(),
-                    "{name} {}",
-                    argument.get_id()
-                );
-            }
+            is_explained(&format!("wise-auth-proxy {}", command.get_name()), command);
+        }
+    }
+
+    /// It, and every command below it.
+    fn is_explained(typed: &str, command: &clap::Command) {
+        let help = command.get_after_help().map(ToString::to_string);
+        let examples = help
+            .as_deref()
+            .and_then(|text| text.split_once("Examples:\n"));
+        assert!(
+            examples.is_some_and(|(_, text)| text.contains(typed)),
+            "`{typed}` has no example"
+        );
+        for argument in command.get_arguments() {
+            let id = argument.get_id();
+            assert!(argument.get_help().is_some(), "{typed} {id}");
+        }
+        for below in command.get_subcommands() {
+            is_explained(&format!("{typed} {}", below.get_name()), below);
         }
     }
 

@@ -95,6 +95,10 @@ pub(crate) struct NotifyArgs {
 #[derive(Subcommand)]
 pub(crate) enum NotifyCommand {
     /// Have the running proxy tell every receiver that this is a trial
+    #[command(after_help = "\
+Examples:
+  wise-auth-proxy notify test
+  wise-auth-proxy notify test --json")]
     Test {
         #[command(flatten)]
         admin: AdminArgs,

@@ -41,8 +41,17 @@ pub(crate) struct MigrateArgs {
 #[derive(Subcommand)]
 pub(crate) enum MigrateCommand {
     /// List the steps of Wise's guide with what speaks for each, and the next command
+    #[command(after_help = "\
+Examples:
+  wise-auth-proxy migrate status
+  wise-auth-proxy migrate status --guide production
+  wise-auth-proxy migrate status --json | jq -r .next.command")]
     Status(MigrateStatusArgs),
     /// Write down what only a person can know: flows, told, enforced or deleted
+    #[command(after_help = "\
+Examples:
+  wise-auth-proxy migrate confirm told
+  wise-auth-proxy migrate confirm told --undo")]
     Confirm(MigrateConfirmArgs),
 }
 
@@ -231,8 +240,13 @@ pub(crate) struct ConfigArgs {
 #[derive(Subcommand)]
 pub(crate) enum ConfigCommand {
     /// Say everything that is wrong with the configuration
+    #[command(after_help = "\
+Examples:
+  wise-auth-proxy config check
+  wise-auth-proxy config check --secrets && wise-auth-proxy reload")]
     Check {
-        /// Fetch every secret as well; runs the programs of { exec = … }
+        /// Fetch every secret and read every certificate and key as well; runs the programs of
+        /// { exec = … }
         #[arg(long)]
         secrets: bool,
 
@@ -241,11 +255,18 @@ pub(crate) enum ConfigCommand {
         json: bool,
     },
     /// Print every key with its value and where that comes from; secrets by their source
+    #[command(after_help = "\
+Examples:
+  wise-auth-proxy config show
+  wise-auth-proxy config show --json | jq '.\"switch.lane\"'")]
     Show {
         /// Print JSON
         #[arg(long)]
         json: bool,
     },
     /// Print the JSON schema of the configuration file
+    #[command(after_help = "\
+Examples:
+  wise-auth-proxy config schema > wise-auth-proxy.schema.json")]
     Schema,
 }

@@ -29,11 +29,19 @@ pub(crate) enum AuditCommand {
     /// Where the configuration and its store can be read, the end is compared with what the store
     /// knows.
     #[command(after_help = "\
+Examples:
+  wise-auth-proxy audit verify
+  wise-auth-proxy audit verify /var/log/wise-auth-proxy/audit.log*
+
 Exit codes: 0 it is as it was written; 65 it is not, and the first line that is wrong is named; 1 or
 77 it cannot be read; 64 no file is named, and the configuration cannot be used or names none.")]
     Verify(VerifyArgs),
 
     /// Print what the record says, oldest first
+    #[command(after_help = "\
+Examples:
+  wise-auth-proxy audit show --since 1h --refused
+  wise-auth-proxy audit show --caller payroll --json | tail -n 1")]
     Show(ShowArgs),
 }
 

@@ -199,7 +199,9 @@ fn outcome(
 }
 
 fn fresh() -> Result<Secret, Failure> {
-    guard::fresh().map_err(|error| Failure::new(Exit::Failed, error))
+    guard::fresh().map_err(|error| {
+        Failure::new(Exit::Failed, error).hint("try again; see that this process may use getrandom")
+    })
 }
 
 fn hash_of(key: &Secret) -> KeyHash {

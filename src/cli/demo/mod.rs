@@ -22,7 +22,7 @@ use super::run::control_runtime;
 
 pub(crate) fn run(args: &DemoArgs) -> Result<(), Failure> {
     control_runtime()?.block_on(async {
-        let listen = |kind| signal(kind).map_err(|error| Failure::new(Exit::Failed, error));
+        let listen = |kind| signal(kind).map_err(Failure::starved);
         let mut interrupt = listen(SignalKind::interrupt())?;
         let mut terminate = listen(SignalKind::terminate())?;
         let stopped = async {
@@ -43,7 +43,10 @@ pub(crate) fn run(args: &DemoArgs) -> Result<(), Failure> {
         };
         let struck = stage.strike().await;
         outcome?;
-        struck.map_err(|error| Failure::new(Exit::Failed, error))
+        struck.map_err(|error| {
+            let error = anyhow::Error::new(error).context("the demo's directory is still there");
+            Failure::new(Exit::Failed, error).hint("remove it by hand")
+        })
     })
 }
 

@@ -1,10 +1,13 @@
 //! One check: what it is called, what it hangs on, and what came of it.
 
+use std::iter;
+use std::path::Path;
 use std::time::Duration;
 
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
+use crate::cli::spelling;
 use crate::config::{Lane, LaneSet};
 
 /// How a check came out.
@@ -129,6 +132,14 @@ impl Finding {
 
     pub(super) fn failed(text: impl Into<String>, hint: impl Into<String>) -> Self {
         Self::new(State::Failed, text).hint(hint)
+    }
+
+    /// Has every command in its texts mean the configuration that was named.
+    pub(super) fn spell(&mut self, named: Option<&Path>) {
+        let texts = iter::once(&mut self.text);
+        for text in texts.chain(&mut self.details).chain(&mut self.hint) {
+            *text = spelling::text(named, text).into_owned();
+        }
     }
 
     pub(super) fn skipped(text: impl Into<String>) -> Self {

@@ -11,7 +11,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpSocket, TcpStream, UnixStream};
 
 use super::bench::Bench;
-use super::check::{Check, Finding, Group};
+use super::check::{Check, Finding, Group, State};
 use super::grants::span;
 use super::rounds::Rounds;
 use crate::cli::admin_client::{AdminClient, AdminError};
@@ -36,10 +36,7 @@ pub(super) async fn proxy(rounds: &mut Rounds, bench: &mut Bench) {
             let text = format!("no proxy runs (nothing listens on {})", socket.display());
             (Finding::skipped(text).fact("running", false), Some(None))
         }
-        Err(error) => {
-            let hint = error.hint().unwrap_or_default();
-            (Finding::warning(error.to_string(), hint), None)
-        }
+        Err(error) => (Finding::warning(error.to_string(), error.hint()), None),
     };
     let asked = rounds.fetch(check, ask).await;
     bench.may_run = asked.is_none();
@@ -131,6 +128,7 @@ pub(super) async fn knock(rounds: &mut Rounds, bench: &Bench) {
                 Some(opened) => open(bench, door, opened).await,
                 None => free(bench, door).await,
             };
+            let finding = guarded(bench, door, finding);
             let finding = finding.fact("address", shown(&door.address));
             (finding.fact("callers", &door.callers), None::<()>)
         };
@@ -266,18 +264,29 @@ fn reachable_by(door: &Door) -> (String, bool) {
             format!("everybody who reaches this machine may use it{to_what}{far}"),
             true,
         ),
-        DoorAddress::Unix { mode, .. } => match (mode & 0o007 != 0, mode & 0o070 != 0) {
-            (true, _) => (
-                format!("every user of this machine may use it{to_what}"),
-                true,
-            ),
-            (false, true) => (
-                format!("the proxy's user and group may use it{to_what}"),
-                false,
-            ),
-            (false, false) => (format!("the proxy's user alone may use it{to_what}"), false),
-        },
+        DoorAddress::Unix { mode, owner, .. } => {
+            let (user, group) = holders(owner.as_deref());
+            match (mode & 0o007 != 0, mode & 0o070 != 0) {
+                (true, _) => (
+                    format!("every user of this machine may use it{to_what}"),
+                    true,
+                ),
+                (false, true) => (format!("{user} and {group} may use it{to_what}"), false),
+                (false, false) => (format!("{user} alone may use it{to_what}"), false),
+            }
+        }
     }
+}
+
+/// Whose a socket is: the user and the group.
+fn holders(owner: Option<&str>) -> (String, String) {
+    let owner = owner.unwrap_or_default();
+    let (user, group) = owner.split_once(':').unwrap_or((owner, ""));
+    let named = |kind: &str, name: &str| match name {
+        "" => format!("the proxy's {kind}"),
+        name => format!("{kind} `{name}`"),
+    };
+    (named("user", user), named("group", group))
 }
 
 /// The way to close a door that any process of the machine may use.
@@ -292,6 +301,32 @@ fn closing(bench: &Bench, door: &Door) -> Option<String> {
             bench.command(&format!("caller add NAME --door {address}"))
         )
     })
+}
+
+/// A door of this machine where nothing binds anybody is a way around what binds the callers of others.
+fn guarded(bench: &Bench, door: &Door, finding: Finding) -> Finding {
+    let asks_nobody = |door: &Door| {
+        let certified = door.tls.as_ref().is_some_and(|tls| tls.client_ca.is_some());
+        door.callers.is_none() && door.policy.is_none() && !certified
+    };
+    let others = &bench.config.doors;
+    let DoorAddress::Tcp(address) = &door.address else {
+        return finding;
+    };
+    let is_way_around = address.ip().is_loopback()
+        && asks_nobody(door)
+        && others.iter().any(|other| other.callers.is_some());
+    if !is_way_around || finding.state != State::Good {
+        return finding;
+    }
+    let add = bench.command(&format!("caller add NAME --door {address}"));
+    Finding::warning(
+        format!(
+            "{}; other doors have callers, and what binds those can be walked around here",
+            finding.text
+        ),
+        format!("give this door callers ({add}) or a policy, or take it out"),
+    )
 }
 
 /// A door that is to be opened: is the place free?
@@ -451,6 +486,22 @@ mod tests {
                 owner: None,
             };
             assert_eq!(reachable_by(&door).1, wide, "{mode:o}");
+        }
+        for (mode, owner, who) in [
+            (0o600, None, "the proxy's user alone may"),
+            (0o600, Some("app"), "user `app` alone may"),
+            (0o660, None, "the proxy's user and the proxy's group may"),
+            (0o660, Some("app"), "user `app` and the proxy's group may"),
+            (0o660, Some("app:web"), "user `app` and group `web` may"),
+            (0o660, Some(":web"), "the proxy's user and group `web` may"),
+        ] {
+            door.address = DoorAddress::Unix {
+                path: "/run/a.sock".into(),
+                mode,
+                owner: owner.map(str::to_owned),
+            };
+            let said = reachable_by(&door).0;
+            assert!(said.starts_with(who), "{mode:o} {owner:?}: {said}");
         }
     }
 }

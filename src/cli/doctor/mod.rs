@@ -111,13 +111,17 @@ async fn examine(
     let loaded = configuration::read(&mut rounds, sources).await;
     let mut running = None;
     if let Some(loaded) = &loaded {
-        let mut bench = Bench::new(loaded, named);
+        let mut bench = Bench::new(loaded, named.clone());
         go_round(&mut rounds, &mut bench).await;
         running = bench.running;
     }
     // Made in the order in which they hang together, shown in the order in which people ask.
     let mut checks = rounds.done;
     checks.sort_by_key(|check| check.group);
+    // Much of what is said comes from rooms that do not know how the configuration is called.
+    for check in &mut checks {
+        check.finding.spell(named.as_deref());
+    }
     Diagnosis {
         checks,
         lane: rounds.lane,

@@ -5,6 +5,7 @@ use serde_json::Value;
 use super::bench::Bench;
 use super::check::{Check, Finding, Group};
 use super::rounds::Rounds;
+use crate::cli::spelling;
 use crate::config::{Environment, Origin, Webhook};
 use crate::webhook::Dress;
 
@@ -95,7 +96,8 @@ fn moving(standing: &Value) -> Finding {
     }
     if set_aside > 0 {
         let text = format!("the application has refused {set_aside}, which are kept");
-        let hint = "once it takes them, `wise-auth-proxy webhook retry NAME`";
+        let name = spelling::word(standing["name"].as_str().unwrap_or_default());
+        let hint = format!("once it takes them, `wise-auth-proxy webhook retry {name}`");
         return Finding::warning(text, hint);
     }
     Finding::good(format!("{queued} wait")).fact("queued", queued)

@@ -63,7 +63,10 @@ impl Before {
     /// What there is at a path.
     pub(super) fn of(path: &Path, text: Option<String>) -> Result<Self, Failure> {
         let whole = std::path::absolute(path);
-        let whole = whole.map_err(|error| Failure::new(Exit::Failed, error))?;
+        let whole = whole.map_err(|error| {
+            Failure::new(Exit::Failed, error)
+                .hint("go to a directory that is there, or name the file whole with --config")
+        })?;
         let document = text.as_deref().unwrap_or_default().parse::<DocumentMut>();
         let document = document.map_err(|_| {
             // The parser's message quotes the text, in which a secret may stand.

@@ -59,8 +59,8 @@ pub(super) fn run(global: &Global, as_json: bool) -> Result<(), Failure> {
     }
     let made = outcomes.iter().filter(|it| it.state() != "skipped").count();
     let error = anyhow!("{failed} of {made} calls failed");
-    let failure = Failure::new(Exit::Failed, error);
-    Err(hints.into_iter().fold(failure, Failure::hint))
+    let otherwise = format!("{} may say more", global.spell("doctor"));
+    Err(Failure::new(Exit::Failed, error).hints(hints, &otherwise))
 }
 
 struct Outcome<'a> {

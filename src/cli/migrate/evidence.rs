@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::step::Step;
 use crate::config::Lane;
+use crate::secret::Secret;
 use crate::switch::{LaneUse, Usage};
 
 /// Which half of Wise's guide.
@@ -148,8 +149,11 @@ pub(super) struct Grant {
 pub(super) enum GrantState {
     /// A token that lives, and for whom.
     Alive(String),
-    /// In the store, with nobody to try it.
-    Stored(String),
+    /// In the store, and nobody has tried it; the access token while it lasts.
+    Stored {
+        seen: String,
+        access: Option<Secret>,
+    },
     /// Nobody has logged in.
     Absent,
     /// Over, unreadable, without token: why.

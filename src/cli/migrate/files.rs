@@ -1,6 +1,7 @@
 //! What the files of a configuration say: how to type its commands, its request, its certificate.
 
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use serde_json::Value;
 
@@ -78,6 +79,13 @@ pub(super) fn request(config: &Config) -> Request {
         (true, false) => Request::KeyOnly { key },
         (false, _) => Request::None { key },
     }
+}
+
+/// When the pair in use was put in its place, by the younger of its files.
+pub(super) fn installed(config: &Config) -> Option<SystemTime> {
+    let mtls = config.mtls.as_ref()?;
+    let placed = |path: &Path| path.metadata().and_then(|file| file.modified()).ok();
+    Some(placed(&mtls.certificate)?.max(placed(&mtls.key)?))
 }
 
 /// Whether the certificate is one that Wise can take from this client today.

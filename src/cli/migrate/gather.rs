@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::{self, IsTerminal as _};
 use std::path::PathBuf;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use serde_json::Value;
 
@@ -26,6 +26,9 @@ use crate::switch::{Entry, SwitchError, SwitchStore, Usage, UsageStore};
 
 /// More turns of the switch than this nobody looks back on.
 const TURNS: usize = 1_000;
+
+/// A success is noted so much later at most, so an earlier note may be of the pair before.
+const NOTED_LATE: Duration = Duration::from_mins(1);
 
 /// Everything that can be known about the configuration that the command line means.
 pub(super) fn gather(global: &Global, args: &MigrateStatusArgs) -> Result<Evidence, Failure> {
@@ -239,11 +242,18 @@ impl Scene {
         )
     }
 
-    /// A success over mutual TLS proves it; what does not is asked of Wise.
+    /// A success over mutual TLS with the pair in use proves it; what does not is asked of Wise.
     fn handshake(&self) -> Handshake {
         let used = self.usage.of(Lane::OAuthMtls);
-        if used.accepted > 0 {
-            let ago = since(used.last_accepted.as_deref(), self.now);
+        let last = used.last_accepted.as_deref();
+        let installed = files::installed(&self.config);
+        let safely = installed.and_then(|at| at.checked_add(NOTED_LATE));
+        if last
+            .and_then(moment)
+            .zip(safely)
+            .is_some_and(|(last, safely)| last > safely)
+        {
+            let ago = since(last, self.now);
             return Handshake::Done(format!("requests were answered over it, last {ago}"));
         }
         Handshake::Unknown("Wise was not asked".into())

@@ -75,11 +75,15 @@ fn judged(scene: &Scene, record: &Record) -> GrantState {
     let profile = record.profile.as_ref().map(ToString::to_string);
     let user = record.user.as_ref().and_then(|user| user.name.as_deref());
     let issued = rfc3339(record.issued);
-    GrantState::Stored(format!(
-        "{}, stored {}",
-        who(profile.as_deref(), user),
-        since(Some(&issued), scene.now)
-    ))
+    let is_live = record.expires > scene.now;
+    GrantState::Stored {
+        seen: format!(
+            "{}, stored {}",
+            who(profile.as_deref(), user),
+            since(Some(&issued), scene.now)
+        ),
+        access: is_live.then(|| record.access_token.clone()),
+    }
 }
 
 fn who(profile: Option<&str>, user: Option<&str>) -> String {

@@ -23,8 +23,8 @@ use serde_json::json;
 
 use super::args::{Global, MigrateCommand, MigrateConfirmArgs, MigrateStatusArgs};
 use super::failure::{Exit, Failure};
-use super::report;
 use super::switch::{operator, own_store};
+use super::{report, spelling};
 use crate::clock::{Clock as _, System};
 
 pub(crate) use evidence::{Confirmation, Guide, Start};
@@ -45,7 +45,8 @@ fn status(global: &Global, args: &MigrateStatusArgs) -> Result<(), Failure> {
     if args.json {
         report::json(&picture::as_json(&evidence, &steps))
     } else {
-        report::data(&picture::drawn(&evidence, &steps))
+        let drawn = picture::drawn(&evidence, &steps);
+        report::data(&spelling::text(global.config_file(), &drawn))
     }
 }
 

@@ -115,6 +115,15 @@ pub(super) fn again(typed: &Typed) -> Next {
     }
 }
 
+/// A renewal is the running proxy's alone.
+pub(super) fn renew(typed: &Typed) -> Next {
+    let command = typed.command("run");
+    Next {
+        is_question: true,
+        ..Next::run(command, "starts the proxy, which renews the token")
+    }
+}
+
 pub(super) fn csr(typed: &Typed) -> Next {
     Next::run(
         typed.csr(),

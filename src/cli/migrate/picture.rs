@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::evidence::{Evidence, Guide, Start};
 use super::next::Next;
 use super::step::Step;
-use super::steps::{Judged, State, first};
+use super::steps::{Judged, State, first, how};
 
 const DONE: Style = AnsiColor::Green.on_default();
 const NEXT: Style = AnsiColor::Yellow.on_default().bold();
@@ -47,6 +47,13 @@ pub(super) fn drawn(evidence: &Evidence, steps: &[Judged]) -> String {
             "  {style}{sign} {name:width$}{style:#}  {}",
             fit(&seen)
         );
+        // Of the next one the last line says more.
+        if let State::ToDo(then) = &judged.state
+            && !is_next
+        {
+            let command = then.command.as_deref().unwrap_or(&then.text);
+            let _ok = writeln!(text, "    {:width$}  {DIM}{}{DIM:#}", "", fit(command));
+        }
     }
     let done = done(steps);
     let _ok = write!(text, "{done} of {} done", steps.len());
@@ -64,7 +71,15 @@ pub(super) fn as_json(evidence: &Evidence, steps: &[Judged]) -> Value {
         let (state, by, to_do) = match &judged.state {
             State::Done => ("done", None, Value::Null),
             State::ToDo(then) => ("to-do", None, next(then)),
-            State::Blocked(by) => ("blocked", Some(*by), Value::Null),
+            // For who wants to look ahead.
+            State::Blocked(by) => {
+                let then = how(judged.step, evidence);
+                (
+                    "blocked",
+                    Some(*by),
+                    then.as_ref().map_or(Value::Null, next),
+                )
+            }
         };
         json!({
             "step": judged.step.name(),

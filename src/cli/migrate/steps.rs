@@ -209,8 +209,15 @@ fn grants(evidence: &Evidence) -> Finding {
     let open = evidence.grants.iter().find_map(|grant| match &grant.state {
         GrantState::Absent => Some((grant, "nobody has logged in".to_owned())),
         GrantState::Broken(why) => Some((grant, why.clone())),
-        GrantState::Alive(_) | GrantState::Stored(_) => None,
+        GrantState::Alive(_) | GrantState::Stored { .. } => None,
     });
+    let mut untried = evidence
+        .grants
+        .iter()
+        .filter_map(|grant| match &grant.state {
+            GrantState::Stored { seen, access } => Some((grant, seen, access)),
+            GrantState::Alive(_) | GrantState::Absent | GrantState::Broken(_) => None,
+        });
     let several = evidence.grants.len() > 1;
     match open {
         Some((grant, why)) => Finding::Open(
@@ -221,15 +228,31 @@ fn grants(evidence: &Evidence) -> Finding {
             "the configuration has no [[grant]]".into(),
             next::init(&evidence.typed),
         ),
-        None => {
-            let seen = evidence.grants.iter().map(|grant| match &grant.state {
-                GrantState::Alive(who) | GrantState::Stored(who) => {
-                    format!("{}: {who}", grant.name)
-                }
-                GrantState::Absent | GrantState::Broken(_) => grant.name.clone(),
-            });
-            Finding::Done(seen.collect::<Vec<_>>().join("; "))
-        }
+        None => match untried.next() {
+            Some((grant, seen, Some(_))) => Finding::Open(
+                format!(
+                    "{}: {seen}; nobody knows whether Wise still takes it",
+                    grant.name
+                ),
+                next::again(&evidence.typed),
+            ),
+            Some((grant, seen, None)) => Finding::Open(
+                format!(
+                    "{}: {seen}; its access token has ended, so only a renewal can tell",
+                    grant.name
+                ),
+                next::renew(&evidence.typed),
+            ),
+            None => {
+                let seen = evidence.grants.iter().map(|grant| match &grant.state {
+                    GrantState::Alive(who) => format!("{}: {who}", grant.name),
+                    GrantState::Stored { .. } | GrantState::Absent | GrantState::Broken(_) => {
+                        grant.name.clone()
+                    }
+                });
+                Finding::Done(seen.collect::<Vec<_>>().join("; "))
+            }
+        },
     }
 }
 

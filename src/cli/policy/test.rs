@@ -7,7 +7,7 @@ use super::super::args::{Global, PolicyTestArgs};
 use super::super::failure::{Exit, Failure};
 use super::super::report;
 use super::list::address;
-use crate::config::{Config, Lane};
+use crate::config::{Config, Door, Lane};
 use crate::guard::{
     ActsFor, Asked, Holder, Named, Policies, Policy, Reason, Refusal, doubt_in_query,
     profiles_named,
@@ -33,8 +33,8 @@ pub(super) fn run(global: &Global, args: &PolicyTestArgs) -> Result<(), Failure>
             Failure::usage("the path is none")
                 .hint("write it as in a request, such as /v1/transfers?profile=30000000")
         })?;
-    let caller = caller(&config, args.caller.as_deref())?;
-    let door = door(&config, args.door.as_deref())?;
+    let entry = Entry::find(&config, args)?;
+    let Entry { door, caller, .. } = entry;
     let lane = args.lane.or(config.doors[door].lane);
     let lane = lane.unwrap_or(config.switch.lane);
     let policies = Policies::new(&config, None);
@@ -42,8 +42,9 @@ pub(super) fn run(global: &Global, args: &PolicyTestArgs) -> Result<(), Failure>
     if let Some(why) = doubt_in_query(target.query()) {
         asked.doubt(why);
     }
-    let words: Vec<Word> = policies
-        .of(door, caller)
+    // Who is not let in meets no policy.
+    let asked_ones = policies.of(door, caller).filter(|_| entry.is_let_in);
+    let words: Vec<Word> = asked_ones
         .map(|policy| word(policy, &config, &asked, &target, (door, lane), args))
         .collect();
     let decides = |word: &&Word| word.refusal.is_some() && !word.observe;
@@ -52,10 +53,31 @@ pub(super) fn run(global: &Global, args: &PolicyTestArgs) -> Result<(), Failure>
         .find(decides)
         .and_then(|word| word.refusal.clone());
     let holder = policies.holder(caller.map_or(Holder::Door(door), Holder::Caller));
+    let allowed = entry.is_let_in && refused.is_none();
+    let address = address(&config.doors[door]);
     if args.json {
-        report::json(&in_json(&words, &asked, lane, holder, refused.is_none()))?;
+        let mut outcome = in_json(&words, &asked, lane, holder, allowed);
+        outcome["door"] = address.into();
+        outcome["let_in"] = entry.is_let_in.into();
+        report::json(&outcome)?;
     } else {
-        report::data(&shown(&words, &asked, lane, holder, refused.is_none()))?;
+        let is_let_in = entry.is_let_in;
+        let door = if is_let_in {
+            address
+        } else {
+            format!("{address} does not let it in")
+        };
+        let rows = [
+            ("allowed", if allowed { "yes" } else { "NO" }),
+            ("door", &door),
+        ];
+        let rows = rows.map(|(name, text)| row(name, text)).into_iter();
+        let words = shown(&words, &asked, lane, holder).into_iter();
+        let words = words.filter(|_| is_let_in);
+        report::data(&report::table(&rows.chain(words).collect::<Vec<_>>()))?;
+    }
+    if !entry.is_let_in {
+        return Err(entry.refused(&config, args));
     }
     match refused {
         None => Ok(()),
@@ -83,12 +105,73 @@ fn caller(config: &Config, name: Option<&str>) -> Result<Option<usize>, Failure>
     Err(Failure::usage("there is no such caller").hint(hint))
 }
 
-fn door(config: &Config, named: Option<&str>) -> Result<usize, Failure> {
-    let Some(named) = named else { return Ok(0) };
+fn door(config: &Config, named: &str) -> Result<usize, Failure> {
     let doors: Vec<_> = config.doors.iter().map(address).collect();
     doors.iter().position(|door| door == named).ok_or_else(|| {
         Failure::usage("there is no such door").hint(format!("the doors are {}", doors.join(", ")))
     })
+}
+
+/// Where a request comes in, and as whom.
+#[derive(Clone, Copy)]
+struct Entry {
+    door: usize,
+    /// A door without callers tells nobody apart.
+    caller: Option<usize>,
+    is_let_in: bool,
+}
+
+impl Entry {
+    /// At the door that was named, or at the first one that lets it in: one that knows the caller
+    /// before one that asks nobody.
+    fn find(config: &Config, args: &PolicyTestArgs) -> Result<Self, Failure> {
+        let caller = caller(config, args.caller.as_deref())?;
+        let knows = |door: &Door| {
+            let name = args.caller.as_ref();
+            let known = door.callers.as_ref().zip(name);
+            known.is_some_and(|(callers, name)| callers.contains(name))
+        };
+        let asks_nobody = |door: &Door| door.callers.is_none();
+        let door = match args.door.as_deref() {
+            Some(named) => door(config, named)?,
+            None => {
+                let mut doors = config.doors.iter();
+                let known = doors.position(knows);
+                let open = || config.doors.iter().position(asks_nobody);
+                known.or_else(open).unwrap_or_default()
+            }
+        };
+        let at = &config.doors[door];
+        Ok(Self {
+            door,
+            caller: caller.filter(|_| knows(at)),
+            is_let_in: knows(at) || asks_nobody(at),
+        })
+    }
+
+    fn refused(self, config: &Config, args: &PolicyTestArgs) -> Failure {
+        let who = match &args.caller {
+            Some(name) => format!("caller {name}"),
+            None => "somebody who is none of its callers".to_owned(),
+        };
+        let callers = config.doors[self.door].callers.iter().flatten();
+        let callers: Vec<_> = callers.map(String::as_str).collect();
+        let (error, hint) = match &args.door {
+            Some(door) => (
+                format!("the door {door} does not let {who} in"),
+                format!("it lets in {}", callers.join(", ")),
+            ),
+            None => (
+                format!("no door lets {who} in"),
+                "say who asks with --caller, or add the caller to a door's `callers`".to_owned(),
+            ),
+        };
+        Failure::new(Exit::Refused, anyhow::Error::msg(error)).hint(hint)
+    }
+}
+
+fn row(name: &str, text: &str) -> Vec<String> {
+    vec![name.to_owned(), text.to_owned()]
 }
 
 fn word(
@@ -146,10 +229,8 @@ fn operation(asked: &Asked<'_>) -> Option<String> {
     Some(format!("{} {}", operation.method, operation.path))
 }
 
-fn shown(words: &[Word], asked: &Asked<'_>, lane: Lane, holder: &str, allowed: bool) -> String {
-    let row = |name: &str, text: &str| vec![name.to_owned(), text.to_owned()];
+fn shown(words: &[Word], asked: &Asked<'_>, lane: Lane, holder: &str) -> Vec<Vec<String>> {
     let mut rows = vec![
-        row("allowed", if allowed { "yes" } else { "NO" }),
         row(
             "operation",
             &operation(asked).unwrap_or_else(|| "none that is known".to_owned()),
@@ -176,7 +257,7 @@ fn shown(words: &[Word], asked: &Asked<'_>, lane: Lane, holder: &str, allowed: b
             rows.push(row("", &format!("as long as {limit}")));
         }
     }
-    report::table(&rows)
+    rows
 }
 
 fn in_json(words: &[Word], asked: &Asked<'_>, lane: Lane, holder: &str, allowed: bool) -> Value {

@@ -32,7 +32,10 @@ pub(super) fn run(global: &Global, args: &KeygenArgs) -> Result<(), Failure> {
         return Err(in_the_way(&path));
     }
     let absolute = std::path::absolute(&path);
-    let absolute = absolute.map_err(|error| Failure::new(Exit::Failed, anyhow!(error)))?;
+    let absolute = absolute.map_err(|error| {
+        Failure::new(Exit::Failed, error)
+            .hint("go to a directory that is there, or name --out whole")
+    })?;
     let making = || SigningKey::generate(args.bits);
     let pkcs8 = Progress::new().during("making an RSA key", making)?;
     let key = SigningKey::from_pkcs8(&pkcs8)?;

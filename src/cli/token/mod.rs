@@ -13,7 +13,7 @@ use super::admin_client::{AdminClient, AdminError};
 use super::args::{AdminArgs, Global, TokenArgs, TokenCommand};
 use super::failure::{Exit, Failure};
 use super::run::control_runtime;
-use super::{overview, report};
+use super::{overview, report, spelling};
 use crate::config::Config;
 use crate::server::open_store;
 
@@ -31,7 +31,8 @@ pub(crate) fn run(global: &Global, args: &TokenArgs) -> Result<(), Failure> {
             if admin.json {
                 report::json(&tokens)
             } else {
-                report::data(&overview::tokens(&tokens))
+                let shown = overview::tokens(&tokens);
+                report::data(&spelling::text(global.config_file(), &shown))
             }
         }
         TokenCommand::Refresh { grant, admin } => {
@@ -149,7 +150,7 @@ mod tests {
         assert_eq!(of_grant(tokens.clone(), "main").unwrap()["generation"], 3);
         assert!(of_grant(tokens.clone(), "client").is_ok());
         let failure = of_grant(tokens, "mane").unwrap_err();
-        assert_eq!(failure.hints, ["the grants are: main, client"]);
+        assert_eq!(failure.hints(), ["the grants are: main, client"]);
     }
 
     #[test]

@@ -38,7 +38,10 @@ pub(super) fn run(global: &Global, args: &DeleteArgs) -> Result<(), Failure> {
         );
     }
     let desk = all.desks.iter().find(|desk| desk.scope == found.scope);
-    let desk = desk.ok_or_else(|| Failure::new(Exit::Failed, anyhow!("there is no way to it")))?;
+    let desk = desk.ok_or_else(|| {
+        let error = anyhow!("there is no way to it");
+        Failure::new(Exit::Failed, error).hint("name whose it is with --profile or --grant")
+    })?;
     let deleted = runtime.block_on(async {
         let mut progress = Progress::new();
         let deleting = desk.delete(&line, &args.id);

@@ -185,7 +185,7 @@ impl All {
             Value::Object(json)
         });
         let unread = self.unread.iter().map(|unread| {
-            let hint = unread.failure.hints.first();
+            let hint = unread.failure.hints().first();
             json!({ "whose": unread.whose, "error": unread.why(), "hint": hint })
         });
         let scopes = self.desks.iter().map(|desk| scope_json(&desk.scope));
@@ -263,19 +263,15 @@ impl All {
         let mut missing = Vec::new();
         for Unread { whose, failure } in unread {
             missing.push(format!("{whose}: {}", Unread::said(&failure)));
-            let new = failure
-                .hints
-                .into_iter()
-                .filter(|hint| !hints.contains(hint));
-            let new: Vec<_> = new.collect();
+            let new = failure.hints().iter().filter(|hint| !hints.contains(hint));
+            let new: Vec<_> = new.cloned().collect();
             hints.extend(new);
         }
         if missing.is_empty() {
             return Ok(());
         }
         let error = anyhow!("not everything is shown\n  {}", missing.join("\n  "));
-        let failure = Failure::new(Exit::Failed, error);
-        Err(hints.into_iter().fold(failure, Failure::hint))
+        Err(Failure::new(Exit::Failed, error).hints(hints, "try again"))
     }
 }
 

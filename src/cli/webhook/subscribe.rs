@@ -141,16 +141,17 @@ fn unknown(global: &Global, name: &str) -> Failure {
         !group.is_empty() && own.trim_end_matches('s') == group
     });
     let near: Vec<_> = near.map(|event| event.name).collect();
-    let failure = Failure::new(Exit::Usage, anyhow!("there is no event {}", shown(name)));
-    let failure = if near.is_empty() {
-        failure
-    } else {
-        failure.hint(format!("there are {}", near.join(", ")))
-    };
-    failure.hint(format!(
+    let all = format!(
         "{} names them all; --unlisted asks Wise all the same",
         global.spell("webhook events")
-    ))
+    );
+    let failure = Failure::new(Exit::Usage, anyhow!("there is no event {}", shown(name)));
+    if near.is_empty() {
+        failure.hint(all)
+    } else {
+        let near = format!("there are {}", near.join(", "));
+        failure.hint(near).hint(all)
+    }
 }
 
 /// The desk that is meant: the application's, unless a profile or a grant is named.
@@ -166,9 +167,10 @@ async fn open(
         return progress.along("asking Wise for a token", asking).await;
     }
     let holders = holders(config, &line.errand.store, whose)?;
-    let holder = holders
-        .first()
-        .ok_or_else(|| Failure::usage("there is no such grant"))?;
+    let holder = holders.first().ok_or_else(|| {
+        let list = global.spell("config show");
+        Failure::usage("there is no such grant").hint(format!("{list} lists those there are"))
+    })?;
     Desk::profile(global, line, holder)
 }
 

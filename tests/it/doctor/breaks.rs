@@ -25,7 +25,7 @@ async fn a_configuration_that_cannot_be_used_is_all_there_is_to_say() {
     seen.says(
         "config.file",
         "the configuration has a problem",
-        "`wise-auth-proxy config check`",
+        "`wise-auth-proxy config check --config ",
     );
     let details = seen.check("config.file")["details"].to_string();
     assert!(details.contains("runtime.wokers"), "{details}");

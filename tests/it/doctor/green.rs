@@ -336,7 +336,8 @@ async fn every_check_is_on_the_page_of_checks() {
     let mut unseen = listed.clone();
     for more in [&[][..], &["--set", &elsewhere]] {
         let seen = doctor(&house.site, more).await;
-        seen.only(&[]);
+        // Which is a way around the callers of the other.
+        seen.only(&[("door.0", "warning")]);
         for check in seen.checks() {
             let id = check["id"].as_str().unwrap();
             let general = id.replace("door.0", "door.N").replace("door.1", "door.N");

@@ -285,6 +285,53 @@ async fn the_doors_of_a_running_proxy_are_knocked_at_without_bothering_wise() {
 }
 
 #[tokio::test]
+async fn a_socket_that_is_given_to_somebody_is_said_to_be_theirs() {
+    let wise = house::wise().await;
+    let me = String::from_utf8(
+        std::process::Command::new("id")
+            .arg("-un")
+            .output()
+            .unwrap()
+            .stdout,
+    );
+    let me = me.unwrap().trim().to_owned();
+    let door =
+        format!("[[door]]\naddress = \"unix:app.sock\"\nmode = \"0600\"\nowner = \"{me}\"\n");
+    let house = plan(&wise).lane("personal").toml(&door).start().await;
+    let seen = doctor(&house.site, &[]).await;
+    seen.only(&[]);
+    seen.says(
+        "door.1",
+        &format!("answers; user `{me}` alone may use it"),
+        "",
+    );
+}
+
+#[tokio::test]
+async fn an_open_door_beside_one_with_callers_is_a_way_around_them() {
+    let wise = house::wise().await;
+    let site = plan(&wise).prepare().await;
+    let with = |open: &str| {
+        format!(
+            "door=[{{ address = \"127.0.0.1:0\"{open} }}, \
+             {{ address = \"unix:{}\", callers = [\"books\"] }}]",
+            site.path("app.sock").display()
+        )
+    };
+    let caller = "caller=[{ name = \"books\", users = [\"root\"], policy = \"read-only\" }]";
+    let seen = doctor(&site, &["--set", caller, "--set", &with("")]).await;
+    seen.only(&[("door.0", "warning")]);
+    seen.says(
+        "door.0",
+        "can be walked around here",
+        "caller add NAME --door",
+    );
+    let bound = with(", policy = \"read-only\"");
+    let seen = doctor(&site, &["--set", caller, "--set", &bound]).await;
+    seen.only(&[]);
+}
+
+#[tokio::test]
 async fn a_door_that_came_after_the_start_is_not_open_yet() {
     let wise = house::wise().await;
     let house = plan(&wise).start().await;
