@@ -132,14 +132,12 @@ impl Entry {
             known.is_some_and(|(callers, name)| callers.contains(name))
         };
         let asks_nobody = |door: &Door| door.callers.is_none();
-        let door = match args.door.as_deref() {
-            Some(named) => door(config, named)?,
-            None => {
-                let mut doors = config.doors.iter();
-                let known = doors.position(knows);
-                let open = || config.doors.iter().position(asks_nobody);
-                known.or_else(open).unwrap_or_default()
-            }
+        let door = if let Some(named) = args.door.as_deref() {
+            door(config, named)?
+        } else {
+            let known = config.doors.iter().position(knows);
+            let open = || config.doors.iter().position(asks_nobody);
+            known.or_else(open).unwrap_or_default()
         };
         let at = &config.doors[door];
         Ok(Self {
