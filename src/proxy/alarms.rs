@@ -82,7 +82,7 @@ mod tests {
 
     use super::*;
 
-    const LONG: Duration = Duration::from_secs(60);
+    const LONG: Duration = Duration::from_mins(1);
 
     #[tokio::test(start_paused = true)]
     async fn a_wait_ends_at_its_own_deadline_whatever_its_alarm_was_set_for() {

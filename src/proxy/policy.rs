@@ -104,6 +104,10 @@ pub(crate) fn request(head: &mut request::Parts, stamps: &Stamps) {
 /// Which fields there are that want something done. A look at each name costs less than a search for
 /// each that could be there.
 #[derive(Debug, Default)]
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "a set, of what has nothing to do with one another"
+)]
 struct Seen {
     ours: [bool; OURS.len()],
     underscores: bool,
