@@ -346,6 +346,7 @@ async fn dumps_core(site: &Site, memory: &str) -> bool {
     command.args(["-c", script]).arg(run.get_program());
     command
         .args(run.get_args())
+        .env_remove("WISE_PROXY_PROGRAM") // ours, and no key of the configuration
         .current_dir(site.directory.path());
     command.args(["--set", &format!("hardening.memory={memory}")]);
     let house = site.start_as(command).await;
