@@ -386,49 +386,14 @@ fn a_unix_socket_that_lets_in_more_than_the_door_would_is_refused() {
         assert_eq!(answer.is_ok_and(|fits| fits), fits, "{mode:o} {wanted:?}");
     }
     if rustix::process::geteuid().is_root() {
+        let theirs = |mode| wanted(mode, "64001:64002".to_owned());
         for (user, gid, mode, wanted, fits) in [
-            (
-                64_001,
-                64_002,
-                0o660,
-                wanted(0o660, "64001:64002".to_owned()),
-                true,
-            ),
-            (
-                0,
-                64_002,
-                0o660,
-                wanted(0o660, "64001:64002".to_owned()),
-                true,
-            ),
-            (
-                64_003,
-                64_002,
-                0o660,
-                wanted(0o660, "64001:64002".to_owned()),
-                false,
-            ),
-            (
-                64_003,
-                64_002,
-                0o060,
-                wanted(0o660, "64001:64002".to_owned()),
-                true,
-            ),
-            (
-                64_001,
-                64_003,
-                0o660,
-                wanted(0o660, "64001:64002".to_owned()),
-                false,
-            ),
-            (
-                64_001,
-                64_003,
-                0o666,
-                wanted(0o666, "64001:64002".to_owned()),
-                true,
-            ),
+            (64_001, 64_002, 0o660, theirs(0o660), true),
+            (0, 64_002, 0o660, theirs(0o660), true),
+            (64_003, 64_002, 0o660, theirs(0o660), false),
+            (64_003, 64_002, 0o060, theirs(0o660), true),
+            (64_001, 64_003, 0o660, theirs(0o660), false),
+            (64_001, 64_003, 0o666, theirs(0o666), true),
             (64_001, group, 0o600, socket_at(&path), false),
             (own, 64_002, 0o660, socket_at(&path), false),
         ] {
