@@ -12,14 +12,10 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// So much lies ready before it must leave within a turn.
-const MOST: usize = 64 * 1024;
+use crate::upstream::buffers;
 
 /// A piece of this size is worth a write of its own and no copy.
 const LARGE: usize = 8 * 1024;
-
-/// A buffer that grew beyond this is given back after a turn that did not need half as much.
-const KEPT: usize = 16 * 1024;
 
 /// A socket that holds small writes back.
 #[derive(Debug)]
@@ -32,6 +28,7 @@ pub(crate) struct Outbox<T>(Rc<RefCell<Inner<T>>>);
 #[derive(Debug)]
 struct Inner<T> {
     io: T,
+    /// Without capacity between turns.
     out: Vec<u8>,
     /// How much of `out` has left.
     left: usize,
@@ -64,13 +61,30 @@ impl<T: AsyncWrite + Unpin> Inner<T> {
                 wrote => self.left += wrote,
             }
         }
-        let used = self.out.len();
-        self.out.clear();
-        if used <= KEPT / 2 {
-            self.out.shrink_to(KEPT);
+        if !self.out.is_empty() {
+            buffers::give_back(std::mem::take(&mut self.out));
+            self.left = 0;
         }
-        self.left = 0;
         Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    /// Where to put `length` bytes, or `None` where they are worth a write of their own. What does
+    /// not fit beside what lies ready waits until that has left.
+    fn poll_room(
+        &mut self,
+        cx: &mut Context<'_>,
+        length: usize,
+    ) -> Poll<io::Result<Option<&mut Vec<u8>>>> {
+        if length >= LARGE || self.out.len() + length > buffers::SIZE {
+            ready!(self.poll_drain(cx))?;
+        }
+        if length >= LARGE {
+            return Poll::Ready(Ok(None));
+        }
+        if self.out.capacity() == 0 {
+            self.out = buffers::lend();
+        }
+        Poll::Ready(Ok(Some(&mut self.out)))
     }
 }
 
@@ -81,13 +95,10 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Gathering<T> {
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
         let inner = &mut *self.0.borrow_mut();
-        if buf.len() >= LARGE || inner.out.len() >= MOST {
-            ready!(inner.poll_drain(cx))?;
-        }
-        if buf.len() >= LARGE {
+        let Some(out) = ready!(inner.poll_room(cx, buf.len()))? else {
             return Pin::new(&mut inner.io).poll_write(cx, buf);
-        }
-        inner.out.extend_from_slice(buf);
+        };
+        out.extend_from_slice(buf);
         Poll::Ready(Ok(buf.len()))
     }
 
@@ -98,14 +109,11 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Gathering<T> {
     ) -> Poll<io::Result<usize>> {
         let length = bufs.iter().map(|buf| buf.len()).sum();
         let inner = &mut *self.0.borrow_mut();
-        if length >= LARGE || inner.out.len() >= MOST {
-            ready!(inner.poll_drain(cx))?;
-        }
-        if length >= LARGE {
+        let Some(out) = ready!(inner.poll_room(cx, length))? else {
             return Pin::new(&mut inner.io).poll_write_vectored(cx, bufs);
-        }
+        };
         for buf in bufs {
-            inner.out.extend_from_slice(buf);
+            out.extend_from_slice(buf);
         }
         Poll::Ready(Ok(length))
     }
@@ -186,7 +194,7 @@ mod tests {
             }
             Poll::Ready(wrote)
         });
-        assert_eq!(limit.await, MOST);
+        assert_eq!(limit.await, buffers::SIZE);
         let reading = async {
             let mut all = Vec::new();
             theirs.read_to_end(&mut all).await.unwrap();
@@ -198,6 +206,6 @@ mod tests {
             drop((socket, outbox));
         };
         let (read, ()) = tokio::join!(reading, draining);
-        assert_eq!(read, MOST);
+        assert_eq!(read, buffers::SIZE);
     }
 }

@@ -4,6 +4,7 @@
 //! a request has left, so that the room above can decide.
 
 mod answer;
+mod buffers;
 mod dial;
 mod endpoint;
 mod gather;

@@ -7,12 +7,10 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use bytes::{Buf as _, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
-/// Read at once from a socket that has much to give.
-const MUCH: usize = 64 * 1024;
+use crate::upstream::buffers;
 
 /// After a read of less than this, which a small one holds, the next is a small one again.
 const LITTLE: usize = 4 * 1024;
@@ -21,8 +19,9 @@ const LITTLE: usize = 4 * 1024;
 #[derive(Debug)]
 pub(crate) struct ReadAhead {
     stream: TcpStream,
-    /// Read, and not asked for yet.
-    ahead: BytesMut,
+    /// Read, and how much of it was asked for. Without capacity while there is nothing more.
+    ahead: Vec<u8>,
+    asked: usize,
     /// The last read took all that it had room for.
     more: bool,
 }
@@ -31,8 +30,20 @@ impl ReadAhead {
     pub(crate) fn new(stream: TcpStream) -> Self {
         Self {
             stream,
-            ahead: BytesMut::new(),
+            ahead: Vec::new(),
+            asked: 0,
             more: false,
+        }
+    }
+
+    /// Hands on what lies ready. A body that pauses, or has ended, holds no buffer.
+    fn take(&mut self, buf: &mut ReadBuf<'_>) {
+        let rest = &self.ahead[self.asked..];
+        let fits = rest.len().min(buf.remaining());
+        buf.put_slice(&rest[..fits]);
+        self.asked += fits;
+        if self.asked == self.ahead.len() {
+            buffers::give_back(std::mem::take(&mut self.ahead));
         }
     }
 }
@@ -51,26 +62,18 @@ impl AsyncRead for ReadAhead {
                 return Poll::Ready(Ok(()));
             }
             // A connection has more turns than there are answers: a buffer is for something to read.
-            let Poll::Ready(there) = this.stream.poll_read_ready(cx) else {
-                // A body that pauses holds no buffer.
-                this.ahead = BytesMut::new();
-                return Poll::Pending;
-            };
-            there?;
-            this.ahead.reserve(MUCH);
+            ready!(this.stream.poll_read_ready(cx))?;
+            let mut ahead = buffers::lend();
             let stream = Pin::new(&mut this.stream);
-            let read = tokio_util::io::poll_read_buf(stream, cx, &mut this.ahead);
-            if !read.is_ready() {
-                this.ahead = BytesMut::new();
+            let read = tokio_util::io::poll_read_buf(stream, cx, &mut ahead);
+            if !matches!(read, Poll::Ready(Ok(1..))) {
+                buffers::give_back(ahead);
+                return read.map_ok(|_| ());
             }
-            this.more = ready!(read)? >= LITTLE;
+            this.more = ahead.len() >= LITTLE;
+            (this.ahead, this.asked) = (ahead, 0);
         }
-        let fits = this.ahead.len().min(buf.remaining());
-        buf.put_slice(&this.ahead[..fits]);
-        this.ahead.advance(fits);
-        if this.ahead.is_empty() && !this.more {
-            this.ahead = BytesMut::new();
-        }
+        this.take(buf);
         Poll::Ready(Ok(()))
     }
 }

@@ -162,6 +162,11 @@ impl Shared {
         self.load.streams.get() == 0 && self.since.get() == self.origin.born
     }
 
+    /// Whether a stream is free.
+    fn is_free(&self) -> bool {
+        self.load.streams.get() < self.load.allowed.get()
+    }
+
     /// Whether less than three quarters of its streams are in use.
     fn has_room(&self) -> bool {
         let streams = self.load.streams.get();
@@ -489,7 +494,8 @@ impl<B> Inner<B> {
     /// Whether an HTTP/2 connection has room for many more requests.
     fn has_room(&self) -> bool {
         let state = self.state.borrow();
-        state.shared.iter().any(|shared| shared.has_room())
+        // The youngest carry the least.
+        state.shared.iter().rev().any(|shared| shared.has_room())
     }
 
     /// A free stream on the oldest HTTP/2 connection that has one.
@@ -497,13 +503,15 @@ impl<B> Inner<B> {
     /// Many requests on few connections leave, and are answered, in few records and system calls; and
     /// connections that a burst has made go unused afterwards, so that they are closed (0055).
     fn stream(self: &Rc<Self>, state: &mut State<B>, now: Instant) -> Option<Lease<B>> {
-        let addresses = state.addresses.as_deref();
         let age = self.limits.age;
-        state
-            .shared
-            .retain(|shared| shared.is_fit(now, age, addresses));
-        let free = |shared: &&Rc<Shared>| shared.load.streams.get() < shared.load.allowed.get();
-        let shared = state.shared.iter().find(free)?;
+        let shared = loop {
+            let at = state.shared.iter().position(|it| it.is_free())?;
+            // Only this one is looked at closely: the others are the sweep's.
+            if state.shared[at].is_fit(now, age, state.addresses.as_deref()) {
+                break &state.shared[at];
+            }
+            state.shared.remove(at);
+        };
         shared.load.streams.set(shared.load.streams.get() + 1);
         Some(Lease::of(Kind::Http2(Stream {
             shared: Rc::clone(shared),
