@@ -51,7 +51,7 @@ def resident(bench, contender):
         for column in ("get_c64", "get_c256", "down1m_c8"):
             load(bench, COLUMNS[column], contender, bench.seconds)
         after.append(now())
-    return {"idle": idle["rss"], "idle_pss": idle["pss"], "many": many["rss"],
+    return {"idle": idle["rss"], "idle_anonymous": idle["anonymous"], "idle_pss": idle["pss"], "many": many["rss"],
             "per_client": (many["rss"] - idle["rss"]) / IDLE,
             "after": after[0]["rss"], "after_again": after[1]["rss"], "peak": after[1]["peak"]}
 

@@ -47,9 +47,10 @@ def user_seconds(pids):
 
 
 def memory(pids):
-    """KiB in memory: resident, its high-water mark, and shared pages counted by share."""
-    total = {"rss": 0, "peak": 0, "pss": 0}
-    fields = (("status", "VmRSS", "rss"), ("status", "VmHWM", "peak"), ("smaps_rollup", "Pss", "pss"))
+    """KiB in memory: resident, of that what is no page of a file, the high-water mark, and shared pages by share."""
+    total = {"rss": 0, "anonymous": 0, "peak": 0, "pss": 0}
+    fields = (("status", "VmRSS", "rss"), ("status", "RssAnon", "anonymous"), ("status", "VmHWM", "peak"),
+              ("smaps_rollup", "Pss", "pss"))
     for pid in pids:
         for file, field, key in fields:
             with contextlib.suppress(OSError):

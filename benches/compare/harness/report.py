@@ -143,15 +143,18 @@ def syscalls(part, _):
 
 def footprint(part, _):
     yield "### Footprint\n"
-    head = ["", "cold start to the first 200, ms", "slowest", "resident at rest, MiB", f"with {part['idle']:,} idle clients",
-            "KiB a client", "after a load", "after the same again", "peak", "binary, MiB", "stripped"]
+    head = ["", "cold start to the first 200, ms", "slowest", "resident at rest, MiB", "of that its own",
+            f"with {part['idle']:,} idle clients", "KiB a client", "after a load", "after the same again", "peak",
+            "binary, MiB", "stripped"]
     yield from table(head, ([
-        TITLES[name], f"{row['cold_ms']:.1f}", f"{row['slowest_start_ms']:.1f}", mib(row["idle"]), mib(row["many"]),
-        f"{row['per_client']:.1f}", mib(row["after"]), mib(row["after_again"]), mib(row["peak"]),
+        TITLES[name], f"{row['cold_ms']:.1f}", f"{row['slowest_start_ms']:.1f}", mib(row["idle"]),
+        mib(row["idle_anonymous"]), mib(row["many"]), f"{row['per_client']:.1f}", mib(row["after"]),
+        mib(row["after_again"]), mib(row["peak"]),
         f"{row['binary'] / 2**20:.1f}", f"{row['stripped'] / 2**20:.1f}" if "stripped" in row else "",
     ] for name, row in part["cells"].items()))
     starts = next(iter(part["cells"].values()))["starts"] if part["cells"] else 0
     yield (f"Cold start: median of {starts}. Of several processes the resident pages are summed, shared ones twice. "
+           "Its own is what is no page of a file: those the kernel may drop, and who runs the same program shares them. "
            "nginx and HAProxy load OpenSSL and PCRE from the system; the others carry what they need.\n")
 
 
