@@ -11,13 +11,13 @@ const ASK: &str = "GET /v1/me HTTP/1.1\r\nHost: localhost\r\n\r\n";
 const BINARY: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
 
 async fn house(wise: &Simulator, door: &str) -> House {
-    plan(wise, door).start().await
+    let plan = plan(wise, door);
+    plan.set("runtime.header_timeout", "300ms").start().await
 }
 
 fn plan<'a>(wise: &'a Simulator, door: &str) -> Plan<'a> {
     let plan = House::on(wise).lane("personal").logged_out();
     plan.set("door", door)
-        .set("runtime.header_timeout", "300ms")
 }
 
 /// Version 2 with these bytes behind the length.
