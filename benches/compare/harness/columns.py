@@ -6,6 +6,12 @@ from contenders import CONTROL, LIMITS, Contender
 WITHOUT_LIMIT = {"up10m_c4", "h2c_8x16"}
 
 
+def turned(names, part):
+    """Begun elsewhere in each round: whoever follows the change of column would always be the same."""
+    first = round(part * len(names))
+    return names[first:] + names[:first]
+
+
 def run(bench):
     samples, wrong, contenders = {}, {}, dict(bench.contenders)
     if "hyper" in contenders:
@@ -17,7 +23,7 @@ def run(bench):
     limits = [name for name in LIMITS if name in bench.options.contenders]
     for number in range(bench.rounds):
         for column, scenario in bench.columns().items():
-            for name in [*contenders] + ([] if column in WITHOUT_LIMIT else limits):
+            for name in turned([*contenders] + ([] if column in WITHOUT_LIMIT else limits), number / bench.rounds):
                 if wrong.get(name):
                     continue
                 seen = bench.sample(scenario, contenders.get(name, name))

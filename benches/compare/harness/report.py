@@ -1,4 +1,6 @@
 """From figures to Markdown and charts."""
+import statistics
+
 import charts
 from contenders import CONTROL, LIMITS, OURS, PEERS, TITLES
 from disturbance import COUNTERS
@@ -77,6 +79,7 @@ def columns(part, drawn):
     yield "Ours over the best peer of each column. Below 1.00 is ahead in CPU, p50 and p99; above it in requests a second.\n"
     yield from table(["", *(COLUMNS[column].title for column in cells)],
                      ([heading, *(ratio(by, key, less) for by in cells.values())] for heading, key, less, _ in FIGURES))
+    yield from together(cells)
     yield from picture("cpu", "CPU a request by column, ours beside peers", drawn)
     for heading, key, less, factor in FIGURES:
         names = [name for name in OURS + PEERS + [CONTROL] + ([] if key == "cpu_us" else LIMITS)
@@ -98,6 +101,15 @@ def columns(part, drawn):
         if wrong:
             yield f"\n{name} was left out, because it does not forward correctly: {'; '.join(wrong)}."
     yield ""
+
+
+def together(cells):
+    """All columns in one figure for each peer: none is the best of all of them."""
+    ratios = {peer: [by[peer]["cpu_us"] / by["ours"]["cpu_us"] for by in cells.values() if peer in by and "ours" in by]
+              for peer in PEERS}
+    means = "; ".join(f"{TITLES[peer]} {statistics.geometric_mean(by):.2f}" for peer, by in ratios.items() if by)
+    if means:
+        yield f"CPU a request of each peer to ours, over all columns (geometric mean): {means}.\n"
 
 
 def ratio(cells, key, less):
