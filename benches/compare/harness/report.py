@@ -105,11 +105,13 @@ def columns(part, drawn):
 
 def together(cells):
     """All columns in one figure for each peer: none is the best of all of them."""
-    ratios = {peer: [by[peer]["cpu_us"] / by["ours"]["cpu_us"] for by in cells.values() if peer in by and "ours" in by]
-              for peer in PEERS}
-    means = "; ".join(f"{TITLES[peer]} {statistics.geometric_mean(by):.2f}" for peer, by in ratios.items() if by)
-    if means:
-        yield f"CPU a request of each peer to ours, over all columns (geometric mean): {means}.\n"
+    def mean(peer, key):
+        both = [by for by in cells.values() if "ours" in by and peer in by]
+        return f"{statistics.geometric_mean(by['ours'][key] / by[peer][key] for by in both):.2f}" if both else ""
+
+    yield "And over each peer, all columns together (geometric mean):\n"
+    yield from table(["", *(TITLES[peer] for peer in PEERS)],
+                     ([heading, *(mean(peer, key) for peer in PEERS)] for heading, key, _, _ in FIGURES))
 
 
 def ratio(cells, key, less):
