@@ -61,7 +61,7 @@ impl<T: AsyncWrite + Unpin> Inner<T> {
                 wrote => self.left += wrote,
             }
         }
-        if !self.out.is_empty() {
+        if self.out.capacity() > 0 {
             buffers::give_back(std::mem::take(&mut self.out));
             self.left = 0;
         }
