@@ -260,6 +260,28 @@ async fn connections_that_a_burst_has_made_go_although_requests_go_on() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_connection_that_may_take_no_more_is_left_out_wherever_it_stands() {
+    LocalSet::new()
+        .run_until(async {
+            let server = Server::start().await;
+            let pool = pool_to(server.address, &lasting(HttpVersion::Http2, 1));
+            let mut burst = Vec::new();
+            for _ in 0..250 {
+                burst.push(pool.acquire().await.unwrap());
+            }
+            // The second has room again, and is no longer trusted.
+            let stays = burst.swap_remove(100);
+            stays.distrust();
+            drop(burst.drain(110..120));
+            let _next = pool.acquire().await.unwrap();
+            let state = pool.0.state.borrow();
+            let loads = state.shared.iter().map(|it| it.load.streams.get());
+            assert_eq!(loads.collect::<Vec<_>>(), [100, 51]);
+        })
+        .await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_spare_is_replaced_before_it_has_been_idle_too_long_and_not_more_often() {
     for (http, connections) in [(HttpVersion::Http1, 3), (HttpVersion::Http2, 1)] {
         LocalSet::new()
