@@ -1,12 +1,13 @@
 //! The metrics page: the workers' meters, added up at the scrape, and the control side's gauges.
 
+mod family;
+mod readings;
+
 use std::sync::Arc;
 
 use prometheus::core::Collector as _;
 use prometheus::process_collector::ProcessCollector;
-use prometheus::proto::{
-    Bucket, Counter, Gauge, Histogram, LabelPair, Metric, MetricFamily, MetricType,
-};
+use prometheus::proto::{Metric, MetricFamily, MetricType};
 use prometheus::{Encoder as _, TextEncoder};
 
 use crate::telemetry::challenges::{self, KINDS, Outcome};
@@ -17,73 +18,10 @@ use crate::telemetry::meter::{
 use crate::telemetry::names;
 use crate::wise::{CredentialKind, Lane};
 
-/// What the control side knows at the moment of a scrape.
-#[derive(Debug, Default)]
-pub(crate) struct Readings {
-    /// The lane of the switch.
-    pub(crate) lane: Option<Lane>,
-    pub(crate) ready: bool,
-    pub(crate) certificate_days: Option<f64>,
-    /// Unix seconds.
-    pub(crate) certificate_end: Option<f64>,
-    pub(crate) tokens: Vec<TokenReading>,
-    pub(crate) reloads: [u64; 2],
-    pub(crate) switches: u64,
-    /// How often a connection had to wait because `runtime.max_connections` were open.
-    pub(crate) limit_reached: u64,
-    pub(crate) log_lines_dropped: u64,
-    /// The record of who called what, if there is one.
-    pub(crate) audit: Option<AuditReading>,
-    /// By way: delivered, given up, dropped unsent.
-    pub(crate) notifications: Vec<(&'static str, [u64; 3])>,
-    pub(crate) policy_refusals: Vec<PolicyReading>,
-    pub(crate) webhooks: Vec<WebhookReading>,
-}
-
-/// One webhook at the moment of a scrape.
-#[derive(Debug, Default)]
-pub(crate) struct WebhookReading {
-    pub(crate) webhook: String,
-    /// What arrived, by outcome.
-    pub(crate) deliveries: Vec<(&'static str, u64)>,
-    /// Attempts to give something to the application, by outcome.
-    pub(crate) forwards: Vec<(&'static str, u64)>,
-    pub(crate) queued: u64,
-    pub(crate) set_aside: u64,
-    pub(crate) oldest_seconds: u64,
-    /// Nothing can be kept.
-    pub(crate) failing: bool,
-}
-
-/// What one policy refused for one reason.
-#[derive(Debug, Default)]
-pub(crate) struct PolicyReading {
-    pub(crate) policy: String,
-    pub(crate) reason: &'static str,
-    /// `enforced`, or `observed` where it was not refused after all.
-    pub(crate) mode: &'static str,
-    pub(crate) count: u64,
-}
-
-/// The record of who called what.
-#[derive(Debug, Default)]
-pub(crate) struct AuditReading {
-    pub(crate) records: u64,
-    pub(crate) lost: u64,
-    pub(crate) failing: bool,
-}
-
-/// One grant's token at the moment of a scrape.
-#[derive(Debug, Default)]
-pub(crate) struct TokenReading {
-    pub(crate) grant: String,
-    pub(crate) generation: u64,
-    pub(crate) unsaved: bool,
-    pub(crate) age_seconds: Option<f64>,
-    pub(crate) seconds_left: Option<f64>,
-    /// Refreshes by result.
-    pub(crate) refreshes: Vec<(&'static str, u64)>,
-}
+use self::family::{counter, family, float, gauge, histogram, single};
+pub(crate) use self::readings::{
+    AuditReading, PolicyReading, Readings, TokenReading, WebhookReading,
+};
 
 /// A metric as the reference lists it.
 #[derive(Debug)]
@@ -670,81 +608,4 @@ fn webhooks(webhooks: &[WebhookReading]) -> [MetricFamily; 6] {
             measured(&|webhook| f64::from(u8::from(webhook.failing))),
         ),
     ]
-}
-
-fn family(name: &str, help: &str, kind: MetricType, metrics: Vec<Metric>) -> MetricFamily {
-    let mut family = MetricFamily::default();
-    family.set_name(name.into());
-    family.set_help(help.into());
-    family.set_field_type(kind);
-    family.set_metric(metrics);
-    family
-}
-
-fn single(name: &str, help: &str, kind: MetricType, value: f64) -> MetricFamily {
-    let metric = match kind {
-        MetricType::COUNTER => {
-            let mut counter = Counter::default();
-            counter.set_value(value);
-            let mut metric = Metric::from_label(Vec::new());
-            metric.set_counter(counter);
-            metric
-        }
-        MetricType::GAUGE | MetricType::SUMMARY | MetricType::UNTYPED | MetricType::HISTOGRAM => {
-            gauge(&[], value)
-        }
-    };
-    family(name, help, kind, vec![metric])
-}
-
-fn labels(pairs: &[(&str, &str)]) -> Vec<LabelPair> {
-    let pair = |(name, value): &(&str, &str)| {
-        let mut pair = LabelPair::default();
-        pair.set_name((*name).into());
-        pair.set_value((*value).into());
-        pair
-    };
-    pairs.iter().map(pair).collect()
-}
-
-fn counter(pairs: &[(&str, &str)], value: u64) -> Metric {
-    let mut counter = Counter::default();
-    counter.set_value(float(value));
-    let mut metric = Metric::from_label(labels(pairs));
-    metric.set_counter(counter);
-    metric
-}
-
-fn gauge(pairs: &[(&str, &str)], value: f64) -> Metric {
-    let mut gauge = Gauge::default();
-    gauge.set_value(value);
-    let mut metric = Metric::from_label(labels(pairs));
-    metric.set_gauge(gauge);
-    metric
-}
-
-fn histogram(lane: Lane, counts: &[u64; BOUNDS_US.len() + 1], sum_us: u64) -> Metric {
-    let mut cumulative = 0;
-    let buckets = BOUNDS_US.iter().zip(counts).map(|(bound, count)| {
-        cumulative += count;
-        let mut bucket = Bucket::default();
-        bucket.set_upper_bound(float(*bound) / 1e6);
-        bucket.set_cumulative_count(cumulative);
-        bucket
-    });
-    let mut histogram = Histogram::default();
-    histogram.set_bucket(buckets.collect());
-    histogram.set_sample_count(counts.iter().sum());
-    histogram.set_sample_sum(float(sum_us) / 1e6);
-    let mut metric = Metric::from_label(labels(&[("lane", lane.name())]));
-    metric.set_histogram(histogram);
-    metric
-}
-
-#[allow(
-    clippy::cast_precision_loss,
-    reason = "a metric is a float; counts stay far below 2^52"
-)]
-fn float(value: u64) -> f64 {
-    value as f64
 }
