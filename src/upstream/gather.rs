@@ -17,6 +17,9 @@ use crate::upstream::buffers;
 /// A piece of this size is worth a write of its own and no copy.
 const LARGE: usize = 8 * 1024;
 
+/// What was gathered, and pieces of what is written: h2 writes a frame's head and its payload.
+const TOGETHER: usize = 4;
+
 /// A socket that holds small writes back.
 #[derive(Debug)]
 pub(crate) struct Gathering<T>(Rc<RefCell<Inner<T>>>);
@@ -54,37 +57,69 @@ impl<T: AsyncWrite + Unpin> Outbox<T> {
 
 impl<T: AsyncWrite + Unpin> Inner<T> {
     fn poll_drain(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_empty(cx, &[]))?;
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    /// Writes out what was gathered, together with `after` it, as far as that goes along: how much
+    /// of `after` did.
+    fn poll_empty(
+        &mut self,
+        cx: &mut Context<'_>,
+        after: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let mut along = 0;
         while self.left < self.out.len() {
             let rest = &self.out[self.left..];
-            match ready!(Pin::new(&mut self.io).poll_write(cx, rest))? {
-                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-                wrote => self.left += wrote,
+            let io = Pin::new(&mut self.io);
+            let wrote = if after.is_empty() {
+                io.poll_write(cx, rest)
+            } else {
+                let mut all = [io::IoSlice::new(&[]); TOGETHER];
+                all[0] = io::IoSlice::new(rest);
+                for (place, piece) in all[1..].iter_mut().zip(after) {
+                    *place = io::IoSlice::new(piece);
+                }
+                io.poll_write_vectored(cx, &all)
+            };
+            let wrote = ready!(wrote)?;
+            if wrote == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
+            along = wrote.saturating_sub(rest.len());
+            self.left += wrote - along;
         }
         if self.out.capacity() > 0 {
             buffers::give_back(std::mem::take(&mut self.out));
             self.left = 0;
         }
-        Pin::new(&mut self.io).poll_flush(cx)
+        Poll::Ready(Ok(along))
     }
 
-    /// Where to put `length` bytes, or `None` where they are worth a write of their own. What does
-    /// not fit beside what lies ready waits until that has left.
-    fn poll_room(
+    /// Takes `bufs`, which are not empty, into what is gathered, or writes them at once where they
+    /// are worth it or do not fit.
+    fn poll_take(
         &mut self,
         cx: &mut Context<'_>,
-        length: usize,
-    ) -> Poll<io::Result<Option<&mut Vec<u8>>>> {
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let length = bufs.iter().map(|buf| buf.len()).sum::<usize>();
         if length >= LARGE || self.out.len() + length > buffers::SIZE {
-            ready!(self.poll_drain(cx))?;
+            let along = ready!(self.poll_empty(cx, bufs))?;
+            if along > 0 {
+                return Poll::Ready(Ok(along));
+            }
         }
         if length >= LARGE {
-            return Poll::Ready(Ok(None));
+            return Pin::new(&mut self.io).poll_write_vectored(cx, bufs);
         }
         if self.out.capacity() == 0 {
             self.out = buffers::lend();
         }
-        Poll::Ready(Ok(Some(&mut self.out)))
+        for buf in bufs {
+            self.out.extend_from_slice(buf);
+        }
+        Poll::Ready(Ok(length))
     }
 }
 
@@ -94,12 +129,7 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Gathering<T> {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let inner = &mut *self.0.borrow_mut();
-        let Some(out) = ready!(inner.poll_room(cx, buf.len()))? else {
-            return Pin::new(&mut inner.io).poll_write(cx, buf);
-        };
-        out.extend_from_slice(buf);
-        Poll::Ready(Ok(buf.len()))
+        self.0.borrow_mut().poll_take(cx, &[io::IoSlice::new(buf)])
     }
 
     fn poll_write_vectored(
@@ -107,15 +137,7 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Gathering<T> {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let length = bufs.iter().map(|buf| buf.len()).sum();
-        let inner = &mut *self.0.borrow_mut();
-        let Some(out) = ready!(inner.poll_room(cx, length))? else {
-            return Pin::new(&mut inner.io).poll_write_vectored(cx, bufs);
-        };
-        for buf in bufs {
-            out.extend_from_slice(buf);
-        }
-        Poll::Ready(Ok(length))
+        self.0.borrow_mut().poll_take(cx, bufs)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -180,6 +202,92 @@ mod tests {
         let mut rest = Vec::new();
         theirs.read_to_end(&mut rest).await.unwrap();
         assert_eq!(rest, b"end");
+    }
+
+    /// Takes so many bytes at a time, and nothing every other time.
+    #[derive(Debug)]
+    struct Narrow {
+        width: usize,
+        taken: Vec<u8>,
+        writes: usize,
+    }
+
+    impl AsyncWrite for Narrow {
+        fn poll_write(
+            self: Pin<&mut Self>,
+            cx: &mut Context<'_>,
+            buf: &[u8],
+        ) -> Poll<io::Result<usize>> {
+            self.poll_write_vectored(cx, &[io::IoSlice::new(buf)])
+        }
+
+        fn poll_write_vectored(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            bufs: &[io::IoSlice<'_>],
+        ) -> Poll<io::Result<usize>> {
+            self.writes += 1;
+            if self.width < LARGE && self.writes.is_multiple_of(2) {
+                return Poll::Pending;
+            }
+            let all = bufs.iter().flat_map(|buf| buf.iter().copied());
+            let before = self.taken.len();
+            let width = self.width;
+            self.taken.extend(all.take(width));
+            Poll::Ready(Ok(self.taken.len() - before))
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    /// Writes pieces of these lengths as h2 does, a head before each, and what then lies at the
+    /// other end, in how many writes.
+    fn written(lengths: &[usize], width: usize) -> (Vec<u8>, Vec<u8>, usize) {
+        let mut cx = Context::from_waker(std::task::Waker::noop());
+        let (mut socket, outbox) = Gathering::new(Narrow {
+            width,
+            taken: Vec::new(),
+            writes: 0,
+        });
+        let mut sent = Vec::new();
+        for (number, length) in (0u8..).zip(lengths) {
+            let frame = vec![number; 9 + length];
+            let mut left = &frame[..];
+            while !left.is_empty() {
+                let (head, payload) = left.split_at(left.len().min(9));
+                let pieces = [io::IoSlice::new(head), io::IoSlice::new(payload)];
+                let wrote = Pin::new(&mut socket).poll_write_vectored(&mut cx, &pieces);
+                if let Poll::Ready(wrote) = wrote {
+                    left = &left[wrote.unwrap()..];
+                }
+            }
+            sent.extend(frame);
+        }
+        while outbox.poll_drain(&mut cx).is_pending() {}
+        let inner = outbox.0.borrow();
+        (sent, inner.io.taken.clone(), inner.io.writes)
+    }
+
+    #[test]
+    fn a_large_piece_takes_along_what_was_gathered() {
+        let (sent, taken, writes) = written(&[10, 20, LARGE, 5], usize::MAX);
+        assert!(taken == sent);
+        assert_eq!(writes, 2, "up to the large one, and what came after it");
+    }
+
+    #[test]
+    fn every_byte_leaves_once_and_in_order_whatever_the_socket_takes() {
+        let lengths = [10, LARGE, 0, 3, LARGE - 9, LARGE - 10, 1, 70_000, 70_000, 5];
+        for width in [1, 2, 8, 9, 10, 11, 100, LARGE - 1, LARGE, LARGE + 1, 65_536] {
+            let (sent, taken, _) = written(&lengths, width);
+            assert!(taken == sent, "{width} bytes at a time");
+        }
     }
 
     #[tokio::test]
