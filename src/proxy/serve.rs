@@ -35,8 +35,10 @@ use crate::upstream::{Gathering, Local};
 /// Who came when every place was taken is told so within this long, or not at all.
 const TURNED_AWAY: Duration = Duration::from_secs(2);
 
-/// The most of a request's body that is read at once, if that much is there.
-const BODY_READ: usize = 256 * 1024;
+/// The most of a body that is read at once, or held until the application takes it: what stays in
+/// a processor's cache until it has left, and less than glibc asks the kernel for anew each time
+/// (`M_MMAP_THRESHOLD`).
+const BODY_READ: usize = 96 * 1024;
 
 /// What every connection of a worker needs.
 #[derive(Debug)]
@@ -315,6 +317,7 @@ async fn over_http2(serving: &Serving, socket: Socket, guest: &Rc<Guest>, patien
         // What an application may send ahead while Wise takes its time, and so what we must hold.
         .initial_stream_window_size(64 * 1024)
         .initial_connection_window_size(1024 * 1024)
+        .max_send_buf_size(BODY_READ)
         .keep_alive_interval(Duration::from_secs(30))
         .keep_alive_timeout(Duration::from_secs(20))
         .serve_connection(TokioIo::new(socket), service);

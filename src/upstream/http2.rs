@@ -31,6 +31,10 @@ pub(super) const STREAMS: u8 = 100;
 const STREAM_WINDOW: u32 = 128 * 1024;
 const CONNECTION_WINDOW: u32 = STREAM_WINDOW * STREAMS as u32;
 
+/// While this much of a request's body waits to leave, no more is taken from the application: what
+/// waits longer has left the processor's cache, and lies in memory for every upload at once.
+const SEND_AHEAD: usize = 64 * 1024;
+
 /// A connection with requests on it is asked for a sign of life after two of these without a byte,
 /// and given up after a third.
 const BEAT: Duration = Duration::from_secs(10);
@@ -68,7 +72,7 @@ where
         .initial_connection_window_size(CONNECTION_WINDOW)
         .initial_max_send_streams(usize::from(STREAMS))
         .max_header_list_size(64 * 1024)
-        .max_send_buffer_size(1024 * 1024)
+        .max_send_buffer_size(SEND_AHEAD)
         .enable_push(false)
         .handshake(io)
         .await?;
@@ -350,4 +354,64 @@ pub(super) fn was_not_processed(error: &h2::Error) -> bool {
     let refused = error.is_reset() && error.reason() == Some(Reason::REFUSED_STREAM);
     let going = error.is_go_away() && error.reason() == Some(Reason::NO_ERROR);
     error.is_remote() && (refused || going)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use super::*;
+
+    /// A body without end, and how much of it was taken.
+    struct Endless(Rc<Cell<usize>>);
+
+    impl Body for Endless {
+        type Data = Bytes;
+        type Error = Infallible;
+
+        fn poll_frame(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+            let piece = Bytes::from_static(&[0; 16 * 1024]);
+            self.0.set(self.0.get() + piece.len());
+            Poll::Ready(Some(Ok(Frame::data(piece))))
+        }
+    }
+
+    #[tokio::test]
+    async fn a_body_that_cannot_leave_is_not_taken_from_the_application() {
+        let window = 1 << 30;
+        let (ours, theirs) = tokio::io::duplex(16 * 1024);
+        let mut wise = h2::server::Builder::new();
+        wise.initial_window_size(window)
+            .initial_connection_window_size(window);
+        let ours = handshake(ours, Verdict::default(), Rc::default()).await;
+        let (sender, driver) = ours.ok().unwrap();
+        let taken = Rc::new(Cell::new(0));
+        let request = Request::post("http://wise.test/").body(Endless(Rc::clone(&taken)));
+        let mut answer = sender.send(request.unwrap()).ok().unwrap();
+        let mut driver = std::pin::pin!(driver);
+
+        // Wise reads until it has the request's head and we have its windows, and then no more.
+        let heard = async {
+            let mut wise = wise.handshake::<_, Bytes>(theirs).await.unwrap();
+            let request = wise.accept().await.unwrap().unwrap();
+            (wise, request)
+        };
+        let _wise = tokio::select! {
+            wise = heard => wise,
+            _ = &mut driver => panic!("the connection ended"),
+        };
+        let mut cx = Context::from_waker(Waker::noop());
+        let mut before = None;
+        while before.replace(taken.get()) != Some(taken.get()) {
+            assert!(Pin::new(&mut answer).poll(&mut cx).is_pending());
+            assert!(driver.as_mut().poll(&mut cx).is_pending());
+        }
+        // Beside what waits: a piece more, what the pipe and Wise hold, and what is gathered.
+        let around = 16 * 1024 + 2 * 64 * 1024 + crate::upstream::buffers::SIZE;
+        assert!(taken.get() >= SEND_AHEAD, "{} bytes", taken.get());
+        assert!(taken.get() <= SEND_AHEAD + around, "{} bytes", taken.get());
+    }
 }
