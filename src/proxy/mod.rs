@@ -19,6 +19,7 @@ mod jose;
 mod model;
 mod patience;
 mod peer;
+mod places;
 mod policy;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod properties;

@@ -16,7 +16,7 @@ use http::{HeaderValue, Request, Response, StatusCode};
 use http_body::Body as _;
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
-use hyper::service::{HttpService, service_fn};
+use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio_util::sync::CancellationToken;
 
@@ -25,6 +25,7 @@ use crate::listener::Arrival;
 use crate::proxy::fault::Fault;
 use crate::proxy::patience::{Due, Paced, Patience, Turn};
 use crate::proxy::peer::Peer;
+use crate::proxy::places::Places;
 use crate::proxy::refusal::Refusing;
 use crate::proxy::socket::{Opening, Socket};
 use crate::proxy::visit::Visit;
@@ -308,6 +309,8 @@ async fn over_http1(
 /// Serves requests over HTTP/2 until the connection ends.
 async fn over_http2(serving: &Serving, socket: Socket, guest: &Rc<Guest>, patience: &Rc<Patience>) {
     let service = service(&serving.worker, guest, patience);
+    let places = Places::new();
+    let service = service_fn(move |request| places.put(|| service.call(request)));
     let (socket, outbox) = Gathering::new(socket);
     let largest_head = u32::try_from(serving.runtime.max_header_size).unwrap_or(u32::MAX);
     let mut connection = http2::Builder::new(Local)
@@ -377,7 +380,8 @@ fn service(
     worker: &Rc<Worker>,
     guest: &Rc<Guest>,
     patience: &Rc<Patience>,
-) -> impl HttpService<Incoming, ResBody = Paced, Error = std::convert::Infallible> + use<> {
+) -> impl Service<Request<Incoming>, Response = Response<Paced>, Error = std::convert::Infallible> + use<>
+{
     let (worker, patience) = (Rc::clone(worker), Rc::clone(patience));
     let guest = Rc::clone(guest);
     service_fn(move |request: Request<Incoming>| {

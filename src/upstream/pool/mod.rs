@@ -550,11 +550,10 @@ pub(crate) struct Local;
 
 impl<F> hyper::rt::Executor<F> for Local
 where
-    F: Future + 'static,
+    F: Future<Output: 'static> + 'static,
 {
     fn execute(&self, future: F) {
-        tokio::task::spawn_local(async move {
-            future.await;
-        });
+        // As it is: in an `async` block it would be held a second time.
+        drop(tokio::task::spawn_local(future));
     }
 }
