@@ -1,11 +1,11 @@
-//! Running: doors open, keepers keep, and an orderly end.
+//! The start: sockets first, then keepers, workers and doors.
 
 use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use tokio::sync::broadcast::{self, error::RecvError};
@@ -23,60 +23,27 @@ use crate::proxy::{self, Shared};
 use crate::sca::Office;
 use crate::server::build::{Server, StartError};
 use crate::server::expiry;
-use crate::server::life::Life;
+use crate::server::readings::readings;
 use crate::server::reload::Reloader;
+use crate::server::running::{LAST_WORDS, Running, Thread};
 use crate::server::sockets::Sockets;
 use crate::server::workers::{self, Accepting, Plan};
-use crate::supervisor::Supervisor;
 use crate::switch::UsageStore;
 use crate::telemetry::events::{Event, Kind};
-use crate::telemetry::log::Sink;
 use crate::telemetry::meter::Meter;
-use crate::telemetry::metrics::{AuditReading, Metrics, PolicyReading, Readings, TokenReading};
+use crate::telemetry::metrics::Metrics;
 use crate::telemetry::pulse::Pulse;
 use crate::telemetry::traffic::Traffic;
-use crate::tokens::{Hooks, KeeperHandle, Outcome, Subject, TokenView, keeper};
+use crate::tokens::{Hooks, KeeperHandle, Subject, TokenView, keeper};
 
 /// A store on a disk that hangs must not keep the personal lane from opening.
-const FIRST_LOOK: Duration = Duration::from_secs(2);
+pub(super) const FIRST_LOOK: Duration = Duration::from_secs(2);
 
 /// What a keeper may need at a stop beside an exchange: a lock, and tries to save.
 const LONGEST_SAVE: Duration = Duration::from_secs(15);
 
-/// What the rest of a stop may need: the admin's last answers, the log.
-const LAST_WORDS: Duration = Duration::from_secs(5);
-
-/// Of that, what the record's disk may need.
-const CLOSING: Duration = Duration::from_secs(2);
-
 /// A crash forgets the lanes' use of so long.
 const REMEMBERED_EVERY: Duration = Duration::from_mins(1);
-
-/// A worker's thread.
-type Thread = JoinHandle<io::Result<()>>;
-
-/// A proxy whose doors are open. [`Running::stop`] ends it in order; dropping it ends it at once.
-#[derive(Debug)]
-pub struct Running {
-    doors: Vec<String>,
-    door_addresses: Vec<SocketAddr>,
-    admin_address: Option<SocketAddr>,
-    control: Arc<Control>,
-    keepers: Arc<[KeeperHandle]>,
-    tasks: TaskTracker,
-    stop_doors: CancellationToken,
-    drain: CancellationToken,
-    /// Whoever waits for requests in flight gives up.
-    hurry: CancellationToken,
-    stop_admin: CancellationToken,
-    workers: Vec<Thread>,
-    meters: Vec<Arc<Meter>>,
-    drain_timeout: Duration,
-    keepers_timeout: Duration,
-    sinks: Vec<Sink>,
-    audit: Option<Audit>,
-    stop_scribe: CancellationToken,
-}
 
 impl Server {
     /// Opens the doors. On return every door listens, every worker runs, and every keeper has
@@ -487,201 +454,5 @@ fn operators_socket(path: &Path, sockets: &mut Sockets) -> Result<Option<Bound>,
             Ok(None)
         }
         bound => Ok(bound.map(Some)?),
-    }
-}
-
-fn readings(control: &Control, log: &Sink, limit: &Limit) -> Readings {
-    let token = |handle: &KeeperHandle| {
-        let status = handle.status();
-        TokenReading {
-            grant: status.grant.clone().unwrap_or_else(|| "client".to_owned()),
-            generation: status.generation,
-            unsaved: status.unsaved,
-            age_seconds: status.age.map(float),
-            seconds_left: status.seconds_left.map(float),
-            refreshes: status
-                .refreshes
-                .iter()
-                .map(|(result, count)| (Outcome::name(result), count))
-                .collect(),
-        }
-    };
-    let ready = control.reasons().is_empty();
-    let notes = control.notes.lock().unwrap_or_else(PoisonError::into_inner);
-    let identity = notes.identity.as_ref();
-    let days = identity.map(|identity| identity.days_left(control.clock.as_ref()));
-    let end = identity.map(|identity| identity.certificate().not_after);
-    let end = end.and_then(|end| end.duration_since(SystemTime::UNIX_EPOCH).ok());
-    let snapshot = control.published.load();
-    let refusals = snapshot.policies.counts().into_iter();
-    Readings {
-        policy_refusals: refusals
-            .map(|it| PolicyReading {
-                policy: it.policy,
-                reason: it.reason,
-                mode: it.mode,
-                count: it.times,
-            })
-            .collect(),
-        lane: Some(snapshot.lane),
-        ready,
-        certificate_days: days
-            .and_then(|days| i32::try_from(days).ok())
-            .map(f64::from),
-        certificate_end: end.map(|end| float(end.as_secs())),
-        tokens: control.keepers.iter().map(token).collect(),
-        reloads: notes.reloads,
-        switches: notes.switches,
-        limit_reached: limit.reached(),
-        log_lines_dropped: log.dropped(),
-        notifications: control.notifier.tallies().collect(),
-        webhooks: control.webhooks.readings(),
-        audit: control
-            .audit
-            .as_ref()
-            .map(Audit::standing)
-            .map(|audit| AuditReading {
-                records: audit.records,
-                lost: audit.lost,
-                failing: audit.error.is_some(),
-            }),
-    }
-}
-
-#[allow(
-    clippy::cast_precision_loss,
-    reason = "seconds of a life, and those of Unix time, are far below 2^52"
-)]
-fn float(seconds: u64) -> f64 {
-    seconds as f64
-}
-
-impl Running {
-    /// Where the doors listen, as shown to people.
-    pub fn doors(&self) -> &[String] {
-        &self.doors
-    }
-
-    /// The TCP doors, with the ports that the kernel chose where none was named.
-    pub fn door_addresses(&self) -> &[SocketAddr] {
-        &self.door_addresses
-    }
-
-    /// The address of health, metrics and status.
-    pub fn admin_address(&self) -> Option<SocketAddr> {
-        self.admin_address
-    }
-
-    /// Reads configuration, certificates and secrets anew, as the `reload` command does.
-    pub async fn reload(&self) -> Result<(), String> {
-        self.control
-            .reload()
-            .await
-            .map(drop)
-            .map_err(|refused| refused.to_string())
-    }
-
-    /// Tells the service manager that the proxy serves, and from then on how it is.
-    pub(crate) fn report_to(&self, supervisor: &Arc<Supervisor>) {
-        if supervisor.is_heard() {
-            let life = Life {
-                supervisor: Arc::clone(supervisor),
-                control: Arc::clone(&self.control),
-                meters: self.meters.clone(),
-            };
-            self.tasks.spawn(life.run(self.stop_admin.clone()));
-        }
-    }
-
-    /// Returns once an operator has asked for a stop over the admin socket.
-    pub async fn stop_asked(&self) {
-        self.control.stop_wished.cancelled().await;
-    }
-
-    /// How long [`Self::stop`] takes at most.
-    pub fn longest_stop(&self) -> Duration {
-        self.control.longest_stop
-    }
-
-    /// Cancel it to have [`Self::stop`] cut requests in flight off. Tokens are saved all the same.
-    pub(crate) fn hurry(&self) -> CancellationToken {
-        self.hurry.clone()
-    }
-
-    /// Ends in order: readiness fails, doors close, requests in flight end within the drain time,
-    /// an exchange under way is saved, the log is written out.
-    pub async fn stop(mut self) {
-        tracing::info!("stopping");
-        self.control
-            .events
-            .note(Kind::Stopping, None, "a stop was asked for");
-        self.control
-            .published
-            .update(|snapshot| snapshot.draining = true);
-        self.stop_doors.cancel();
-        self.drain.cancel();
-        let workers = std::mem::take(&mut self.workers);
-        let joined = tokio::task::spawn_blocking(move || {
-            for worker in workers {
-                match worker.join() {
-                    Ok(Ok(())) => {}
-                    Ok(Err(error)) => tracing::error!(%error, "a worker could not run"),
-                    Err(_) => tracing::error!("a worker ended in a panic"),
-                }
-            }
-        });
-        let patience = async {
-            let whole = tokio::time::sleep(self.drain_timeout + LAST_WORDS);
-            let cut = self.hurry.run_until_cancelled(whole).await;
-            if cut.is_none() {
-                tokio::time::sleep(Duration::from_secs(1)).await;
-            }
-        };
-        let workers = async {
-            tokio::select! {
-                _ = joined => {}
-                () = patience => tracing::error!("a worker does not come to its end and is left"),
-            }
-        };
-        let webhooks = Arc::clone(&self.control.webhooks);
-        let webhooks = async {
-            let whole = webhooks.close(self.drain_timeout, CLOSING);
-            let _ = self.hurry.run_until_cancelled(whole).await;
-        };
-        tokio::join!(workers, webhooks);
-        // An exchange under way is finished and saved first; a store that hangs is not waited for.
-        let kept = futures_util::future::join_all(self.keepers.iter().map(KeeperHandle::stop));
-        let kept = tokio::time::timeout(self.keepers_timeout, kept);
-        let lanes = Arc::clone(&self.control.lanes);
-        let remembered = tokio::task::spawn_blocking(move || lanes.save());
-        let remembered = tokio::time::timeout(FIRST_LOOK, remembered);
-        if let (Err(_), _) = tokio::join!(kept, remembered) {
-            tracing::error!("a grant was busy for too long and is left as it is");
-        }
-        self.stop_admin.cancel();
-        self.tasks.close();
-        // A second of it is the runtime's, for what blocks.
-        let left = LAST_WORDS.saturating_sub(Duration::from_secs(1));
-        let left = left.saturating_sub(CLOSING);
-        // Everything that could be told has been.
-        self.stop_scribe.cancel();
-        let _ = tokio::time::timeout(left, self.tasks.wait()).await;
-        if let Some(audit) = self.audit.take() {
-            let closing = move || audit.close(CLOSING);
-            let _ = tokio::task::spawn_blocking(closing).await;
-        }
-        tracing::info!("stopped");
-        for sink in &self.sinks {
-            sink.flush();
-        }
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        self.stop_doors.cancel();
-        self.drain.cancel();
-        self.stop_admin.cancel();
-        self.stop_scribe.cancel();
     }
 }
