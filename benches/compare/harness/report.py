@@ -87,12 +87,13 @@ def columns(part, drawn):
         yield f"#### {heading}\n"
         yield from table(["", *(COLUMNS[column].title for column in cells)],
                          ([TITLES[name], *(cell(by, name, key, less, factor) for by in cells.values())] for name in names))
+        if key == "cpu_us":
+            yield "#### Of that in user space, µs\n"
+            yield from table(["", *(COLUMNS[column].title for column in cells)],
+                             ([TITLES[name], *(number(by[name]["user_us"]) if name in by else "" for by in cells.values())]
+                              for name in names))
     yield from direct(cells)
-    apart = [abs(by[CONTROL]["cpu_us"] / by["hyper"]["cpu_us"] - 1) for by in cells.values() if CONTROL in by]
-    if apart:
-        yield (f"The control is the plain hyper proxy a second time. Its CPU a request differs from its twin's by "
-               f"{max(apart):.0%} at most, by {sorted(apart)[len(apart) // 2]:.0%} in the middle column: smaller "
-               "differences between others say nothing.\n")
+    yield from twins(cells)
     shaky = sum(by[name]["clean"] == 0 for by in cells.values() for name in by)
     yield ("In brackets: the ratio to the best peer; `!n`: n requests failed. "
            f"{shaky} of {sum(map(len, cells.values()))} cells have no sample that others on the machine left undisturbed. "
@@ -101,6 +102,23 @@ def columns(part, drawn):
         if wrong:
             yield f"\n{name} was left out, because it does not forward correctly: {'; '.join(wrong)}."
     yield ""
+
+
+TWINS = [("hyper", CONTROL, "The control is the plain hyper proxy a second time: the two"),
+         ("ours", "ours-h2", "Ours as it comes runs the same code as ours pinned to HTTP/2, for the upstream offers both: the two")]
+
+
+def twins(cells):
+    """How far apart figures are that should be the same."""
+    for one, other, what in TWINS:
+        apart = sorted(abs(by[other]["cpu_us"] / by[one]["cpu_us"] - 1) for by in cells.values() if one in by and other in by)
+        if apart:
+            yield f"{what} differ by {apart[-1]:.0%} at most, by {apart[len(apart) // 2]:.0%} in the middle column.\n"
+    rounds = sorted(seen["highest_cpu_us"] / seen["lowest_cpu_us"] - 1
+                    for by in cells.values() for name, seen in by.items() if name not in LIMITS)
+    if rounds:
+        yield (f"The rounds of a cell lie {rounds[len(rounds) // 2]:.0%} apart in the middle cell, "
+               f"{rounds[len(rounds) * 9 // 10]:.0%} in the one after nine of ten. Differences of such a size say nothing.\n")
 
 
 def together(cells):
@@ -146,13 +164,19 @@ def syscalls(part, _):
     if not part["cells"]:
         yield "Not counted: neither perf nor strace is there.\n"
         return
-    by = {"perf": "the kernel's tracepoint (`perf stat -e raw_syscalls:sys_enter`)",
+    by = {"perf": "the kernel's tracepoints (`perf stat -e 'syscalls:sys_enter_*'`)",
           "strace": "`strace -c -f`, which slows everybody down"}[part["by"]]
     yield f"Counted by {by}, in a run of their own.\n"
     counts = part["cells"]
     yield from table(["", *(COLUMNS[column].title for column in counts)],
-                     ([TITLES[name], *(f"{by[name]:.2f}" for by in counts.values())]
+                     ([TITLES[name], *(f"{sum(by[name].values()):.2f}" for by in counts.values())]
                       for name in OURS + PEERS if name in next(iter(counts.values()))))
+    yield "By name, those that are made in every twentieth request or more often:\n"
+    for column, cells in counts.items():
+        calls = sorted({call for name in NAMED if name in cells for call, each in cells[name].items() if each >= 0.05})
+        yield from table([COLUMNS[column].title, *(f"`{call}`" for call in calls)],
+                         ([TITLES[name], *(f"{cells[name].get(call, 0):.2f}" for call in calls)]
+                          for name in NAMED if name in cells))
 
 
 def footprint(part, _):
@@ -171,6 +195,9 @@ def footprint(part, _):
            "Its own is what is no page of a file: those the kernel may drop, and who runs the same program shares them. "
            "nginx and HAProxy load OpenSSL and PCRE from the system; the others carry what they need.\n")
 
+
+# Whose system calls are shown by name.
+NAMED = ["ours", "ours-h1", "nginx", "haproxy-h2", "hyper", "hyper-h2"]
 
 CURVES = {
     "connections": ("connections of clients, one worker", "CPU µs a request by connections"),

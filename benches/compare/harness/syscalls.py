@@ -1,4 +1,4 @@
-"""System calls a request, counted by the kernel's tracepoint or, where that is not to be had, by strace."""
+"""System calls a request, counted by the kernel's tracepoints or, where that is not to be had, by strace."""
 import re
 import shutil
 import signal
@@ -7,7 +7,7 @@ import subprocess
 from bench import say
 from load import COLUMNS, load, warm
 
-COUNTED = ("get_c1", "get_c64")
+COUNTED = ("get_c1", "get_c64", "post2k_c64", "down1m_c8", "up10m_c4", "h2c_8x16")
 
 
 def run(bench):
@@ -19,7 +19,9 @@ def run(bench):
         contender.start()
         for column in COUNTED:
             warm(bench, COLUMNS[column], contender)
-            cells.setdefault(column, {})[name] = count(bench, COLUMNS[column], contender)
+            seen, calls = count(bench, COLUMNS[column], contender)
+            each = {call: number / seen["requests"] for call, number in calls.items() if number}
+            cells.setdefault(column, {})[name] = each
         contender.stop()
         say(f"syscalls: {name}")
     return {"by": "perf" if count is by_perf else "strace", "cells": cells}
@@ -28,15 +30,16 @@ def run(bench):
 def perf_counts():
     if not shutil.which("perf"):
         return False
-    done = subprocess.run(["perf", "stat", "-x,", "-e", "raw_syscalls:sys_enter", "true"], capture_output=True, text=True)
-    return re.search(r"^\d+,.*raw_syscalls", done.stderr, re.M) is not None
+    done = subprocess.run(["perf", "stat", "-x,", "-e", "syscalls:sys_enter_*", "true"], capture_output=True, text=True)
+    return re.search(r"^\d+,.*sys_enter_exit_group", done.stderr, re.M) is not None
 
 
 def by_perf(bench, scenario, contender):
     pids = ",".join(map(str, contender.pids))
-    watch = ["perf", "stat", "-x,", "-e", "raw_syscalls:sys_enter", "-p", pids, "--"]
+    watch = ["perf", "stat", "-x,", "-e", "syscalls:sys_enter_*", "-p", pids, "--"]
     seen = load(bench, scenario, contender, bench.seconds, before=watch)
-    return int(re.search(r"^(\d+),.*raw_syscalls", seen["said"], re.M)[1]) / seen["requests"]
+    calls = re.findall(r"^(\d+),.*?syscalls:sys_enter_(\w+)", seen["said"], re.M)
+    return seen, {call: int(number) for number, call in calls}
 
 
 def by_strace(bench, scenario, contender):
@@ -48,5 +51,5 @@ def by_strace(bench, scenario, contender):
     seen = load(bench, scenario, contender, 3 * bench.seconds)
     watch.send_signal(signal.SIGINT)
     watch.communicate()
-    total = re.search(r"^100\.00\s+\S+\s+(?:\d+\s+)?(\d+)\s+(?:\d+\s+)?total$", table.read_text(), re.M)
-    return int(total[1]) / seen["requests"]
+    calls = re.findall(r"^\s*\d+\.\d+\s+\S+\s+\S+\s+(\d+)\s+(?:\d+\s+)?(?!total)(\w+)$", table.read_text(), re.M)
+    return seen, {call: int(number) for number, call in calls}
