@@ -285,7 +285,6 @@ impl Site {
     }
 
     /// The same site, whose programs do at their failpoints what is written in `script`.
-    #[cfg(feature = "failpoints")]
     pub fn scripted(&self, script: &Path) -> Self {
         Self {
             failpoints: Some(script.to_owned()),

@@ -25,7 +25,6 @@ mod certificates;
 mod cli_commands;
 mod clock;
 mod confinement;
-#[cfg(feature = "failpoints")]
 mod crash;
 mod crowd;
 mod custody;

@@ -5,6 +5,8 @@
 //! and the moment at which the answer's bytes are the kernel's loses the grant whatever a client
 //! does; every other loss fails the test, and that one has to be told where an operator looks.
 //!
+//! A release has no failpoints: there are the kills at random moments, with the rotations that forgive.
+//!
 //! `WISE_TEST_KILLS=1000` makes so many of them in all. Each test prints its table.
 
 #![allow(
@@ -12,11 +14,21 @@
     reason = "figures are printed where they are known"
 )]
 
+#![cfg_attr(
+    not(feature = "failpoints"),
+    allow(dead_code, unused_imports, reason = "what the other kills need")
+)]
+
+#[cfg(feature = "failpoints")]
 mod fleet;
+#[cfg(feature = "failpoints")]
 mod lock;
+#[cfg(feature = "failpoints")]
 mod order;
+#[cfg(feature = "failpoints")]
 mod points;
 mod random;
+#[cfg(feature = "failpoints")]
 mod setting;
 
 use std::collections::BTreeMap;
