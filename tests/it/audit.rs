@@ -12,6 +12,7 @@ use serde_json::Value;
 use wise_auth_proxy::simulator::Simulator;
 
 use crate::disk::Mount;
+#[cfg(feature = "failpoints")]
 use crate::failures_table::row;
 use crate::house::{self, Connection, House, PROFILE, Plan, Site, post};
 

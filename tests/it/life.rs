@@ -6,7 +6,9 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixListener;
 use std::process::{Output, Stdio};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+#[cfg(feature = "failpoints")]
+use std::time::Duration;
+use std::time::Instant;
 
 use bytes::Bytes;
 use http::{Method, Request};

@@ -13,7 +13,6 @@
     clippy::print_stdout,
     reason = "figures are printed where they are known"
 )]
-
 #![cfg_attr(
     not(feature = "failpoints"),
     allow(dead_code, unused_imports, reason = "what the other kills need")

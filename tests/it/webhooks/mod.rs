@@ -124,6 +124,7 @@ impl Application {
         self.mood.send_modify(change);
     }
 
+    #[cfg(feature = "failpoints")]
     fn then(&self, answers: &[u16]) {
         let answers = answers.iter().map(|status| (*status, None));
         self.change(|mood| mood.script.extend(answers));
