@@ -164,7 +164,7 @@ def syscalls(part, _):
     if not part["cells"]:
         yield "Not counted: neither perf nor strace is there.\n"
         return
-    by = {"perf": "the kernel's tracepoints (`perf stat -e 'syscalls:sys_enter_*'`)",
+    by = {"perf": "the kernel's tracepoints (`perf stat -e raw_syscalls:sys_enter,…`)",
           "strace": "`strace -c -f`, which slows everybody down"}[part["by"]]
     yield f"Counted by {by}, in a run of their own.\n"
     counts = part["cells"]
