@@ -109,17 +109,20 @@ mod tests {
 
     #[test]
     fn what_a_future_drops_last_may_take_a_place() {
-        struct Last(Rc<Places<std::future::Ready<()>>>);
+        type Boxed = futures_util::future::LocalBoxFuture<'static, ()>;
+        struct Last(Rc<Places<Boxed>>);
         impl Drop for Last {
             fn drop(&mut self) {
-                self.0.put(|| std::future::ready(())).now_or_never();
+                drop(self.0.put(|| Box::pin(std::future::ready(()))));
             }
         }
-        let inner = Rc::new(Places::new());
-        let places = Places::new();
-        let last = Last(Rc::clone(&inner));
-        let placed = places.put(|| async move { drop(last) });
-        assert_eq!(placed.now_or_never(), Some(()));
-        assert_eq!(inner.0.borrow().len(), 1);
+        let places = Rc::new(Places::new());
+        let last = Last(Rc::clone(&places));
+        let waits = async move {
+            std::future::pending::<()>().await;
+            drop(last);
+        };
+        drop(places.put(|| Box::pin(waits)));
+        assert_eq!(places.0.borrow().len(), 2, "its own, and the other's");
     }
 }
