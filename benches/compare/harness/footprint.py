@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 from bench import say
-from client import Client
+from client import Client, Http2Client
 from load import COLUMNS, load
 from machine import memory, tree
 
@@ -24,33 +24,47 @@ def run(bench):
     say(f"footprint: {starts} starts each")
     cells = {}
     for name, contender in bench.contenders.items():
+        over_http2 = http2_clients(contender)
         contender.start()
         cells[name] = {"cold_ms": statistics.median(cold[name]) * 1e3, "slowest_start_ms": max(cold[name]) * 1e3,
-                       "starts": starts, **resident(bench, contender), **size(bench, contender)}
+                       "starts": starts, "per_http2_client": over_http2, **resident(bench, contender), **size(bench, contender)}
         contender.stop()
         say(f"footprint: {name}")
     return {"cells": cells, "idle": IDLE}
 
 
+def now(contender):
+    time.sleep(SETTLE)
+    return memory(tree(contender.process.pid))
+
+
+def http2_clients(contender):
+    """KiB that an idle client over HTTP/2 takes."""
+    contender.start()
+    idle = now(contender)
+    clients = [Http2Client(contender.h2c_port, "/v1/profiles", contender.fields) for _ in range(IDLE)]
+    many = now(contender)
+    for client in clients:
+        client.close()
+    contender.stop()
+    return (many["rss"] - idle["rss"]) / IDLE
+
+
 def resident(bench, contender):
     """KiB at rest, with idle clients, and after the same load once and twice."""
-    def now():
-        time.sleep(SETTLE)
-        return memory(tree(contender.process.pid))
-
-    idle = now()
+    idle = now(contender)
     clients = []
     for _ in range(IDLE):
         clients.append(Client(contender.port, fields=contender.fields))
         clients[-1].ask("GET", "/v1/profiles")
-    many = now()
+    many = now(contender)
     for client in clients:
         client.close()
     after = []
     for _ in range(2):
         for column in ("get_c64", "get_c256", "down1m_c8"):
             load(bench, COLUMNS[column], contender, bench.seconds)
-        after.append(now())
+        after.append(now(contender))
     return {"idle": idle["rss"], "idle_anonymous": idle["anonymous"], "idle_pss": idle["pss"], "many": many["rss"],
             "per_client": (many["rss"] - idle["rss"]) / IDLE,
             "after": after[0]["rss"], "after_again": after[1]["rss"], "peak": after[1]["peak"]}

@@ -182,11 +182,12 @@ def syscalls(part, _):
 def footprint(part, _):
     yield "### Footprint\n"
     head = ["", "cold start to the first 200, ms", "slowest", "resident at rest, MiB", "of that its own",
-            f"with {part['idle']:,} idle clients", "KiB a client", "after a load", "after the same again", "peak",
+            f"with {part['idle']:,} idle clients", "KiB a client", "over HTTP/2", "after a load", "after the same again", "peak",
             "binary, MiB", "stripped"]
     yield from table(head, ([
         TITLES[name], f"{row['cold_ms']:.1f}", f"{row['slowest_start_ms']:.1f}", mib(row["idle"]),
-        mib(row["idle_anonymous"]), mib(row["many"]), f"{row['per_client']:.1f}", mib(row["after"]),
+        mib(row["idle_anonymous"]), mib(row["many"]), f"{row['per_client']:.1f}",
+        f"{row['per_http2_client']:.1f}", mib(row["after"]),
         mib(row["after_again"]), mib(row["peak"]),
         f"{row['binary'] / 2**20:.1f}", f"{row['stripped'] / 2**20:.1f}" if "stripped" in row else "",
     ] for name, row in part["cells"].items()))
