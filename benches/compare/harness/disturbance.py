@@ -8,6 +8,7 @@ import time
 
 from bench import say
 from client import FAILURES, call
+from columns import turned
 from load import COLUMNS, load, warm
 
 PACED = COLUMNS["rate_c64"]
@@ -22,7 +23,9 @@ def run(bench):
     warm(bench, PACED, contender)
     samples, did = {}, {}
     for number in range(bench.rounds):
-        for name, acts in kinds(contender, bench.upstream).items():
+        acted = kinds(contender, bench.upstream)
+        for name in turned(list(acted), number / bench.rounds):
+            acts = acted[name]
             bench.wait_for_quiet()
             before = contender.metrics()
             with every_second(acts) as failed:
@@ -34,11 +37,15 @@ def run(bench):
             count(did, name, before, contender.metrics())
         say(f"disturbance: round {number + 1} of {bench.rounds}")
     contender.stop()
-    return {"cells": {name: median(taken) for name, taken in samples.items()}, "seconds": seconds, "did": did}
+    calm = samples["nothing"]
+    return {"cells": {name: figures(samples[name], calm) for name in acted}, "seconds": seconds, "did": did}
 
 
-def median(samples):
+def figures(samples, calm):
+    """Medians over the rounds, and how p99 compares within each, for an hour changes faster than what is compared."""
     figures = {key: statistics.median(seen[key] for seen in samples) for key in ("p50", "p99")}
+    ratios = [seen["p99"] / beside["p99"] for seen, beside in zip(samples, calm)]
+    figures["quartiles"] = statistics.quantiles(ratios, method="inclusive") if len(ratios) > 1 else ratios * 3
     figures["failed"] = sum(seen["errors"] + seen["refused"] for seen in samples)
     figures["requests"] = sum(seen["requests"] for seen in samples)
     return figures
@@ -72,7 +79,7 @@ def kinds(contender, upstream):
 
     single = {"token refresh": [refresh], "lane switch and back": [switch], "certificate reload": [reload],
               "metrics scrape": [scrape]}
-    return {"nothing": [], **single, "all of these": [refresh, switch, reload, scrape]}
+    return {"nothing": [], **single, "all of these": [refresh, switch, reload, scrape], "nothing, the control": []}
 
 
 @contextlib.contextmanager

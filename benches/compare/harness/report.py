@@ -231,14 +231,15 @@ def disturbance(part, _):
     cells = part["cells"]
     if not cells:
         return
-    calm = cells["nothing"]
     yield f"Our proxy under {COLUMNS['rate_c64'].title} connections, open loop, {part['seconds']} s a round.\n"
-    head = ["each second", "p50, ms", "p99, ms", "p99 to that of nothing", "requests", "failed", *COUNTERS]
+    head = ["each second", "p50, ms", "p99, ms", "p99 to that of nothing", "half of the rounds", "requests", "failed", *COUNTERS]
     yield from table(head, ([
-        name, number(row["p50"] / 1e3), number(row["p99"] / 1e3), f"{row['p99'] / calm['p99']:.2f}", f"{row['requests']:,}",
+        name, number(row["p50"] / 1e3), number(row["p99"] / 1e3),
+        f"{row['quartiles'][1]:.2f}", "{:.2f} to {:.2f}".format(*row["quartiles"][::2]), f"{row['requests']:,}",
         str(row["failed"]), *(f"{part['did'][name][key]:.0f}" for key in COUNTERS),
     ] for name, row in cells.items()))
-    yield "The last columns count, from our metrics, what was done meanwhile.\n"
+    yield ("The ratio is the median of those within a round, and half of the rounds lie between the two beside it. "
+           "The last columns count, from our metrics, what was done meanwhile.\n")
 
 
 def reuse(part, _):
