@@ -13,13 +13,33 @@ use crate::wise::wire::TokenAnswer;
 /// answer, and never repeats a request by itself: a second use of a refresh token is a decision
 /// of the keeper's.
 pub(crate) trait Exchange: Send + Sync + 'static {
+    /// A connection to the token endpoint, on which one thing may be asked.
+    type Connection: Send + 'static;
+
+    /// Opens a connection and asks nothing yet: the tokens in use live on.
+    ///
+    /// Every error means that Wise has seen no request. Cancel safe.
+    fn connect(&self) -> impl Future<Output = Result<Self::Connection, ExchangeError>> + Send;
+
     /// Sends the request once and reads its answer.
     ///
     /// Dropping the future gives the exchange up; Wise may have carried it out all the same.
+    fn exchange_on(
+        &self,
+        connection: Self::Connection,
+        grant: GrantRequest,
+    ) -> impl Future<Output = Result<TokenAnswer, ExchangeError>> + Send;
+
+    /// Both, for who has nothing to do in between.
     fn exchange(
         &self,
         grant: GrantRequest,
-    ) -> impl Future<Output = Result<TokenAnswer, ExchangeError>> + Send;
+    ) -> impl Future<Output = Result<TokenAnswer, ExchangeError>> + Send {
+        async move {
+            let connection = self.connect().await?;
+            self.exchange_on(connection, grant).await
+        }
+    }
 }
 
 /// The four grants (RFC 6749 §4, Wise "OAuth token").

@@ -38,6 +38,12 @@ pub(super) struct Unsaved {
     pub(super) next_try: Duration,
 }
 
+/// A connection to the token endpoint, and how much of the time for an exchange it has left.
+struct Line<C> {
+    connection: C,
+    left: Duration,
+}
+
 /// Why a renewal brought no token.
 struct Failure {
     outcome: Outcome,
@@ -51,7 +57,7 @@ impl<E: Exchange> Keeper<E> {
         let was_failing = self.retry.is_running();
         let is_doubtful = self.held.as_ref().is_none_or(Held::is_doubtful);
         if cause == Cause::Forced || is_doubtful || !self.is_live() {
-            self.close_gate(cause).await;
+            self.close_gate_early(cause).await;
         }
         let done = match self.subject {
             Subject::User { .. } => self.renew_user(cause).await,
@@ -106,22 +112,31 @@ impl<E: Exchange> Keeper<E> {
     /// those under way get a moment to be answered.
     ///
     /// As late as it goes: a token that lives serves requests while the store is locked, read and
-    /// tried out. It stays open on retries after a failure to even reach the token endpoint, so
-    /// that an outage there does not slow requests that the living token still serves.
+    /// tried out, and while a connection to the token endpoint is opened.
     async fn close_gate(&mut self, cause: Cause) {
         if self.renewing {
             return;
         }
+        self.renewing = true;
+        self.publish();
+        failpoint::pass(Point::RenewalGated);
+        if self.is_live() && cause != Cause::Forced {
+            self.quiet().await;
+        }
+    }
+
+    /// Closes the gate before anything else, where the token at hand serves nobody, or may not.
+    ///
+    /// Not on retries after a failure to even reach the token endpoint, as long as the token may
+    /// live: an outage there must not slow requests that it still serves.
+    async fn close_gate_early(&mut self, cause: Cause) {
         let unreachable = self.retry.is_running()
             && self
                 .last_error
                 .as_ref()
                 .is_some_and(|(_, outcome, _)| *outcome == Outcome::Unreachable);
-        self.renewing = !(unreachable && self.is_live());
-        self.publish();
-        failpoint::pass(Point::RenewalGated);
-        if self.renewing && self.is_live() && cause != Cause::Forced {
-            self.quiet().await;
+        if !(unreachable && self.is_live()) {
+            self.close_gate(cause).await;
         }
     }
 
@@ -289,10 +304,11 @@ impl<E: Exchange> Keeper<E> {
                 "the stored grant was removed or replaced by one that is not ours",
             ));
         };
+        let line = self.connected().await?;
         self.close_gate(cause).await;
         let asked = Moment::now(self.clock.as_ref());
         let request = GrantRequest::RefreshToken(own.refresh_token.clone());
-        let tokens = match self.exchanged(request).await {
+        let tokens = match self.exchanged(line, request).await {
             Ok(answer) => UserTokens::next(&answer, asked, &own)?,
             Err(ExchangeError::InvalidGrant { status }) => {
                 return self.refused_for_good(&vault, status).await;
@@ -311,9 +327,11 @@ impl<E: Exchange> Keeper<E> {
     }
 
     async fn renew_client(&mut self, cause: Cause) -> Result<Outcome, Failure> {
+        let line = self.connected().await?;
         self.close_gate(cause).await;
         let asked = Moment::now(self.clock.as_ref());
-        let answer = match self.exchanged(GrantRequest::ClientCredentials).await {
+        let request = GrantRequest::ClientCredentials;
+        let answer = match self.exchanged(line, request).await {
             // There is no grant here that could end.
             Err(ExchangeError::InvalidGrant { status }) => Err(ExchangeError::Refused {
                 status,
@@ -418,21 +436,41 @@ impl<E: Exchange> Keeper<E> {
         }
     }
 
-    /// One exchange, bounded in time. A token that ends meanwhile is withdrawn meanwhile.
-    async fn exchanged(&mut self, request: GrantRequest) -> Result<TokenAnswer, ExchangeError> {
+    /// A connection for one exchange. A token that ends meanwhile is withdrawn meanwhile.
+    async fn connected(&mut self) -> Result<Line<E::Connection>, ExchangeError> {
         let exchange = Arc::clone(&self.exchange);
         let limit = self.policy.exchange_timeout;
-        self.lapsing(async move {
-            time::timeout(limit, exchange.exchange(request))
-                .await
-                .unwrap_or_else(|_| {
-                    Err(ExchangeError::AnswerLost(format!(
-                        "no answer within {} s",
-                        limit.as_secs_f32()
-                    )))
-                })
+        let began = time::Instant::now();
+        let connecting = async move { time::timeout(limit, exchange.connect()).await };
+        match self.lapsing(connecting).await {
+            Ok(connected) => connected.map(|connection| Line {
+                connection,
+                left: limit.saturating_sub(began.elapsed()),
+            }),
+            Err(_) => Err(ExchangeError::NotSent(format!(
+                "no connection within {} s",
+                limit.as_secs_f32()
+            ))),
+        }
+    }
+
+    /// One exchange, bounded in time. A token that ends meanwhile is withdrawn meanwhile.
+    async fn exchanged(
+        &mut self,
+        line: Line<E::Connection>,
+        request: GrantRequest,
+    ) -> Result<TokenAnswer, ExchangeError> {
+        let exchange = Arc::clone(&self.exchange);
+        let limit = self.policy.exchange_timeout;
+        let Line { connection, left } = line;
+        let asking =
+            async move { time::timeout(left, exchange.exchange_on(connection, request)).await };
+        self.lapsing(asking).await.unwrap_or_else(|_| {
+            Err(ExchangeError::AnswerLost(format!(
+                "no answer within {} s",
+                limit.as_secs_f32()
+            )))
         })
-        .await
     }
 
     /// Runs `work` to its end and publishes the end of the token's life if that comes first.
@@ -567,4 +605,4 @@ const SAVE_AGAIN: Duration = Duration::from_secs(1);
 /// A suspended machine's timers stand still while its tokens grow older.
 const GLANCE_AT_CLOCK: Duration = Duration::from_millis(500);
 /// Between two looks at the requests that have no answer yet.
-const GLANCE: Duration = Duration::from_millis(5);
+const GLANCE: Duration = Duration::from_millis(1);

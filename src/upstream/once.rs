@@ -13,7 +13,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use time::PrimitiveDateTime;
 
 use crate::tls::HandshakeFailure;
-use crate::upstream::dial::{DialError, dial};
+use crate::upstream::dial::{DialError, Dialled, dial};
 use crate::upstream::endpoint::Endpoint;
 use crate::upstream::last_word::{Heard, LastWord};
 use crate::upstream::resolve::Resolver;
@@ -151,35 +151,51 @@ pub(crate) async fn send(
 }
 
 /// Dials, asks, reads the whole answer and hangs up.
-pub(super) async fn ask(
+async fn ask(
     endpoint: &Endpoint,
     resolver: &Resolver,
     connect_timeout: Duration,
     question: Question,
 ) -> Result<Answer, OnceError> {
-    let not_sent = |error: &dyn std::fmt::Display| OnceError::NotSent(error.to_string());
+    let dialled = open(endpoint, resolver, connect_timeout).await?;
+    ask_on(dialled, endpoint, question).await
+}
+
+/// Dials. Whatever goes wrong, nothing was sent.
+pub(super) async fn open(
+    endpoint: &Endpoint,
+    resolver: &Resolver,
+    connect_timeout: Duration,
+) -> Result<Dialled, OnceError> {
     let dialled = dial(endpoint, resolver, connect_timeout).await;
-    let dialled = dialled.map_err(|error| {
+    dialled.map_err(|error| {
         if let DialError::Tls { failure, .. } = &error
             && failure.is_client_certificate_rejected()
         {
             return OnceError::CertificateRefused(*failure);
         }
-        not_sent(&error)
-    })?;
+        OnceError::NotSent(error.to_string())
+    })
+}
+
+/// Asks on a connection to this endpoint, reads the whole answer and hangs up.
+pub(super) async fn ask_on(
+    dialled: Dialled,
+    endpoint: &Endpoint,
+    question: Question,
+) -> Result<Answer, OnceError> {
+    let not_sent = |error: hyper::Error| OnceError::NotSent(error.to_string());
     let word = LastWord::default();
     let io = TokioIo::new(Heard::new(dialled.stream, word.clone()));
     let request = question.request(endpoint, dialled.http2);
     if dialled.http2 {
         let (mut sender, connection) = http2::handshake(TokioExecutor::new(), io)
             .await
-            .map_err(|error| not_sent(&error))?;
+            .map_err(not_sent)?;
         let work = async { hear(sender.try_send_request(request).await, &word).await };
         alongside(connection, work).await
     } else {
-        let (mut sender, connection) = http1::handshake(io)
-            .await
-            .map_err(|error| not_sent(&error))?;
+        let (mut sender, connection) = http1::handshake(io).await.map_err(not_sent)?;
         let work = async { hear(sender.try_send_request(request).await, &word).await };
         alongside(connection, work).await
     }

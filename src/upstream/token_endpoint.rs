@@ -17,8 +17,9 @@ use time::macros::format_description;
 
 use crate::secret::{NotAHeaderValue, Secret};
 use crate::tokens::{Exchange, ExchangeError, Garbled, GrantRequest};
+use crate::upstream::dial::Dialled;
 use crate::upstream::endpoint::Endpoint;
-use crate::upstream::once::{Answer, OnceError, Question, ask};
+use crate::upstream::once::{Answer, OnceError, Question, ask_on, open};
 use crate::upstream::resolve::Resolver;
 use crate::wise::wire::{self, TokenAnswer, TokenRefusal};
 
@@ -71,8 +72,17 @@ impl TokenEndpoint {
     pub(crate) fn aim(&self, aim: Aim) {
         self.aim.store(Arc::new(aim));
     }
+}
 
-    async fn post(&self, aim: &Aim, form: Bytes) -> Result<Answer, ExchangeError> {
+/// A connection to the token endpoint, and as whom to ask there.
+pub(crate) struct Opened {
+    aim: Arc<Aim>,
+    dialled: Dialled,
+}
+
+impl Opened {
+    async fn post(self, form: Bytes) -> Result<Answer, ExchangeError> {
+        let Self { aim, dialled } = self;
         let urlencoded = HeaderValue::from_static("application/x-www-form-urlencoded");
         let question = Question {
             method: Method::POST,
@@ -81,27 +91,37 @@ impl TokenEndpoint {
             body: Some((urlencoded, form)),
             fields: HeaderMap::new(),
         };
-        let answer = ask(
-            &aim.endpoint,
-            &self.resolver,
-            self.connect_timeout,
-            question,
-        );
-        answer.await.map_err(|error| match error {
-            OnceError::NotSent(why) => ExchangeError::NotSent(why),
-            refused @ OnceError::CertificateRefused(_) => {
-                ExchangeError::NotSent(refused.to_string())
-            }
-            OnceError::AnswerLost(why) => ExchangeError::AnswerLost(why),
-            OnceError::TooBig => ExchangeError::Garbled(Garbled::TooBig),
-        })
+        let answer = ask_on(dialled, &aim.endpoint, question).await;
+        answer.map_err(failed)
+    }
+}
+
+fn failed(error: OnceError) -> ExchangeError {
+    match error {
+        OnceError::NotSent(why) => ExchangeError::NotSent(why),
+        refused @ OnceError::CertificateRefused(_) => ExchangeError::NotSent(refused.to_string()),
+        OnceError::AnswerLost(why) => ExchangeError::AnswerLost(why),
+        OnceError::TooBig => ExchangeError::Garbled(Garbled::TooBig),
     }
 }
 
 impl Exchange for TokenEndpoint {
-    async fn exchange(&self, grant: GrantRequest) -> Result<TokenAnswer, ExchangeError> {
+    type Connection = Opened;
+
+    async fn connect(&self) -> Result<Opened, ExchangeError> {
         let aim = self.aim.load_full();
-        let heard = self.post(&aim, form(&aim.client_id, &grant)).await?;
+        let dialled = open(&aim.endpoint, &self.resolver, self.connect_timeout).await;
+        let dialled = dialled.map_err(failed)?;
+        Ok(Opened { aim, dialled })
+    }
+
+    async fn exchange_on(
+        &self,
+        connection: Opened,
+        grant: GrantRequest,
+    ) -> Result<TokenAnswer, ExchangeError> {
+        let form = form(&connection.aim.client_id, &grant);
+        let heard = connection.post(form).await?;
         if heard.status == StatusCode::OK {
             return understand(&heard.body);
         }

@@ -18,7 +18,13 @@ use crate::wise::wire::TokenAnswer;
 struct Mint(AtomicU64);
 
 impl Exchange for Mint {
-    async fn exchange(&self, _: GrantRequest) -> Result<TokenAnswer, ExchangeError> {
+    type Connection = ();
+
+    async fn connect(&self) -> Result<(), ExchangeError> {
+        Ok(())
+    }
+
+    async fn exchange_on(&self, (): (), _: GrantRequest) -> Result<TokenAnswer, ExchangeError> {
         let number = self.0.fetch_add(1, Ordering::SeqCst) + 1;
         tokio::time::sleep(Duration::from_millis(5)).await;
         Ok(TokenAnswer {

@@ -72,8 +72,10 @@ pub(super) enum Rotate {
 
 /// What goes wrong with one exchange.
 pub(super) enum Fault {
-    /// Never arrives.
+    /// Nobody is there.
     Down,
+    /// Nobody answers the dialling.
+    NoConnection,
     /// Is carried out, but its answer gets lost.
     AnswerLost,
     /// Answers so, without doing anything.
@@ -204,7 +206,22 @@ impl Wise {
 }
 
 impl Exchange for Wise {
-    async fn exchange(&self, grant: GrantRequest) -> Result<TokenAnswer, ExchangeError> {
+    type Connection = ();
+
+    async fn connect(&self) -> Result<(), ExchangeError> {
+        let concerns_us = |fault: &mut Fault| matches!(fault, Fault::Down | Fault::NoConnection);
+        let Some(fault) = self.faults.lock().unwrap().pop_front_if(concerns_us) else {
+            return Ok(());
+        };
+        self.state.lock().unwrap().exchanges.push(Instant::now());
+        self.arrived.notify_one();
+        if matches!(fault, Fault::NoConnection) {
+            std::future::pending::<()>().await;
+        }
+        Err(ExchangeError::NotSent("connection refused".into()))
+    }
+
+    async fn exchange_on(&self, (): (), grant: GrantRequest) -> Result<TokenAnswer, ExchangeError> {
         struct Running<'a>(&'a AtomicUsize);
         impl Drop for Running<'_> {
             fn drop(&mut self) {
@@ -228,7 +245,7 @@ impl Exchange for Wise {
                 time::sleep(latency / 2).await;
                 answer
             }
-            Some(Fault::Down) => Err(ExchangeError::NotSent("connection refused".into())),
+            Some(Fault::Down | Fault::NoConnection) => unreachable!("nobody gets so far"),
             Some(Fault::AnswerLost) => {
                 self.mint(&grant)?;
                 Err(ExchangeError::AnswerLost("connection reset".into()))

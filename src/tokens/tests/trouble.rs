@@ -61,14 +61,49 @@ async fn an_outage_of_the_endpoint_does_not_hold_up_requests_again_and_again() {
     while house.wise.tries().len() < 6 {
         house.wise.arrived.notified().await;
     }
+    let closed = |proxy: &Proxy| {
+        let views = proxy.views();
+        let gated = |view: &&TokenView| matches!(view, TokenView::Live { renewing: true, .. });
+        views.iter().filter(gated).count()
+    };
+    assert_eq!(
+        closed(&proxy),
+        0,
+        "nobody who could end the token was reached"
+    );
     house.wise.mend();
     proxy.until_live(2).await;
-    let closed = proxy
-        .views()
-        .iter()
-        .filter(|view| matches!(view, TokenView::Live { renewing: true, .. }))
-        .count();
-    assert_eq!(closed, 1, "only the first try closes the gate");
+    assert_eq!(closed(&proxy), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn requests_do_not_wait_for_a_connection_to_the_endpoint() {
+    let (house, mut proxy) = House::serving(Rotate::Always).await;
+    house.wise.plan([Fault::NoConnection]);
+    house.wise.arrived.notified().await; // the login's
+    house.wise.arrived.notified().await;
+    time::sleep(house.policy.exchange_timeout / 2).await;
+
+    let view = proxy.views().pop();
+    let serves = matches!(
+        view,
+        Some(TokenView::Live {
+            generation: 1,
+            renewing: false,
+            ..
+        })
+    );
+    assert!(serves, "{view:?}");
+
+    time::sleep(house.policy.exchange_timeout).await;
+    let error = proxy.handle.status().last_error.unwrap();
+    assert_eq!(error.result, "unreachable");
+    assert!(
+        error.text.contains("no connection within 10 s"),
+        "{}",
+        error.text
+    );
+    proxy.until_live(2).await;
 }
 
 #[tokio::test(start_paused = true)]
