@@ -194,7 +194,58 @@ fn form(client_id: &str, grant: &GrantRequest) -> Bytes {
 
 #[cfg(test)]
 mod tests {
+    use std::io::{self, Read as _};
+
+    use http::uri::{Authority, Scheme};
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::{TcpListener, TcpStream};
+
     use super::*;
+    use crate::config::{HttpVersion, Origin};
+
+    #[tokio::test]
+    async fn a_connection_says_nothing_until_something_is_asked_on_it() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let origin = Origin {
+            host: "127.0.0.1".into(),
+            port: listener.local_addr().unwrap().port(),
+            tls: false,
+        };
+        let endpoint = Endpoint {
+            id: 0,
+            scheme: Scheme::HTTP,
+            authority: Authority::from_static("127.0.0.1"),
+            host: HeaderValue::from_static("127.0.0.1"),
+            tls: None,
+            http: HttpVersion::Http1,
+            fixed: None,
+            via: None,
+            origin,
+        };
+        let path = PathAndQuery::from_static("/oauth/token");
+        let aim = Aim::new(Arc::new(endpoint), path, "client", &Secret::new("secret")).unwrap();
+        let tokens = TokenEndpoint::new(aim, Duration::from_secs(10), Duration::ZERO);
+
+        let (connection, accepted) = tokio::join!(tokens.connect(), listener.accept());
+        let wise = accepted.unwrap().0.into_std().unwrap();
+        let nothing = (&wise).read(&mut [0; 64]).unwrap_err();
+        assert_eq!(nothing.kind(), io::ErrorKind::WouldBlock);
+
+        let mut wise = TcpStream::from_std(wise).unwrap();
+        let answering = async {
+            let mut heard = Vec::new();
+            while !heard.ends_with(b"grant_type=client_credentials") {
+                assert_ne!(wise.read_buf(&mut heard).await.unwrap(), 0);
+            }
+            let token = r#"{"access_token":"a","token_type":"bearer","expires_in":43199}"#;
+            let length = token.len();
+            let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n{token}");
+            wise.write_all(answer.as_bytes()).await.unwrap();
+        };
+        let asked = tokens.exchange_on(connection.unwrap(), GrantRequest::ClientCredentials);
+        let (answer, ()) = tokio::join!(asked, answering);
+        assert_eq!(answer.unwrap().access_token, "a");
+    }
 
     #[test]
     fn a_rest_is_asked_for_in_seconds_or_until_a_date() {
