@@ -39,7 +39,7 @@ pub(crate) enum Point {
     DurableAppend,
     /// The store's lock is held for a renewal.
     RenewalLocked,
-    /// The gate is closed, Wise is asked next.
+    /// The gate is closed: new requests wait.
     RenewalGated,
     /// The token endpoint has been asked and its answer has come: in memory only.
     RenewalAnswered,

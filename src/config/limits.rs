@@ -14,6 +14,8 @@ use super::{AccessLog, Log, Runtime, Tokens, Upstream, Via};
 
 const MILLISECOND: Duration = Duration::from_millis(1);
 const HOUR: Duration = Duration::from_hours(1);
+/// A connection to the token endpoint is open meanwhile, and servers end idle ones.
+const LONGEST_QUIET: Duration = Duration::from_secs(10);
 pub(super) const DAY: Duration = Duration::from_hours(24);
 
 impl Check<'_> {
@@ -113,7 +115,7 @@ impl Check<'_> {
         Tokens {
             renew_at,
             wait: self.duration("tokens.wait", typed.wait, Duration::ZERO, HOUR),
-            quiet: self.duration("tokens.quiet", typed.quiet, Duration::ZERO, HOUR),
+            quiet: self.duration("tokens.quiet", typed.quiet, Duration::ZERO, LONGEST_QUIET),
             forced_interval: self.duration(
                 "tokens.forced_interval",
                 typed.forced_interval,

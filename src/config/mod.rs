@@ -513,11 +513,11 @@ pub struct Tokens {
     pub renew_at: f64,
     /// How long a request waits for a running renewal before it leaves with the old token.
     pub wait: Duration,
-    /// How long a due renewal waits for requests that have left and have no answer yet.
+    /// How long a due renewal waits for requests that have their token and no answer yet.
     pub quiet: Duration,
     /// At most one renewal forced by a 401 in this long, per grant.
     pub forced_interval: Duration,
-    /// One exchange, from dialling to the last byte of its answer.
+    /// One exchange, from the question to the last byte of its answer.
     pub exchange_timeout: Duration,
 }
 

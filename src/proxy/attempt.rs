@@ -139,8 +139,9 @@ pub(crate) async fn send(
     let mut tries = 1;
     let mut disclaimed = false;
     loop {
-        let mut lease = pool.acquire().await?;
+        // From here on: a renewal that begins while we wait for a connection ends our token, too.
         let unanswered = Unanswered::count(worker, slot);
+        let mut lease = pool.acquire().await?;
         let sent = Instant::now();
         let outcome = {
             let request = {
@@ -308,7 +309,7 @@ async fn within<T>(
     }
 }
 
-/// A request that has left and has no answer yet; a due renewal waits for these.
+/// A request that has its token and no answer yet; a due renewal waits for these.
 struct Unanswered<'a>(Option<(&'a Meter, usize)>);
 
 impl<'a> Unanswered<'a> {

@@ -101,7 +101,8 @@ impl Server {
             config.runtime.max_connections,
         )));
         let pulses: Arc<[Pulse]> = self.meters.iter().map(|_| Pulse::new()).collect();
-        let keepers_timeout = config.tokens.exchange_timeout + LONGEST_SAVE;
+        let keepers_timeout =
+            config.upstream.connect_timeout + config.tokens.exchange_timeout + LONGEST_SAVE;
         let lanes = Arc::new(LaneLedger::open(
             UsageStore::new(&config.store.path),
             Arc::clone(&self.store),

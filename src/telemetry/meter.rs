@@ -200,7 +200,7 @@ pub(crate) struct Meter {
     pub(crate) connections: Level,
     pub(crate) handshakes_full: Count,
     pub(crate) handshakes_resumed: Count,
-    /// Requests that have left and have no answer yet, by grant (the last one: client credentials).
+    /// Requests that have their token and no answer yet, by grant (the last one: client credentials).
     pub(crate) unanswered: Box<[Level]>,
     /// Access lines that the writer had no room for.
     pub(crate) lines_dropped: Count,

@@ -16,7 +16,7 @@ pub(crate) trait Exchange: Send + Sync + 'static {
     /// A connection to the token endpoint, on which one thing may be asked.
     type Connection: Send + 'static;
 
-    /// Opens a connection and asks nothing yet: the tokens in use live on.
+    /// Opens a connection, bounded in time, and asks nothing yet: the tokens in use live on.
     ///
     /// Every error means that Wise has seen no request. Cancel safe.
     fn connect(&self) -> impl Future<Output = Result<Self::Connection, ExchangeError>> + Send;

@@ -76,6 +76,7 @@ pub(crate) fn keeper<E: Exchange>(
         stamp: None,
         wanted: matches!(subject, Subject::User { .. }),
         renewing: false,
+        trying: false,
         shown_live: false,
         retry: Retry::default(),
         last_forced: None,
@@ -112,6 +113,8 @@ pub(super) struct Keeper<E> {
     /// Whether anybody needs the token.
     wanted: bool,
     pub(super) renewing: bool,
+    /// A renewal is being made; the gate may be open yet.
+    pub(super) trying: bool,
     shown_live: bool,
     pub(super) retry: Retry,
     last_forced: Option<Duration>,
@@ -336,7 +339,7 @@ impl<E: Exchange> Keeper<E> {
     pub(super) fn publish(&mut self) {
         self.shown_live = self.is_live();
         // Whoever hears that there is no token would give up, a moment before we begin.
-        let renewing = self.renewing || (!self.shown_live && self.is_due());
+        let renewing = self.renewing || (!self.shown_live && (self.trying || self.is_due()));
         let view = match (&self.dead, &self.held) {
             (Some(reason), _) => TokenView::Dead {
                 reason: reason.clone(),

@@ -38,12 +38,6 @@ pub(super) struct Unsaved {
     pub(super) next_try: Duration,
 }
 
-/// A connection to the token endpoint, and how much of the time for an exchange it has left.
-struct Line<C> {
-    connection: C,
-    left: Duration,
-}
-
 /// Why a renewal brought no token.
 struct Failure {
     outcome: Outcome,
@@ -56,14 +50,16 @@ impl<E: Exchange> Keeper<E> {
     pub(super) async fn renew(&mut self, cause: Cause) -> Outcome {
         let was_failing = self.retry.is_running();
         let is_doubtful = self.held.as_ref().is_none_or(Held::is_doubtful);
-        if cause == Cause::Forced || is_doubtful || !self.is_live() {
-            self.close_gate_early(cause).await;
+        self.trying = true;
+        let serves = cause != Cause::Forced && !is_doubtful && self.is_live();
+        if !serves && !self.is_cut_off() {
+            self.close_gate(cause).await;
         }
         let done = match self.subject {
             Subject::User { .. } => self.renew_user(cause).await,
             Subject::Client => self.renew_client(cause).await,
         };
-        self.renewing = false;
+        (self.trying, self.renewing) = (false, false);
         let outcome = match done {
             Ok(outcome) => {
                 self.note_renewal(outcome, was_failing);
@@ -125,19 +121,14 @@ impl<E: Exchange> Keeper<E> {
         }
     }
 
-    /// Closes the gate before anything else, where the token at hand serves nobody, or may not.
-    ///
-    /// Not on retries after a failure to even reach the token endpoint, as long as the token may
-    /// live: an outage there must not slow requests that it still serves.
-    async fn close_gate_early(&mut self, cause: Cause) {
-        let unreachable = self.retry.is_running()
-            && self
-                .last_error
-                .as_ref()
-                .is_some_and(|(_, outcome, _)| *outcome == Outcome::Unreachable);
-        if !(unreachable && self.is_live()) {
-            self.close_gate(cause).await;
-        }
+    /// The last try did not reach the token endpoint, and the token still serves: an outage there
+    /// must not slow requests again and again, so nobody waits before an exchange is at hand.
+    fn is_cut_off(&self) -> bool {
+        let unreached = self
+            .last_error
+            .as_ref()
+            .is_some_and(|(_, outcome, _)| *outcome == Outcome::Unreachable);
+        unreached && self.retry.is_running() && self.is_live()
     }
 
     /// Saves what could not be saved, if it is time to try again.
@@ -275,7 +266,9 @@ impl<E: Exchange> Keeper<E> {
         let hold = match self.hold(&vault, Duration::ZERO, pressed).await {
             Err(StoreError::Busy { .. }) => {
                 // Another process is about to kill the token, or has.
-                self.close_gate(cause).await;
+                if !self.is_cut_off() {
+                    self.close_gate(cause).await;
+                }
                 self.hold(&vault, LOCK_WAIT, pressed).await
             }
             held => held,
@@ -304,11 +297,11 @@ impl<E: Exchange> Keeper<E> {
                 "the stored grant was removed or replaced by one that is not ours",
             ));
         };
-        let line = self.connected().await?;
+        let connection = self.connected().await?;
         self.close_gate(cause).await;
         let asked = Moment::now(self.clock.as_ref());
         let request = GrantRequest::RefreshToken(own.refresh_token.clone());
-        let tokens = match self.exchanged(line, request).await {
+        let tokens = match self.exchanged(connection, request).await {
             Ok(answer) => UserTokens::next(&answer, asked, &own)?,
             Err(ExchangeError::InvalidGrant { status }) => {
                 return self.refused_for_good(&vault, status).await;
@@ -327,11 +320,11 @@ impl<E: Exchange> Keeper<E> {
     }
 
     async fn renew_client(&mut self, cause: Cause) -> Result<Outcome, Failure> {
-        let line = self.connected().await?;
+        let connection = self.connected().await?;
         self.close_gate(cause).await;
         let asked = Moment::now(self.clock.as_ref());
         let request = GrantRequest::ClientCredentials;
-        let answer = match self.exchanged(line, request).await {
+        let answer = match self.exchanged(connection, request).await {
             // There is no grant here that could end.
             Err(ExchangeError::InvalidGrant { status }) => Err(ExchangeError::Refused {
                 status,
@@ -437,40 +430,30 @@ impl<E: Exchange> Keeper<E> {
     }
 
     /// A connection for one exchange. A token that ends meanwhile is withdrawn meanwhile.
-    async fn connected(&mut self) -> Result<Line<E::Connection>, ExchangeError> {
+    async fn connected(&mut self) -> Result<E::Connection, ExchangeError> {
         let exchange = Arc::clone(&self.exchange);
-        let limit = self.policy.exchange_timeout;
-        let began = time::Instant::now();
-        let connecting = async move { time::timeout(limit, exchange.connect()).await };
-        match self.lapsing(connecting).await {
-            Ok(connected) => connected.map(|connection| Line {
-                connection,
-                left: limit.saturating_sub(began.elapsed()),
-            }),
-            Err(_) => Err(ExchangeError::NotSent(format!(
-                "no connection within {} s",
-                limit.as_secs_f32()
-            ))),
-        }
+        self.lapsing(async move { exchange.connect().await }).await
     }
 
     /// One exchange, bounded in time. A token that ends meanwhile is withdrawn meanwhile.
     async fn exchanged(
         &mut self,
-        line: Line<E::Connection>,
+        connection: E::Connection,
         request: GrantRequest,
     ) -> Result<TokenAnswer, ExchangeError> {
         let exchange = Arc::clone(&self.exchange);
         let limit = self.policy.exchange_timeout;
-        let Line { connection, left } = line;
-        let asking =
-            async move { time::timeout(left, exchange.exchange_on(connection, request)).await };
-        self.lapsing(asking).await.unwrap_or_else(|_| {
-            Err(ExchangeError::AnswerLost(format!(
-                "no answer within {} s",
-                limit.as_secs_f32()
-            )))
+        self.lapsing(async move {
+            time::timeout(limit, exchange.exchange_on(connection, request))
+                .await
+                .unwrap_or_else(|_| {
+                    Err(ExchangeError::AnswerLost(format!(
+                        "no answer within {} s",
+                        limit.as_secs_f32()
+                    )))
+                })
         })
+        .await
     }
 
     /// Runs `work` to its end and publishes the end of the token's life if that comes first.

@@ -28,7 +28,7 @@ pub(crate) enum Subject {
 pub(crate) struct Hooks {
     /// Called with every change, in order, from the keeper's task; must not block.
     pub(crate) publish: Box<dyn Fn(TokenView) + Send + Sync>,
-    /// Requests that have left with this grant's token and have no answer yet.
+    /// Requests that have this grant's token and no answer yet.
     pub(crate) unanswered: Box<dyn Fn() -> usize + Send + Sync>,
     /// Where renewals and what ends a grant are noted.
     pub(crate) events: Events,

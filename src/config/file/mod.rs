@@ -324,7 +324,7 @@ pub(in crate::config) struct Tokens {
     pub(in crate::config) quiet: Parsed<Duration>,
     /// At most one renewal forced by a 401 in this long, per grant.
     pub(in crate::config) forced_interval: Parsed<Duration>,
-    /// One exchange at the token endpoint, from dialling to the last byte.
+    /// One exchange at the token endpoint, from the question to the last byte.
     pub(in crate::config) exchange_timeout: Parsed<Duration>,
 }
 

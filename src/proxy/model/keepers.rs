@@ -21,6 +21,7 @@ impl Exchange for Mint {
     type Connection = ();
 
     async fn connect(&self) -> Result<(), ExchangeError> {
+        tokio::time::sleep(Duration::from_millis(1)).await;
         Ok(())
     }
 
