@@ -16,7 +16,7 @@ use crate::credentials::{FileStore, Record, Stamp};
 use crate::sync::{mpsc, watch};
 use crate::tokens::exchange::Exchange;
 use crate::tokens::handle::{Ask, KeeperHandle, RefreshError, Renewal};
-use crate::tokens::renewal::{Cause, LOCK_WAIT, Unsaved};
+use crate::tokens::renewal::{Cause, LOCK_WAIT, Stage, Unsaved};
 use crate::tokens::schedule::{self, Jitter, Retry};
 use crate::tokens::status::{Facts, Outcome, Stored, Tries};
 use crate::tokens::token::{AccessToken, Lifetime};
@@ -75,8 +75,7 @@ pub(crate) fn keeper<E: Exchange>(
         dead: None,
         stamp: None,
         wanted: matches!(subject, Subject::User { .. }),
-        renewing: false,
-        trying: false,
+        stage: Stage::Idle,
         shown_live: false,
         retry: Retry::default(),
         last_forced: None,
@@ -112,9 +111,7 @@ pub(super) struct Keeper<E> {
     pub(super) stamp: Option<Stamp>,
     /// Whether anybody needs the token.
     wanted: bool,
-    pub(super) renewing: bool,
-    /// A renewal is being made; the gate may be open yet.
-    pub(super) trying: bool,
+    pub(super) stage: Stage,
     shown_live: bool,
     pub(super) retry: Retry,
     last_forced: Option<Duration>,
@@ -339,7 +336,8 @@ impl<E: Exchange> Keeper<E> {
     pub(super) fn publish(&mut self) {
         self.shown_live = self.is_live();
         // Whoever hears that there is no token would give up, a moment before we begin.
-        let renewing = self.renewing || (!self.shown_live && (self.trying || self.is_due()));
+        let comes = self.stage != Stage::Idle || self.is_due();
+        let renewing = self.stage == Stage::Gated || (!self.shown_live && comes);
         let view = match (&self.dead, &self.held) {
             (Some(reason), _) => TokenView::Dead {
                 reason: reason.clone(),

@@ -29,6 +29,17 @@ pub(super) enum Cause {
     Asked,
 }
 
+/// How far a renewal has come.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Stage {
+    /// There is none.
+    Idle,
+    /// The gate is open: requests leave with the token that there is.
+    Begun,
+    /// The gate is closed: new requests wait.
+    Gated,
+}
+
 /// Tokens that Wise has given and the store has not taken.
 pub(super) struct Unsaved {
     /// Kept, so that no other process spends the refresh token that this answer replaced. `None`
@@ -50,7 +61,7 @@ impl<E: Exchange> Keeper<E> {
     pub(super) async fn renew(&mut self, cause: Cause) -> Outcome {
         let was_failing = self.retry.is_running();
         let is_doubtful = self.held.as_ref().is_none_or(Held::is_doubtful);
-        self.trying = true;
+        self.stage = Stage::Begun;
         let serves = cause != Cause::Forced && !is_doubtful && self.is_live();
         if !serves && !self.is_cut_off() {
             self.close_gate(cause).await;
@@ -59,7 +70,7 @@ impl<E: Exchange> Keeper<E> {
             Subject::User { .. } => self.renew_user(cause).await,
             Subject::Client => self.renew_client(cause).await,
         };
-        (self.trying, self.renewing) = (false, false);
+        self.stage = Stage::Idle;
         let outcome = match done {
             Ok(outcome) => {
                 self.note_renewal(outcome, was_failing);
@@ -110,10 +121,10 @@ impl<E: Exchange> Keeper<E> {
     /// As late as it goes: a token that lives serves requests while the store is locked, read and
     /// tried out, and while a connection to the token endpoint is opened.
     async fn close_gate(&mut self, cause: Cause) {
-        if self.renewing {
+        if self.stage == Stage::Gated {
             return;
         }
-        self.renewing = true;
+        self.stage = Stage::Gated;
         self.publish();
         failpoint::pass(Point::RenewalGated);
         if self.is_live() && cause != Cause::Forced {

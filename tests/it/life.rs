@@ -129,10 +129,10 @@ async fn a_stop_is_told_with_the_time_that_it_may_take_and_ends_well() {
     let house = site.start_as(with_variables(&site, &[])).await;
     let mut sending = in_flight(&wise, &house).await;
     house.signal("TERM");
-    // 100 s to drain, 10 to exchange, 15 to save, twice 5 for the rest.
+    // 100 s to drain, 5 to dial, 10 to exchange, 15 to save, twice 5 for the rest.
     let (_, stopping) = ear.hears("STOPPING=1", begun).await;
     assert!(
-        stopping.contains("EXTEND_TIMEOUT_USEC=135000000\n"),
+        stopping.contains("EXTEND_TIMEOUT_USEC=140000000\n"),
         "{stopping}"
     );
     ear.hears("STATUS=stopping, requests in flight: 1\n", begun)
@@ -426,7 +426,7 @@ async fn shutdown_answers_first_lets_requests_finish_and_returns_when_all_is_ove
     let answer: serde_json::Value = serde_json::from_slice(&first.stdout).unwrap();
     assert_eq!(
         answer,
-        serde_json::json!({ "stopping": true, "already": false, "at_most_seconds": 65 })
+        serde_json::json!({ "stopping": true, "already": false, "at_most_seconds": 70 })
     );
     assert_eq!(house.ended().await.code(), Some(0));
 

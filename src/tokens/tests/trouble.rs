@@ -107,8 +107,8 @@ async fn a_token_that_ends_while_an_operator_renews_it_has_requests_wait() {
     // A mistake, which is tried again every few minutes.
     let mistake = || Fault::Says(ExchangeError::answered(401, None, None));
     house.wise.plan((0..1_000).map(|_| mistake()));
-    let life = Duration::from_secs(u64::try_from(LIFE).unwrap());
-    time::sleep(life - secs(5)).await;
+    let life = u64::try_from(LIFE).unwrap();
+    time::sleep(secs(life - 5)).await;
     house.wise.mend();
     house.wise.plan([Fault::NoConnection]);
 
