@@ -92,15 +92,19 @@ pub(crate) async fn enrol<E: Exchange>(
         Err(error) => return Err(error.into()),
     };
     hold.probe().await?;
+    let connection = exchange.connect().await?;
     let asked = Moment::now(clock);
-    let answer = time::timeout(who.timeout, exchange.exchange(proof.request()))
-        .await
-        .unwrap_or_else(|_| {
-            Err(ExchangeError::AnswerLost(format!(
-                "no answer within {} s",
-                who.timeout.as_secs_f32()
-            )))
-        })?;
+    let answer = time::timeout(
+        who.timeout,
+        exchange.exchange_on(connection, proof.request()),
+    )
+    .await
+    .unwrap_or_else(|_| {
+        Err(ExchangeError::AnswerLost(format!(
+            "no answer within {} s",
+            who.timeout.as_secs_f32()
+        )))
+    })?;
     failpoint::pass(Point::LoginAnswered);
     let tokens = UserTokens::first(&answer, asked).map_err(unusable)?;
     let generation = old.as_ref().map_or(0, |old| old.generation) + 1;

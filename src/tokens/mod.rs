@@ -12,6 +12,7 @@ mod keeper;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod properties;
 mod renewal;
+mod saving;
 mod schedule;
 mod status;
 #[cfg(test)]

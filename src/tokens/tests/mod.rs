@@ -91,7 +91,7 @@ pub(super) enum Fault {
 }
 
 /// How long a connection takes to open.
-const CONNECTING: Duration = Duration::from_millis(3);
+pub(super) const CONNECTING: Duration = Duration::from_millis(3);
 
 /// A token endpoint in memory.
 pub(super) struct Wise {
