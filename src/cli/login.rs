@@ -506,9 +506,10 @@ impl From<EnrolError> for Failure {
                      client id: run `login` again for a fresh one",
                 )
             }
-            EnrolError::Store(_) | EnrolError::Exchange(_) | EnrolError::NotStored(_) => {
-                Self::advised(Exit::Failed, &error, "run `login` again")
-            }
+            EnrolError::Store(_)
+            | EnrolError::NotAsked(_)
+            | EnrolError::Exchange(_)
+            | EnrolError::NotStored(_) => Self::advised(Exit::Failed, &error, "run `login` again"),
         }
     }
 }

@@ -63,9 +63,12 @@ pub(crate) enum EnrolError {
     /// The store is not ready. Nothing was sent; the code is still good.
     #[error("{0}; the code has not been used, run `login` again when this is mended")]
     Store(#[from] StoreError),
+    /// The token endpoint cannot be reached. Nothing was sent; the code is still good.
+    #[error("{0}; the code has not been used, run `login` again when this is mended")]
+    NotAsked(ExchangeError),
     /// No tokens for this code.
     #[error("{0}; run `login` again for a fresh code")]
-    Exchange(#[from] ExchangeError),
+    Exchange(ExchangeError),
     /// Wise gave tokens and the store did not take them.
     #[error("the tokens came but could not be stored: {0}; mend the store and run `login` again")]
     NotStored(StoreError),
@@ -164,6 +167,15 @@ pub(crate) async fn describe(
         ..record
     })
     .await
+}
+
+impl From<ExchangeError> for EnrolError {
+    fn from(error: ExchangeError) -> Self {
+        match error {
+            ExchangeError::NotSent(_) => Self::NotAsked(error),
+            asked => Self::Exchange(asked),
+        }
+    }
 }
 
 impl Proof {

@@ -180,6 +180,28 @@ async fn a_code_logs_in_and_says_who_and_for_which_profile() {
 }
 
 #[tokio::test]
+async fn a_code_that_found_no_way_to_wise_is_still_good() {
+    let wise = wise().await;
+    let lost = House::on(&wise).logged_out();
+    let lost = lost.set("wise.token_url", "https://127.0.0.1:1/oauth/token");
+    let lost = lost.prepare().await;
+    let code = wise.authorise(PROFILE).unwrap();
+    let args = ["login", "--code", &code, "--redirect-uri", REDIRECT];
+    let output = said(&lost, &lost.cli(&args).await);
+    insta::assert_snapshot!(output, @"
+    exit 1
+    error: the token endpoint cannot be reached: `127.0.0.1` refused the connection
+    hint: the code has not been used, run `login` again when this is mended
+    ");
+    assert_eq!(wise.generation(PROFILE), None);
+
+    let mended = House::on(&wise).logged_out().inside(&lost).prepare().await;
+    let output = mended.cli(&args).await;
+    assert!(output.status.success(), "{output:?}");
+    assert_eq!(wise.generation(PROFILE), Some(1));
+}
+
+#[tokio::test]
 async fn a_proxy_that_runs_serves_with_a_new_grant_as_soon_as_the_login_says_so() {
     let wise = wise().await;
     let house = logged_out(&wise).await.start().await;

@@ -75,6 +75,18 @@ async fn an_answer_without_tokens_stores_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_code_that_was_not_sent_is_said_to_be_unused() {
+    let house = House::new(Rotate::Always);
+    for fault in [Fault::Down, Fault::NoConnection] {
+        house.wise.plan([fault]);
+        let refused = house.login().await.err().unwrap();
+        assert!(matches!(refused, EnrolError::NotAsked(_)), "{refused}");
+        assert!(house.on_disk().is_none());
+    }
+    assert_eq!(house.login().await.ok().unwrap().generation, 1);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_login_during_a_renewal_waits_for_it() {
     let (house, mut proxy) = House::serving(Rotate::Always).await;
     *house.wise.latency.lock().unwrap() = secs(3);
