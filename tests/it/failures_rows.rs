@@ -640,6 +640,13 @@ pub const ROWS: &[Row] = &[
         ..TOKEN
     },
     Row {
+        id: "token-mute",
+        fault: "it takes the connection, and nothing comes in time (`upstream.connect_timeout`)",
+        log: "no new token: the token endpoint cannot be reached: `127.0.0.1` did not answer in time while shaking hands",
+        result: "unreachable",
+        ..TOKEN
+    },
+    Row {
         id: "token-slow",
         fault: "its answer does not come in time (`tokens.exchange_timeout`)",
         log: "no new token: the answer of the token endpoint was lost: no answer within ",

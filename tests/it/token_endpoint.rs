@@ -32,6 +32,8 @@ enum Say {
     /// A gibibyte, or as much of it as is taken.
     Gibibyte,
     Silence,
+    /// Takes the connection and never says a word of TLS.
+    Mute,
     HangUp,
     /// What the simulated Wise says, after so long.
     Wise(Duration),
@@ -54,6 +56,7 @@ fn token(access: &str) -> Say {
 
 /// A token endpoint beside the simulated Wise.
 struct Endpoint {
+    scheme: &'static str,
     address: SocketAddr,
     wise: SocketAddr,
     say: Arc<Mutex<Say>>,
@@ -66,6 +69,11 @@ impl Endpoint {
     async fn start(wise: &Simulator, say: Say) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let mut endpoint = Self {
+            scheme: if matches!(say, Say::Mute) {
+                "https"
+            } else {
+                "http"
+            },
             address: listener.local_addr().unwrap(),
             wise: wise.plain_address(),
             say: Arc::new(Mutex::new(say)),
@@ -78,7 +86,7 @@ impl Endpoint {
     }
 
     fn url(&self) -> String {
-        format!("http://{}/oauth/token", self.address)
+        format!("{}://{}/oauth/token", self.scheme, self.address)
     }
 
     /// Refuses connections from now on.
@@ -102,6 +110,11 @@ impl Endpoint {
                 let tries = Arc::clone(&tries);
                 tokio::spawn(async move {
                     let mut wire = Wire::of(stream);
+                    if matches!(*say.lock().unwrap(), Say::Mute) {
+                        tries.fetch_add(1, Ordering::Relaxed);
+                        wire.rest().await;
+                        return;
+                    }
                     let Some((head, body)) = wire.request().await else {
                         return;
                     };
@@ -139,7 +152,7 @@ async fn exchange(
                 taken.fetch_add(piece.len(), Ordering::Relaxed);
             }
         }
-        Say::Silence => {
+        Say::Silence | Say::Mute => {
             wire.rest().await;
         }
         Say::HangUp => {}
@@ -206,6 +219,7 @@ async fn patient_house(wise: &Simulator, endpoint: &Endpoint, patience: &str) ->
     let site = House::on(wise).lane("oauth").prepare().await;
     let plan = House::on(wise).lane("oauth").inside(&site);
     let plan = plan.set("wise.token_url", &endpoint.url());
+    let plan = plan.set("upstream.connect_timeout", "1s");
     let house = plan.set("tokens.exchange_timeout", patience).start().await;
     wise.clear();
     house
@@ -267,6 +281,11 @@ async fn outage(id: &str, say: Option<Say>) {
 #[tokio::test]
 async fn a_token_endpoint_that_is_down() {
     outage("token-down", None).await;
+}
+
+#[tokio::test]
+async fn a_token_endpoint_that_takes_connections_and_no_more() {
+    outage("token-mute", Some(Say::Mute)).await;
 }
 
 #[tokio::test]
