@@ -546,12 +546,17 @@ impl House {
 
     /// Waits until the log holds `text`.
     pub async fn logs(&self, text: &str) {
+        self.logs_times(1, text).await;
+    }
+
+    /// Waits until the log holds `text` so many times, or more often.
+    pub async fn logs_times(&self, times: usize, text: &str) {
         let mut log = self.log.clone();
-        let said = log.wait_for(|log| log.contains(text));
+        let said = log.wait_for(|log| log.matches(text).count() >= times);
         let said = tokio::time::timeout(PATIENCE, said).await;
         assert!(
             matches!(said, Ok(Ok(_))),
-            "never logged {text:?}: {}",
+            "never logged {text:?} {times} times: {}",
             self.log()
         );
     }
@@ -737,6 +742,11 @@ impl House {
             .unwrap()
             .unwrap();
         guard.let_go();
+        // Its last words may still be on their way.
+        let mut log = self.log.clone();
+        let silence = async { while log.changed().await.is_ok() {} };
+        let silent = tokio::time::timeout(PATIENCE, silence).await;
+        silent.expect("nobody holds its log open");
         status
     }
 

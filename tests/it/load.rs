@@ -149,8 +149,10 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 async fn house_on(wise: &Simulator) -> House {
-    // A busy machine may take longer for an exchange than the default lets requests wait.
+    // A busy machine may take longer for an exchange than the default lets requests wait, and for an
+    // upload than it lets an exchange wait: one that cannot be repeated would hear of the dead token.
     let mut plan = House::on(wise).set("tokens.wait", "20s");
+    plan = plan.set("tokens.quiet", "10s");
     for (index, profile) in PROFILES.into_iter().enumerate() {
         plan = plan.grant(&format!("grant{index}"), profile);
     }

@@ -116,13 +116,7 @@ async fn a_connection_without_its_header_is_closed_and_said_so() {
         let mut wire = Wire::to(house.door).await;
         wire.say(&header).await;
         assert_eq!(wire.rest().await, b"", "{header:?}");
-        let told = async {
-            while house.log().matches(said).count() == before {
-                tokio::task::yield_now().await;
-            }
-        };
-        let told = tokio::time::timeout(house::PATIENCE, told).await;
-        assert!(told.is_ok(), "{header:?}: {}", house.log());
+        house.logs_times(before + 1, said).await;
     }
     // One that does not come is not waited for.
     for begun in [&b""[..], b"PROXY TCP4 192.0.2.1", &BINARY[..7]] {

@@ -411,11 +411,7 @@ async fn an_application_that_goes_away_takes_its_question_with_it() {
         leaves(application);
         approver.over(number).await;
         drop(asked);
-        let abandoned = || guarded.house.log().matches(" sca=abandoned").count();
-        guarded.house.logs(" sca=abandoned").await;
-        while abandoned() < number {
-            tokio::task::yield_now().await;
-        }
+        guarded.house.logs_times(number, " sca=abandoned").await;
         assert_eq!(
             guarded.statuses(),
             vec![403; number],
