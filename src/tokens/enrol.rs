@@ -171,9 +171,10 @@ pub(crate) async fn describe(
 
 impl From<ExchangeError> for EnrolError {
     fn from(error: ExchangeError) -> Self {
-        match error {
-            ExchangeError::NotSent(_) => Self::NotAsked(error),
-            asked => Self::Exchange(asked),
+        if matches!(error, ExchangeError::NotSent(_)) {
+            Self::NotAsked(error)
+        } else {
+            Self::Exchange(error)
         }
     }
 }
