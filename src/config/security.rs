@@ -162,6 +162,12 @@ pub struct WebhookTls {
 }
 
 impl Webhook {
+    /// Whether it names its subscriptions, and this one among them.
+    pub(crate) fn names(&self, subscription: &str) -> bool {
+        let mut named = self.subscriptions.iter();
+        named.any(|id| id.eq_ignore_ascii_case(subscription))
+    }
+
     /// The files it names, each with its key.
     pub(super) fn files(&self) -> impl Iterator<Item = (&'static str, &Path)> {
         let tls = self.tls.iter().flat_map(|tls| {

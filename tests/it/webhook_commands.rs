@@ -285,6 +285,98 @@ async fn an_old_one_is_replaced_on_request_and_the_new_one_comes_first() {
     assert_eq!(again["subscriptions"][0]["state"], "exists");
 }
 
+/// Names the subscription in the configuration as the only one whose deliveries are taken.
+fn take_only(site: &Site, id: &str) {
+    let taking = format!(
+        "[[webhook]]\nname = \"transfers\"\naddress = \"127.0.0.1:0\"\nsignature_key = \"key.pem\"\n\
+         forward = \"http://127.0.0.1:9/\"\nsubscriptions = [\"{id}\"]\n"
+    );
+    let config = std::fs::read_to_string(&site.config).unwrap();
+    let config = config.split("[[webhook]]").next().unwrap();
+    std::fs::write(&site.config, format!("{config}{taking}")).unwrap();
+}
+
+/// What comes by the new one is refused until the configuration names it, and the old one would not be
+/// there to bring it.
+#[tokio::test]
+async fn an_old_one_whose_deliveries_alone_are_taken_is_left_until_the_new_one_is_named() {
+    let wise = wise().await;
+    let site = site(&wise).await;
+    let old = subscribe(&site, STATE, &["--version", "2.0.0"]).await;
+    take_only(&site, &old);
+    wise.clear();
+    let args = [
+        "subscribe",
+        STATE,
+        "--url",
+        URL,
+        "--version",
+        "4.0.0",
+        "--replace",
+    ];
+    let output = run(&site, &args).await;
+    assert_eq!(output.status.code(), Some(0), "{}", told(&output));
+    assert_eq!(methods(&wise), ["GET", "POST"], "nothing is ended");
+    let new = String::from_utf8(output.stdout.clone()).unwrap();
+    let new = new.trim();
+    let next = format!("next: put {new} beside {old} in webhook.subscriptions of `transfers`, ");
+    let said = told(&output);
+    assert!(said.contains(&next), "{said}");
+    assert!(said.contains(&format!("webhook delete {old}")), "{said}");
+
+    // Asked again it is said again, and done when it is done.
+    let again = run(&site, &args).await;
+    let hint = format!("put {new} into its webhook.subscriptions");
+    assert!(told(&again).contains(&hint), "{}", told(&again));
+    take_only(&site, new);
+    let again = run(&site, &args).await;
+    assert!(!told(&again).contains("next: "), "{}", told(&again));
+    assert_eq!(methods(&wise), ["GET", "POST", "GET", "GET"]);
+
+    // From another one of the old kind, for programs.
+    let other = subscribe(&site, REFUND, &["--version", "2.0.0"]).await;
+    take_only(&site, &other.to_uppercase());
+    let args = [
+        "subscribe",
+        REFUND,
+        "--url",
+        URL,
+        "--version",
+        "4.0.0",
+        "--replace",
+    ];
+    let beside = json(&site, &args).await;
+    let beside = &beside["subscriptions"][0];
+    assert_eq!(
+        (&beside["state"], &beside["beside"], &beside["replaced"]),
+        (&json!("beside"), &json!(other), &Value::Null)
+    );
+}
+
+#[tokio::test]
+async fn one_that_can_move_is_not_to_be_ended_before_the_other_is_taken() {
+    let wise = wise().await;
+    let site = site(&wise).await;
+    let profiles = subscribe(&site, STATE, &["--grant", "main"]).await;
+    take_only(&site, &profiles);
+    let said = told(&run(&site, &["list"]).await);
+    assert!(
+        said.contains("its id into webhook.subscriptions, a reload, and then"),
+        "{said}"
+    );
+
+    let applications = subscribe(&site, STATE, &[]).await;
+    let said = told(&run(&site, &["list"]).await);
+    let put =
+        format!("put {applications} beside {profiles} in webhook.subscriptions of `transfers`");
+    assert!(said.contains(&put), "{said}");
+    assert!(!said.contains("comes twice"), "{said}");
+
+    take_only(&site, &applications);
+    let said = told(&run(&site, &["list"]).await);
+    assert!(said.contains("each event comes twice until"), "{said}");
+}
+
 #[tokio::test]
 async fn a_list_shows_every_profile_and_what_can_move() {
     let mut options = wise_options();

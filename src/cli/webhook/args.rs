@@ -144,6 +144,9 @@ pub(crate) struct SubscribeArgs {
     pub(crate) name: Option<String>,
 
     /// Where there is one of another version, or without --mtls, make the new one and then end the old
+    ///
+    /// One that a [[webhook]] names in its `subscriptions` is not ended: the new one must be named there
+    /// first, and this command says how to go on.
     #[arg(long)]
     pub(crate) replace: bool,
 

@@ -30,7 +30,7 @@ pub(super) fn run(global: &Global, args: &ListArgs) -> Result<(), Failure> {
         rows.extend(all.found.iter().map(|found| all.row(found)));
         report::data(&report::table(&rows))?;
     }
-    for advice in all.advice(global) {
+    for advice in all.advice(global, &config) {
         report::say(&advice);
     }
     all.complete()
@@ -144,6 +144,20 @@ impl All {
         twin.map(|twin| &twin.subscription)
     }
 
+    /// The webhook that takes deliveries of a profile's subscription by its name, and not of the
+    /// application's; with both.
+    fn refused<'a>(
+        &'a self,
+        config: &'a Config,
+        found: &'a Found,
+    ) -> Option<(&'a str, &'a Subscription, &'a Subscription)> {
+        let own = &found.subscription;
+        let twin = self.twin(own)?;
+        let mut webhooks = config.webhooks.iter();
+        let webhook = webhooks.find(|it| it.names(&own.id) && !it.names(&twin.id))?;
+        Some((&webhook.name, own, twin))
+    }
+
     fn row(&self, found: &Found) -> Vec<String> {
         let subscription = &found.subscription;
         let delivery = &subscription.delivery;
@@ -197,7 +211,7 @@ impl All {
     }
 
     /// What there is to do about them.
-    fn advice(&self, global: &Global) -> Vec<String> {
+    fn advice(&self, global: &Global, config: &Config) -> Vec<String> {
         let mut advice = Vec::new();
         let moving = self.found.iter().filter(|found| found.can_move());
         let (done, open): (Vec<_>, Vec<_>) =
@@ -214,18 +228,40 @@ impl All {
             } else {
                 "can move to the application, if it has them not yet"
             };
+            let between = if config.webhooks.iter().all(|it| it.subscriptions.is_empty()) {
+                ""
+            } else {
+                " its id into webhook.subscriptions, a reload,"
+            };
             advice.push(format!(
-                "{} of profiles {which}, which hears of every profile that it acts for; such as {}, \
+                "{} of profiles {which}, which hears of every profile that it acts for; such as {},{between} \
                  and then {}",
                 open.len(),
                 global.spell(&command),
                 global.spell(&format!("webhook delete {}", shown(&subscription.id)))
             ));
         }
-        if let Some(first) = done.first() {
+        // Who ends these first loses what comes until somebody sees it.
+        let shut: Vec<_> = done
+            .iter()
+            .filter_map(|it| self.refused(config, it))
+            .collect();
+        if let Some((webhook, own, twin)) = shut.first() {
+            let (own, twin) = (shown(&own.id), shown(&twin.id));
+            advice.push(format!(
+                "{} of profiles the application has too, and a webhook refuses the application's: put {twin} \
+                 beside {own} in webhook.subscriptions of `{webhook}`, {}, and only then {}",
+                shut.len(),
+                global.spell("reload"),
+                global.spell(&format!("webhook delete {own}"))
+            ));
+        }
+        let twice = done.iter().filter(|it| self.refused(config, it).is_none());
+        let twice: Vec<_> = twice.collect();
+        if let Some(first) = twice.first() {
             advice.push(format!(
                 "{} of profiles the application has too: each event comes twice until {}",
-                done.len(),
+                twice.len(),
                 global.spell(&format!("webhook delete {}", shown(&first.subscription.id)))
             ));
         }

@@ -32,7 +32,7 @@ pub(super) fn run(global: &Global, args: &SubscribeArgs) -> Result<(), Failure> 
         let there = listed
             .map_err(|error| desk.failed(global, "Wise does not show the subscriptions", error))?;
         for wish in &wishes {
-            let work = wish.settle(global, args, &line, &desk, &there);
+            let work = wish.settle(global, args, &config, &line, &desk, &there);
             let doing = format!("subscribing to {}", wish.event);
             match progress.along(&doing, work).await {
                 Ok(outcome) => outcomes.push((outcome, desk.scope.clone())),
@@ -44,6 +44,9 @@ pub(super) fn run(global: &Global, args: &SubscribeArgs) -> Result<(), Failure> 
     // Also what was done before one failed.
     for (outcome, _) in &outcomes {
         report::say(&outcome.told(args));
+        if let Some(next) = outcome.next(global, &config) {
+            report::say(&format!("next: {next}"));
+        }
     }
     if args.json {
         let outcomes = outcomes.iter().map(|(outcome, scope)| outcome.json(scope));
@@ -68,8 +71,8 @@ pub(super) fn run(global: &Global, args: &SubscribeArgs) -> Result<(), Failure> 
         differing.join("\n  ")
     );
     Err(Failure::new(Exit::Failed, error).hint(
-        "--replace makes the new one and then ends the old: nothing is lost, and events come twice \
-         for a moment",
+        "--replace makes the new one and then ends the old: events come twice for a moment, and what \
+         Wise still tries again for the old one ends with it",
     ))
 }
 
@@ -182,6 +185,8 @@ enum State {
     Exists,
     /// There was another, which is ended.
     Replaced,
+    /// There is another, which must not end yet: a webhook takes its deliveries and not the new one's.
+    Beside,
     /// There is another.
     Differs,
 }
@@ -192,6 +197,7 @@ impl State {
             Self::Made => "made",
             Self::Exists => "exists",
             Self::Replaced => "replaced",
+            Self::Beside => "beside",
             Self::Differs => "differs",
         }
     }
@@ -203,7 +209,7 @@ struct Outcome {
     /// Which was wished for.
     version: String,
     subscription: Subscription,
-    /// The id of the one that was replaced.
+    /// The id of the one that was replaced, or is to be.
     old: Option<String>,
 }
 
@@ -212,6 +218,7 @@ impl Wish {
         &self,
         global: &Global,
         args: &SubscribeArgs,
+        config: &Config,
         line: &Line,
         desk: &Desk,
         there: &[Subscription],
@@ -251,6 +258,9 @@ impl Wish {
         let Some(old) = old else {
             return Ok(outcome(State::Made, made, None));
         };
+        if config.webhooks.iter().any(|webhook| webhook.names(&old.id)) {
+            return Ok(outcome(State::Beside, made, Some(old.id.clone())));
+        }
         desk.delete(line, &old.id).await.map_err(|error| {
             let (old, new) = (shown(&old.id), shown(&made.id));
             let what = format!("{new} is made, but {old}, which it replaces, is not ended");
@@ -299,9 +309,52 @@ impl Outcome {
             State::Replaced => format!(
                 "Wise sends {event}, version {}, to {url}: {id}, in the place of {}",
                 self.version,
-                shown(self.old.as_deref().unwrap_or_default())
+                self.shown_old()
+            ),
+            State::Beside => format!(
+                "Wise sends {event}, version {}, to {url}: {id}, beside {}, which goes on",
+                self.version,
+                self.shown_old()
             ),
             State::Differs => format!("{event} to {url}: there is another subscription, {id}"),
+        }
+    }
+
+    fn shown_old(&self) -> String {
+        shown(self.old.as_deref().unwrap_or_default())
+    }
+
+    /// What has deliveries of the subscription taken, where a webhook takes those it names alone.
+    fn next(&self, global: &Global, config: &Config) -> Option<String> {
+        let id = &self.subscription.id;
+        let (new, old) = (shown(id), self.shown_old());
+        let reload = global.spell("reload");
+        let mut webhooks = config.webhooks.iter();
+        match self.state {
+            State::Beside => webhooks
+                .find(|it| self.old.as_deref().is_some_and(|old| it.names(old)))
+                .map(|it| {
+                    let delete = global.spell(&format!("webhook delete {old}"));
+                    format!(
+                        "put {new} beside {old} in webhook.subscriptions of `{}`, {reload}, and only then \
+                         {delete}: until then deliveries of {new} are refused",
+                        it.name
+                    )
+                }),
+            State::Made | State::Exists => {
+                // Which of them the address leads to is not known here.
+                let known = config.webhooks.iter().any(|webhook| webhook.names(id));
+                webhooks
+                    .find(|it| !known && !it.subscriptions.is_empty())
+                    .map(|it| {
+                        format!(
+                            "`{}` takes deliveries of the subscriptions it names alone: where it is the \
+                             receiver, put {new} into its webhook.subscriptions, and {reload}",
+                            it.name
+                        )
+                    })
+            }
+            State::Replaced | State::Differs => None,
         }
     }
 
@@ -325,7 +378,12 @@ impl Outcome {
     fn json(&self, scope: &Scope) -> Value {
         let mut json = subscription_json(scope, &self.subscription);
         json.insert("state".into(), self.state.name().into());
-        json.insert("replaced".into(), json!(self.old));
+        let (beside, replaced) = match self.state {
+            State::Beside => (&self.old, &None),
+            State::Made | State::Exists | State::Replaced | State::Differs => (&None, &self.old),
+        };
+        json.insert("replaced".into(), json!(replaced));
+        json.insert("beside".into(), json!(beside));
         Value::Object(json)
     }
 }
