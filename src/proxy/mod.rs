@@ -204,7 +204,10 @@ async fn ask_again(
         token::complain(worker, pass);
         return Ok(answer);
     }
-    if !token::renewed(worker, pass).await {
+    // Whoever waits for a renewal holds no connection that another grant could use.
+    let ((answer, _), renewed) = tokio::join!(answer.keep(), token::renewed(worker, pass));
+    // An upload went on meanwhile, and may have become too long to be kept.
+    if !renewed || !outgoing.can_go_again() {
         return Ok(answer);
     }
     record.replayed = true;

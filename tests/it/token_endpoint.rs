@@ -13,7 +13,7 @@ use tokio::task::AbortHandle;
 use wise_auth_proxy::simulator::{Credential, Options, Simulator};
 
 use crate::failures_table::{Again, row};
-use crate::house::{self, Connection, House};
+use crate::house::{self, Connection, House, PROFILE};
 use crate::wire::{Stub, Wire};
 
 const MIB: usize = 1 << 20;
@@ -208,6 +208,19 @@ async fn wise(lifetime: u32) -> Simulator {
     let wise = Simulator::start(options).await.unwrap();
     wise.change_faults(|faults| faults.token.lifetime = lifetime);
     wise
+}
+
+/// Another business profile.
+const OTHER: u64 = PROFILE + 1;
+
+/// A Wise without TLS that knows both.
+async fn two_profiles() -> Simulator {
+    let options = Options {
+        tls_plain: false,
+        business_profiles: vec![PROFILE, OTHER],
+        ..house::wise_options()
+    };
+    Simulator::start(options).await.unwrap()
 }
 
 /// A house that was logged in at Wise and now renews at `endpoint`, with little patience.
@@ -417,6 +430,114 @@ async fn ask_until(
         answered += 1;
     }
     (answered, slowest, None)
+}
+
+/// A house without a renewal of its own, whose Wise and token endpoint are in the test's hands.
+async fn by_hand(
+    wise: &Simulator,
+    upstream: &Stub,
+    endpoint: &Stub,
+    more: &[(&str, &str)],
+) -> House {
+    let plan = || {
+        let plan = House::on(wise).lane("oauth");
+        plan.grant("main", PROFILE).grant("other", OTHER)
+    };
+    let site = plan().prepare().await;
+    let mut plan = plan().inside(&site).towards(upstream);
+    let url = format!("{}/oauth/token", endpoint.url());
+    plan = plan.set("wise.token_url", &url);
+    for (key, value) in more {
+        plan = plan.set(key, value);
+    }
+    plan.start().await
+}
+
+/// One grant in trouble must not keep the other from Wise.
+#[tokio::test]
+async fn who_waits_for_a_renewal_holds_no_connection() {
+    let wise = two_profiles().await;
+    let (mut upstream, mut endpoint) = (Stub::start().await, Stub::start().await);
+    let one = [
+        ("runtime.workers", "1"),
+        ("upstream.http", "1.1"),
+        ("upstream.max_connections", "1"),
+    ];
+    let house = by_hand(&wise, &upstream, &endpoint, &one).await;
+    let ask = |profile: u64| Request::get("/v1/me").header("x-wise-profile", profile.to_string());
+
+    let refused = house.send(ask(PROFILE));
+    let rest = async {
+        let mut wise = upstream.connection().await;
+        wise.request().await.unwrap();
+        wise.say("HTTP/1.1 401 Unauthorized\r\nContent-Length: 4\r\n\r\nover")
+            .await;
+        // The renewal is under way, and goes no further.
+        let mut exchange = endpoint.connection().await;
+        exchange.request().await.unwrap();
+
+        let asking = house.send(ask(OTHER));
+        let answering = async {
+            wise.request()
+                .await
+                .expect("the same connection, which is the only one");
+            wise.say("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+                .await;
+        };
+        assert_eq!(tokio::join!(asking, answering).0.status, 200);
+        exchange
+            .say("HTTP/1.1 500 \r\nContent-Length: 0\r\n\r\n")
+            .await;
+    };
+    let (answer, ()) = tokio::join!(refused, rest);
+    assert_eq!(
+        (answer.status.as_u16(), &answer.body[..]),
+        (401, &b"over"[..])
+    );
+}
+
+/// Wise has refused it for certain: the application must not read that it may have been carried out.
+#[tokio::test]
+async fn an_upload_that_becomes_too_long_during_a_renewal_gets_the_401() {
+    let wise = two_profiles().await;
+    let (mut upstream, mut endpoint) = (Stub::start().await, Stub::start().await);
+    let little = [
+        ("upstream.http", "1.1"),
+        ("upstream.replay_limit", "64 KiB"),
+    ];
+    let house = by_hand(&wise, &upstream, &endpoint, &little).await;
+
+    let mut application = Wire::to(house.door).await;
+    let head = "POST /v1/files HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nfour\r\n";
+    application.send(head).await;
+    let mut wise = upstream.connection().await;
+    wise.read_to("four\r\n").await;
+    wise.say("HTTP/1.1 401 Unauthorized\r\nContent-Length: 4\r\n\r\nover")
+        .await;
+    let mut exchange = endpoint.connection().await;
+    exchange.request().await.unwrap();
+    let piece = "x".repeat(1 << 16);
+    for _ in 0..4 {
+        application.send(format!("10000\r\n{piece}\r\n")).await;
+    }
+    application.send("4\r\nlast\r\n").await;
+    wise.read_to("last\r\n").await;
+    let tokens = serde_json::json!({
+        "access_token": "another", "token_type": "bearer", "expires_in": 43_199,
+        "refresh_token": "the-next",
+    });
+    let Say::Bytes(tokens) = answer("200 OK", "", &tokens.to_string()) else {
+        unreachable!()
+    };
+    exchange.say(tokens).await;
+
+    let answer = application.answer().await;
+    assert_eq!(
+        (answer.status.as_u16(), &answer.body[..]),
+        (401, &b"over"[..])
+    );
+    assert_eq!(upstream.uncalled(), 0, "nothing is sent again");
+    assert!(house.metric("wise_proxy_replays_total", "").await < 0.5);
 }
 
 /// The figures of a token endpoint that is down: a token of nine seconds, of which the first half is
