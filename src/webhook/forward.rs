@@ -76,14 +76,14 @@ async fn insist(
                 failpoint::pass(Point::WebhookTaken);
                 counts.forwarded.fetch_add(1, Ordering::Relaxed);
                 webhook.tell(None);
-                return settle(webhook, queue, &Change::Remove(waiting.number), stop).await;
+                return settle(webhook, queue, &Change::Remove(waiting.entry()), stop).await;
             }
             Ok(Verdict::Refused(status)) => {
                 let apart = refusals.another(webhook.clock.boot());
                 let Some(apart) = apart else {
                     counts.set_aside.fetch_add(1, Ordering::Relaxed);
                     set_aside(webhook, waiting, status.as_u16());
-                    let change = Change::SetAside(waiting.number, status.as_u16());
+                    let change = Change::SetAside(waiting.entry(), status.as_u16());
                     return settle(webhook, queue, &change, stop).await;
                 };
                 counts.failed.fetch_add(1, Ordering::Relaxed);

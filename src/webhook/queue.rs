@@ -353,10 +353,11 @@ impl Keeper {
             expired,
         } = made;
         self.changed += elapsed;
-        self.board.recovered(stock);
+        // First told, then gone from what is shown.
         for id in &expired {
             (self.expired)(id);
         }
+        self.board.recovered(stock);
         self.news.notify_one();
         Ok((outcomes, again))
     }

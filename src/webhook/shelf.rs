@@ -77,14 +77,30 @@ pub(super) struct Waiting {
     pub(super) delivery: Delivery,
 }
 
-/// One change.
+impl Waiting {
+    pub(super) fn entry(&self) -> Entry {
+        Entry {
+            number: self.number,
+            id: self.delivery.fields.id.clone(),
+        }
+    }
+}
+
+/// Which delivery of the queue is meant: by both, since a file that was begun anew counts from one again.
+#[derive(Clone, Debug)]
+pub(super) struct Entry {
+    pub(super) number: u64,
+    pub(super) id: String,
+}
+
+/// One change. What concerns an entry that is not there concerns nothing.
 #[derive(Clone, Debug)]
 pub(super) enum Change {
     Keep(Delivery),
     /// The application has it.
-    Remove(u64),
+    Remove(Entry),
     /// The application will never take it; with its answer.
-    SetAside(u64, u16),
+    SetAside(Entry, u16),
     /// What was set aside goes to the end of the queue.
     TakeUp,
 }
@@ -165,7 +181,7 @@ impl Shelf {
         // Of two processes that find no file, one begins it.
         let guard = File::open(directory).map_err(failed)?;
         guard.lock().map_err(failed)?;
-        if path.symlink_metadata().is_err() {
+        if !is_there(path.symlink_metadata()).map_err(failed)? {
             begin(path)?;
         }
         drop(guard);
@@ -252,6 +268,16 @@ pub(super) fn count(path: &Path) -> Option<u64> {
     };
     // The library panics on what it finds damaged in places where it expects no damage.
     std::panic::catch_unwind(read).ok()?.ok()
+}
+
+/// By what a look at the name found. A name that could not be looked at is no free one: deliveries may
+/// lie there.
+pub(super) fn is_there<T>(found: std::io::Result<T>) -> std::io::Result<bool> {
+    match found {
+        Ok(_) => Ok(true),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
 }
 
 fn settings() -> Builder {
@@ -382,16 +408,16 @@ impl<'t> Tables<'t> {
     fn make(&mut self, change: &Change, time: u64, rules: Rules) -> Result<Outcome, redb::Error> {
         match change {
             Change::Keep(delivery) => self.keep(delivery, time, rules),
-            Change::Remove(number) => {
-                self.queue.remove(number)?;
-                self.bodies.remove(number)?;
+            Change::Remove(entry) => {
+                if self.take(entry)?.is_some() {
+                    self.bodies.remove(entry.number)?;
+                }
                 Ok(Outcome::Done)
             }
-            Change::SetAside(number, status) => {
-                if let Some(value) = self.queue.remove(number)? {
-                    let (_, fields) = value.value();
-                    let entry = (time, *status, fields);
-                    self.refused.insert(number, entry)?;
+            Change::SetAside(entry, status) => {
+                if let Some(fields) = self.take(entry)? {
+                    let refused = (time, *status, fields.as_str());
+                    self.refused.insert(entry.number, refused)?;
                 }
                 Ok(Outcome::Done)
             }
@@ -433,6 +459,20 @@ impl<'t> Tables<'t> {
             self.seen_at.insert((time, name), ())?;
         }
         Ok(Outcome::Kept)
+    }
+
+    /// Takes an entry out of the queue, and returns its fields. Its body stays.
+    fn take(&mut self, entry: &Entry) -> Result<Option<String>, redb::Error> {
+        let found = self.queue.get(entry.number)?;
+        let Some(fields) = found.map(|value| value.value().1.to_owned()) else {
+            return Ok(None);
+        };
+        let id = serde_json::from_str::<Fields>(&fields).map(|fields| fields.id);
+        if id.is_ok_and(|id| id != entry.id) {
+            return Ok(None);
+        }
+        self.queue.remove(entry.number)?;
+        Ok(Some(fields))
     }
 
     fn next(&mut self) -> Result<u64, redb::Error> {

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use tokio::sync::Notify;
 
 use super::queue::{Limits, Queue, QueueError, Setting};
-use super::shelf::{self, Change, Delivery, Fields, Outcome, Rules, Shelf, ShelfError};
+use super::shelf::{self, Change, Delivery, Entry, Fields, Outcome, Rules, Shelf, ShelfError};
 use crate::clock::Manual;
 
 const HOUR: Duration = Duration::from_hours(1);
@@ -52,6 +52,12 @@ fn first(shelf: &Shelf) -> Option<(u64, String)> {
     Some((waiting.number, id))
 }
 
+/// The entry of that number, whose id is the delivery's.
+fn entry(number: u64, id: &str) -> Entry {
+    let id = id.to_owned();
+    Entry { number, id }
+}
+
 fn file() -> (tempfile::TempDir, std::path::PathBuf) {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("webhooks/a.redb");
@@ -74,21 +80,59 @@ fn what_is_kept_comes_back_in_order_once_and_over_a_close() {
     assert_eq!((stock.queued, stock.set_aside), (2, 0));
     assert_eq!(stock.oldest, Some(rules(0).now));
     assert_eq!(first(&shelf), Some((1, "a".into())));
-    make(&shelf, &[Change::Remove(1)], 1);
+    make(&shelf, &[Change::Remove(entry(1, "a"))], 1);
     assert_eq!(first(&shelf), Some((2, "b".into())));
-    make(&shelf, &[Change::Remove(2)], 0);
+    make(&shelf, &[Change::Remove(entry(2, "b"))], 0);
     assert_eq!(first(&shelf), None);
     // A number is never used again: an empty queue must not bring an old one back.
     make(&shelf, &[keep("c")], 1);
     assert_eq!(first(&shelf), Some((3, "c".into())));
 }
 
+/// What is in hand while the file is moved away and a new one begun is none of the new one's.
+#[test]
+fn a_delivery_of_another_file_takes_nothing_of_this_one_along() {
+    let (_dir, path) = file();
+    let shelf = Shelf::open(&path).unwrap();
+    make(&shelf, &[keep("a")], 0);
+    let in_hand = shelf.first().unwrap().unwrap().entry();
+    drop(shelf);
+    std::fs::rename(&path, path.with_extension("away")).unwrap();
+    let shelf = Shelf::open(&path).unwrap();
+    make(&shelf, &[keep("b")], 0);
+    for change in [
+        Change::SetAside(in_hand.clone(), 410),
+        Change::Remove(in_hand),
+    ] {
+        make(&shelf, &[change], 0);
+        assert_eq!(first(&shelf), Some((1, "b".into())));
+        assert_eq!(shelf.stock().unwrap().set_aside, 0);
+    }
+    make(&shelf, &[Change::Remove(entry(1, "b"))], 0);
+    assert_eq!(first(&shelf), None);
+}
+
+#[test]
+fn a_file_that_cannot_be_looked_for_is_not_begun_anew() {
+    use std::io::{Error, ErrorKind};
+    let found = |kind: ErrorKind| shelf::is_there::<()>(Err(Error::from(kind)));
+    assert!(!found(ErrorKind::NotFound).unwrap());
+    for kind in [
+        ErrorKind::PermissionDenied,
+        ErrorKind::StaleNetworkFileHandle,
+        ErrorKind::OutOfMemory,
+    ] {
+        assert_eq!(found(kind).unwrap_err().kind(), kind);
+    }
+    assert!(shelf::is_there(Ok(())).unwrap());
+}
+
 #[test]
 fn the_window_is_forgotten_from_its_far_end() {
     let (_dir, path) = file();
     let shelf = Shelf::open(&path).unwrap();
-    make(&shelf, &[keep("a"), Change::Remove(1)], 0);
-    make(&shelf, &[keep("b"), Change::Remove(2)], 12);
+    make(&shelf, &[keep("a"), Change::Remove(entry(1, "a"))], 0);
+    make(&shelf, &[keep("b"), Change::Remove(entry(2, "b"))], 12);
     assert_eq!(make(&shelf, &[keep("a")], 11), [Outcome::Duplicate]);
     assert_eq!(make(&shelf, &[keep("a")], 1), [Outcome::Kept]);
     assert_eq!(make(&shelf, &[keep("b")], 11), [Outcome::Duplicate]);
@@ -98,7 +142,11 @@ fn the_window_is_forgotten_from_its_far_end() {
 fn a_wall_clock_that_jumps_ages_nothing() {
     let (_dir, path) = file();
     let shelf = Shelf::open(&path).unwrap();
-    make(&shelf, &[keep("a"), keep("b"), Change::SetAside(1, 410)], 0);
+    make(
+        &shelf,
+        &[keep("a"), keep("b"), Change::SetAside(entry(1, "a"), 410)],
+        0,
+    );
     drop(shelf);
     let shelf = Shelf::open(&path).unwrap();
     for years in [-1, 100] {
@@ -125,7 +173,7 @@ fn one_body_under_many_ids_is_one_delivery_and_one_entry() {
     let (_dir, path) = file();
     let shelf = Shelf::open(&path).unwrap();
     assert_eq!(
-        make(&shelf, &[keep("a"), Change::Remove(1)], 0)[0],
+        make(&shelf, &[keep("a"), Change::Remove(entry(1, "a"))], 0)[0],
         Outcome::Kept
     );
     let size = path.metadata().unwrap().len();
@@ -172,7 +220,11 @@ fn a_queue_without_a_webhook_is_counted_as_it_lies() {
     let (_dir, path) = file();
     assert_eq!(shelf::count(&path), None);
     let shelf = Shelf::open(&path).unwrap();
-    make(&shelf, &[keep("a"), keep("b"), Change::SetAside(1, 410)], 0);
+    make(
+        &shelf,
+        &[keep("a"), keep("b"), Change::SetAside(entry(1, "a"), 410)],
+        0,
+    );
     assert_eq!(shelf::count(&path), None, "it is open elsewhere");
     drop(shelf);
     let before = std::fs::read(&path).unwrap();
@@ -189,7 +241,10 @@ fn what_was_set_aside_counts_and_can_be_taken_up_until_it_is_forgotten() {
     make(&shelf, &[keep("a"), keep("b"), keep("c")], 0);
     make(
         &shelf,
-        &[Change::SetAside(1, 410), Change::SetAside(2, 400)],
+        &[
+            Change::SetAside(entry(1, "a"), 410),
+            Change::SetAside(entry(2, "b"), 400),
+        ],
         0,
     );
     let stock = shelf.stock().unwrap();
@@ -201,11 +256,15 @@ fn what_was_set_aside_counts_and_can_be_taken_up_until_it_is_forgotten() {
     assert_eq!(make(&shelf, &[Change::TakeUp], 1), [Outcome::TakenUp(2)]);
     let mut order = Vec::new();
     while let Some((number, id)) = first(&shelf) {
+        make(&shelf, &[Change::Remove(entry(number, &id))], 0);
         order.push(id);
-        make(&shelf, &[Change::Remove(number)], 0);
     }
     assert_eq!(order, ["c", "d", "a", "b"]);
-    make(&shelf, &[keep("e"), Change::SetAside(7, 410)], 1);
+    make(
+        &shelf,
+        &[keep("e"), Change::SetAside(entry(7, "e"), 410)],
+        1,
+    );
     make(&shelf, &[keep("f")], 23);
     assert_eq!(shelf.stock().unwrap().set_aside, 1);
     let made = shelf.make(&[keep("g")], rules(1)).unwrap();
