@@ -31,7 +31,7 @@ pub(crate) use caps::{Ask, Caps, Verdict};
 pub(crate) use key::{Identity, KeyId, SHORTEST_KEY, digest, fresh, is_stand_in};
 pub(crate) use ledger::Ledger;
 pub(crate) use limit::Place;
-pub(crate) use path::{Named, profiles_named};
+pub(crate) use path::{Named, ambiguity, profiles_named};
 pub(crate) use policy::{ActsFor, Holder, Policies, Policy};
 pub(crate) use refusal::{Reason, Refusal};
 pub(crate) use roster::{Presence, Roster, Stranger};

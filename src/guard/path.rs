@@ -4,7 +4,7 @@
 ///
 /// A policy judges the path that it sees. Where Wise, or something before it, would see another, a
 /// rule could be walked around.
-pub(super) fn ambiguity(path: &str) -> Option<&'static str> {
+pub(crate) fn ambiguity(path: &str) -> Option<&'static str> {
     let bytes = path.as_bytes();
     if path == "/" {
         return None;

@@ -10,7 +10,7 @@ use http::{HeaderValue, Request, StatusCode, Uri, Version};
 use serde_json::json;
 
 use super::case::Case;
-use crate::guard::{Named, profiles_named};
+use crate::guard::{Named, ambiguity, doubt_in_fields, doubt_in_query, profiles_named};
 use crate::proxy::attempt::Outgoing;
 use crate::proxy::body::{Download, Upload};
 use crate::proxy::choice::Credential;
@@ -39,14 +39,16 @@ pub(super) async fn ask(
     place: &Place,
 ) -> Outcome {
     // Who is asked must know for whom, and not be told of another.
-    let Ok(profile) = profile(pass, outgoing) else {
-        tracing::warn!(
-            lane = %pass.lane,
-            operation = case.name(),
-            "nobody was asked: the request names a profile that its grant does not act for, or more \
-             than one"
-        );
-        return Outcome::Failed;
+    let profile = match plainly(outgoing).and_then(|()| profile(pass, outgoing)) {
+        Ok(profile) => profile,
+        Err(Ambiguous(why)) => {
+            tracing::warn!(
+                lane = %pass.lane,
+                operation = case.name(),
+                "nobody was asked: {why}"
+            );
+            return Outcome::Failed;
+        }
     };
     let asking = async {
         let status = tokio::time::timeout(STATUS_TIME, status(pass, token)).await;
@@ -104,7 +106,20 @@ fn question(
 }
 
 /// The request cannot be told to a person in one way.
-struct Ambiguous;
+struct Ambiguous(&'static str);
+
+/// Whether Wise reads the request as it is told to a person: a profile, path or method that is written in
+/// another way could be another there.
+fn plainly(outgoing: &Outgoing<'_>) -> Result<(), Ambiguous> {
+    let target = &outgoing.target;
+    let doubt = ambiguity(target.path())
+        .or_else(|| doubt_in_query(target.query()))
+        .or_else(|| doubt_in_fields(&outgoing.head.headers));
+    doubt.map_or(Ok(()), |why| Err(Ambiguous(why)))
+}
+
+const TWO_PROFILES: Ambiguous =
+    Ambiguous("the request names a profile that its grant does not act for, or more than one");
 
 /// Whose money it is about: what Wise reads in path and query, and the grant's profile only where
 /// they name none. The application's own field has chosen the grant, and never leaves: where it named
@@ -117,9 +132,9 @@ fn profile(pass: &Pass, outgoing: &Outgoing<'_>) -> Result<Option<ProfileId>, Am
     let target = &outgoing.target;
     let mut profile = acts_for.cloned();
     for named in profiles_named(target.path(), target.query()).map(Named::shown) {
-        let named: ProfileId = named.parse().map_err(|_| Ambiguous)?;
+        let named: ProfileId = named.parse().map_err(|_| TWO_PROFILES)?;
         if profile.as_ref().is_some_and(|known| *known != named) {
-            return Err(Ambiguous);
+            return Err(TWO_PROFILES);
         }
         profile = Some(named);
     }

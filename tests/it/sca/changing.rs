@@ -98,14 +98,16 @@ async fn nobody_is_asked_about_another_profile_than_wise_debits() {
     let house = site.start().await;
     let (ours, other) = (PROFILE.to_string(), (PROFILE + 1).to_string());
     let path = |profile: &str| format!("/v3/profiles/{profile}/transfers/1/payments");
-    for (target, header) in [
-        (path(&ours), Some(&other)),
+    let hidden = path(&other).replace("/profiles/", "/%70rofiles/");
+    for (target, field) in [
+        (path(&ours), Some(("x-wise-profile", &other))),
         (format!("{}?profile={other}", path(&ours)), None),
+        (hidden, None),
+        (path(&ours), Some(("x-original-url", &path(&other)))),
     ] {
         let mut request = post(&target, &json!({"type": "BALANCE"}));
-        if let Some(header) = header {
-            let fields = request.headers_mut();
-            fields.insert("x-wise-profile", header.parse().unwrap());
+        if let Some((name, value)) = field {
+            request.headers_mut().insert(name, value.parse().unwrap());
         }
         let answering = async {
             let mut wise = stub.connection().await;
@@ -123,6 +125,10 @@ async fn nobody_is_asked_about_another_profile_than_wise_debits() {
     }
     assert_eq!(*approver.came.borrow(), 0);
     house.logs("nobody was asked: the request names").await;
+    house.logs("nobody was asked: its path encodes").await;
+    house
+        .logs("nobody was asked: a field asks for another")
+        .await;
     house.logs(" sca=failed").await;
 }
 
