@@ -172,7 +172,7 @@ async fn forward(
     };
     outgoing.settle();
     match carried {
-        Some(carried) => Box::pin(jose::open(worker, *carried, answer?, record)).await,
+        Some(carried) => Box::pin(jose::open(worker, &pass, *carried, answer?, record)).await,
         None => answer.map(Given::AsItCame),
     }
 }

@@ -9,8 +9,8 @@ use http::{Method, Request};
 use rcgen::{KeyPair, PublicKeyData as _};
 use serde_json::{Value, json};
 use wise_auth_proxy::simulator::{
-    Disturb, Disturbance, JoseMethod, JoseRoute, Recorded, SigningAlgorithm, Simulator, Tamper,
-    Tampering, UrlClaim,
+    Disturb, Disturbance, JoseMethod, JoseRoute, Options, Recorded, SigningAlgorithm, Simulator,
+    Tamper, Tampering, UrlClaim,
 };
 
 use crate::failures::{Problem, assert_problem};
@@ -537,6 +537,85 @@ async fn a_401_in_the_middle_sends_the_identical_message_once_more() {
     assert_eq!(fields(&seen[0].0), fields(&seen[1].0));
     house.logs("replayed=true").await;
     assert_eq!(stub.uncalled(), 0, "and no third time");
+}
+
+/// A status that has no body does not make one that comes all the same Wise's own.
+#[tokio::test]
+async fn what_comes_where_no_body_should_be_is_not_handed_on() {
+    let wise = house::wise().await;
+    let mut stub = Stub::start().await;
+    let plan = House::on(&wise)
+        .lane("oauth")
+        .set("upstream.warm_connections", "0");
+    let site = site(plan, "ES256", "\"quotes\"", "jws").await;
+    lead_to(&site, &wise, &stub);
+    let house = site.start().await;
+    for (first, typed) in [(true, "application/json"), (false, "application/jose+json")] {
+        let speaking = async {
+            if first {
+                hand_out_a_key(&mut stub).await;
+            }
+            let mut speaker = stub.connection().await;
+            speaker.request().await.unwrap();
+            let said = format!(
+                "HTTP/1.1 205 Reset Content\r\nContent-Type: {typed}\r\nContent-Length: 13\r\n\
+                 Connection: close\r\n\r\n{{\"paid\":true}}"
+            );
+            speaker.send(said).await;
+        };
+        let (answer, ()) = tokio::join!(house.request(quote()), speaking);
+        assert_eq!(answer.problem(), "jose-unverified", "{answer:?}");
+        assert!(!String::from_utf8_lossy(&answer.body).contains("paid"));
+    }
+    let speaking = async {
+        let mut speaker = stub.connection().await;
+        speaker.request().await.unwrap();
+        let empty = "HTTP/1.1 205 Reset Content\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+        speaker.send(empty).await;
+    };
+    let (answer, ()) = tokio::join!(house.request(quote()), speaking);
+    assert_eq!((answer.status.as_u16(), answer.body.len()), (205, 0));
+}
+
+/// Requests in flight end on the lane they began in, and so do their answers.
+#[tokio::test]
+async fn an_answer_under_way_is_verified_though_its_lane_is_taken_away() {
+    let options = Options {
+        tls_plain: false,
+        ..house::wise_options()
+    };
+    let wise = Simulator::start(options).await.unwrap();
+    let mut stub = Stub::start().await;
+    let plan = House::on(&wise)
+        .lane("oauth")
+        .set("upstream.warm_connections", "0");
+    let site = site(plan, "ES256", "\"quotes\"", "jws").await;
+    lead_to(&site, &wise, &stub);
+    let house = site.start().await;
+    let speaking = async {
+        for is_quote in [false, true] {
+            let mut speaker = stub.connection().await;
+            let (head, body) = speaker.request().await.unwrap();
+            assert_eq!(head.starts_with("POST "), is_quote, "{head}");
+            let head = head.replace("\r\n\r\n", "\r\nConnection: close\r\n\r\n");
+            let mut real = Wire::to(wise.plain_address()).await;
+            real.send([head.as_bytes(), &body].concat()).await;
+            let said = real.rest().await;
+            if is_quote {
+                house.turn("personal").await;
+                let config = std::fs::read_to_string(&site.config).unwrap();
+                let personal = "lane = \"personal\"\nallow = [\"personal\"]";
+                assert!(config.contains("lane = \"oauth\""));
+                let config = config.replace("lane = \"oauth\"", personal);
+                std::fs::write(&site.config, config).unwrap();
+                house.reload().await;
+            }
+            speaker.send(said).await;
+        }
+    };
+    let (answer, ()) = tokio::join!(house.request(quote()), speaking);
+    assert!(plain(&answer)["id"].is_string(), "{answer:?}");
+    assert_eq!(stub.uncalled(), 0, "no key was asked for again");
 }
 
 #[tokio::test]

@@ -27,7 +27,6 @@ use crate::jose::{ContentKey, JoseError};
 use crate::proxy::target::Target;
 use crate::sync::spawn_blocking;
 use crate::telemetry::access;
-use crate::wise::Lane;
 
 pub(super) use keys::WiseKeys;
 pub(super) use open::{Opened, open};
@@ -46,7 +45,6 @@ pub(super) struct Carried {
     content_key: Option<ContentKey>,
     /// Wise's key that the body was encrypted to, if it was not fetched for this request.
     kept_key: Option<keys::Wanted>,
-    lane: Lane,
     asked: (Method, Target),
     held: Held,
 }

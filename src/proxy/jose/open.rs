@@ -7,7 +7,8 @@ use bytes::{Bytes, BytesMut};
 use http::header::{
     ACCEPT_RANGES, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, TRAILER,
 };
-use http::{HeaderMap, HeaderValue, Method, StatusCode};
+use http::{HeaderMap, HeaderValue, StatusCode};
+use hyper::body::Body as _;
 use tokio::time::Instant;
 
 use super::keys::{self, Lack, NO_LANE, Wanted};
@@ -22,6 +23,7 @@ use crate::proxy::body::{BodyError, Download};
 use crate::proxy::fault::Fault;
 use crate::proxy::record::Record;
 use crate::proxy::reply::Given;
+use crate::proxy::token::Pass;
 use crate::proxy::worker::Worker;
 use crate::telemetry::meter::Jose as Outcome;
 use crate::wise::headers::{X_TW_JOSE_ENCRYPTION_KID, X_TW_JOSE_METHOD};
@@ -42,6 +44,7 @@ pub(in crate::proxy) struct Opened {
 /// safe.
 pub(in crate::proxy) async fn open(
     worker: &Rc<Worker>,
+    pass: &Pass,
     mut carried: Carried,
     answer: Answer,
     record: &mut Record,
@@ -57,7 +60,8 @@ pub(in crate::proxy) async fn open(
     // Wise has the request: it will not be sent again.
     carried.held.let_go(usize::MAX);
     let is_jose = |headers: &HeaderMap| headers.get(CONTENT_TYPE).is_some_and(names_jose);
-    if is_empty(&carried.asked.0, &answer) {
+    // Whatever its status: also where there should be no body, what comes is not handed on unverified.
+    if answer.response.body().is_end_stream() {
         count(Outcome::Empty);
         let mut answer = answer;
         let headers = answer.response.headers_mut();
@@ -121,6 +125,9 @@ pub(in crate::proxy) async fn open(
     }
     if message.is_empty() {
         count(Outcome::Empty);
+        if is_jose(&headers) {
+            undress(&mut headers);
+        }
         return Ok(Given::Opened(Box::new(Opened {
             status,
             headers,
@@ -128,7 +135,7 @@ pub(in crate::proxy) async fn open(
             held: carried.held,
         })));
     }
-    let opened = opened(worker, &carried, message, record).await;
+    let opened = opened(worker, pass, &carried, message, record).await;
     let body = opened.map_err(|why| refuse(&carried, why))?;
     count(Outcome::Opened);
     undress(&mut headers);
@@ -138,19 +145,6 @@ pub(in crate::proxy) async fn open(
         body,
         held: carried.held,
     })))
-}
-
-/// Whether there is no body to be verified.
-fn is_empty(asked: &Method, answer: &Answer) -> bool {
-    use hyper::body::Body as _;
-    let without = [
-        StatusCode::NO_CONTENT,
-        StatusCode::RESET_CONTENT,
-        StatusCode::NOT_MODIFIED,
-    ];
-    asked == Method::HEAD
-        || without.contains(&answer.status())
-        || answer.response.body().is_end_stream()
 }
 
 enum Unread {
@@ -183,6 +177,7 @@ async fn read(download: &mut Download, longest: usize, held: &mut Held) -> Resul
 /// What is inside: decrypted first, then verified, each as the route demands it and no other way.
 async fn opened(
     worker: &Rc<Worker>,
+    pass: &Pass,
     carried: &Carried,
     message: Bytes,
     record: &mut Record,
@@ -192,7 +187,7 @@ async fn opened(
         message = decrypted(carried, message).await?;
     }
     if carried.method.signs() {
-        message = verified(worker, carried, message, record).await?;
+        message = verified(worker, pass, carried, message, record).await?;
     }
     Ok(message)
 }
@@ -227,6 +222,7 @@ async fn decrypted(carried: &Carried, message: Bytes) -> Result<Bytes, Unverifie
 /// Wise may have taken another into use.
 async fn verified(
     worker: &Rc<Worker>,
+    pass: &Pass,
     carried: &Carried,
     message: Bytes,
     record: &mut Record,
@@ -240,7 +236,8 @@ async fn verified(
             signed.version(),
         )
     };
-    let wanted = Wanted::verifying(&worker.view(), carried.lane, algorithm, version);
+    // Of the Wise that was asked, also where a reload has taken its lane away meanwhile.
+    let wanted = Wanted::verifying(&pass.view, pass.lane, algorithm, version);
     let wanted = wanted.ok_or_else(|| Unverified::NoKey(NO_LANE.into()))?;
     let lack = |lack: Lack| Unverified::NoKey(lack.to_string());
     let known = worker.wise_keys.known_verifying(&wanted);
@@ -327,12 +324,13 @@ fn undress(headers: &mut HeaderMap) {
 
 #[cfg(test)]
 mod tests {
+    use http::Method;
+
     use super::*;
     use crate::config::JoseMethod;
     use crate::jose::{Algorithm, ContentKey, DecryptingKey, EncryptingKey, SigningKey, sign};
     use crate::proxy::jose::{Jose, Room};
     use crate::proxy::target::target_of;
-    use crate::wise::Lane;
 
     const PLAIN: &[u8] = br#"{"a":1}"#;
 
@@ -349,7 +347,6 @@ mod tests {
             method,
             content_key,
             kept_key: None,
-            lane: Lane::OAuth,
             asked: (Method::POST, target_of("/v3/profiles/30000000/quotes")),
             held: Room::default().enter(1024).unwrap(),
         }

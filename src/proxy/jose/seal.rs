@@ -61,7 +61,6 @@ pub(in crate::proxy) async fn seal(
         method,
         content_key: None,
         kept_key: None,
-        lane,
         asked: (outgoing.head.method.clone(), outgoing.target.clone()),
         held,
         jose,
