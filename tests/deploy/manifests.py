@@ -1,10 +1,13 @@
 """Compose file and Kubernetes manifests, against their published schemas."""
 
+import json
 import stat
 
 import able
+import image
 import tools
 
+VOLUME = "/var/lib/wise-auth-proxy"
 KUBERNETES = tools.ROOT / "deploy/kubernetes"
 
 # Native sidecars with a `sleep` hook are in all of these.
@@ -79,7 +82,7 @@ def restricted(checks, kind, pod):
         checks.true(f"{kind}: {container['name']} has its volumes", claimed <= there, claimed - there)
     proxy = pod["initContainers"][0]
     checks.equal(f"{kind}: a sidecar", proxy["restartPolicy"], "Always")
-    checks.true(f"{kind}: its end is not hurried", pod["terminationGracePeriodSeconds"] > 65)
+    checks.true(f"{kind}: its end is not hurried", pod["terminationGracePeriodSeconds"] > 70)
     for probe in ["startupProbe", "readinessProbe", "livenessProbe"]:
         if probe in proxy:
             command = [str(tools.BINARY), *proxy[probe]["exec"]["command"][1:], "--socket", "/nowhere"]
@@ -91,7 +94,7 @@ def configuration(checks, folder, documents):
     """The proxy reads its part of the manifest, with files as such a volume holds them."""
     maps = [document for document in documents if document["kind"] == "ConfigMap"]
     text = maps[0]["data"]["config.toml"].replace("/etc/wise-auth-proxy/secrets", str(folder))
-    text = text.replace("/var/lib/wise-auth-proxy", str(folder))
+    text = text.replace(VOLUME, str(folder))
     config = folder / "config.toml"
     config.write_text(text)
     config.chmod(0o644)
@@ -106,6 +109,11 @@ def configuration(checks, folder, documents):
     identity = ["setpriv", "--reuid=65532", "--regid=65532", "--clear-groups"]
     code, said = tools.ran(*identity, tools.BINARY, "config", "check", "--secrets", "--config", config)
     checks.true("the configuration and the secrets of the manifest can be used", code == 0, said)
+    # Variables win over the file, and a volume's root belongs to a group.
+    variables = {name: value.replace(VOLUME, str(folder)) for name, value in image.image()["env"].items()}
+    shown = [tools.BINARY, "config", "show", "--json", "--config", config]
+    path = json.loads(tools.ran(*shown, env=variables)[1])["store.path"]["value"]
+    checks.equal("in the image, too, the store is no volume's root", path, f"{folder}/state")
     (folder / "client.pem").write_text(secret["stringData"]["client.pem"])
     code, said = tools.ran(*identity, tools.BINARY, "config", "check", "--secrets", "--config", config)
     checks.true("the manifest's own stand-in for a certificate cannot", code == 64 and "mtls: " in said, said)
