@@ -476,9 +476,17 @@ pub const ROWS: &[Row] = &[
     Row {
         id: "answer-403",
         part: Part::Answer,
-        fault: "403, also with an SCA challenge",
+        fault: "403",
         told: &[("", Told::Wise(403))],
         metric: (REFUSALS, "reason=\"forbidden\""),
+        ..SERVED
+    },
+    Row {
+        id: "answer-403-sca",
+        part: Part::Answer,
+        fault: "403 with an SCA challenge, where `[sca]` does not clear it",
+        told: &[("", Told::Wise(403))],
+        metric: (REFUSALS, "reason=\"sca\""),
         ..SERVED
     },
     Row {

@@ -4,6 +4,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use super::*;
+use crate::failures_table::row;
 use crate::wire::Stub;
 
 /// What openssl signs, the way that Wise's guide shows.
@@ -25,8 +26,12 @@ async fn by_default_the_application_gets_the_challenge_as_it_is() {
         let wise = house::wise().await;
         let house = House::on(&wise).lane(lane).start().await;
         let guarded = Guarded::new(wise, house).await;
-        let ott = challenged(&guarded.fund().await);
-        let again = challenged(&guarded.fund().await);
+        let first = guarded.fund().await;
+        let sent = guarded.statuses().len();
+        row("answer-403-sca")
+            .shown(&guarded.house, &first, sent)
+            .await;
+        let (ott, again) = (challenged(&first), challenged(&guarded.fund().await));
         assert_ne!(ott, again);
         assert_eq!(guarded.statuses(), [403, 403], "each was sent once");
         assert!(guarded.paid().await.abs() < 0.01);
