@@ -23,6 +23,9 @@ use crate::guard::Refusal;
 use crate::proxy::policy;
 use crate::upstream::{AnswerBody, ConnectionError};
 
+/// A body of our making leaves in pieces of this size.
+const PIECE: usize = 64 * 1024;
+
 /// How much of an unwanted body is read on, and for how long.
 const DRAIN_LIMIT: usize = 16 * 1024 * 1024;
 const DRAIN_TIME: Duration = Duration::from_secs(2);
@@ -161,11 +164,13 @@ impl Source {
     }
 
     /// A body of our making, which is whole.
-    pub(crate) fn of_bytes(bytes: Bytes) -> Rc<Self> {
-        let kept = Kept {
-            pieces: VecDeque::from([Piece::Data(bytes)]),
-            ..Kept::default()
-        };
+    pub(crate) fn of_bytes(mut bytes: Bytes) -> Rc<Self> {
+        let mut kept = Kept::default();
+        // In pieces, so that it is seen to move where the way to Wise is slow.
+        while !bytes.is_empty() {
+            let piece = bytes.split_to(bytes.len().min(PIECE));
+            kept.pieces.push_back(Piece::Data(piece));
+        }
         let body = Self::with(None, false, kept, Rc::new(Budget::new(0)), 0);
         body.ended.set(true);
         Rc::new(body)
@@ -475,7 +480,11 @@ impl Body for Upload {
             body.gate = None;
         }
         match body.again.pop_front() {
-            Some(Piece::Data(data)) => Poll::Ready(Some(Ok(Frame::data(data)))),
+            Some(Piece::Data(data)) => {
+                // Wise takes it: no less than what comes from the application now.
+                body.source.moved.set(Instant::now());
+                Poll::Ready(Some(Ok(Frame::data(data))))
+            }
             Some(Piece::Trailers(trailers)) => Poll::Ready(Some(Ok(Frame::trailers(*trailers)))),
             None => body.source.poll_fresh(cx),
         }
@@ -586,13 +595,30 @@ impl Download {
 
 #[cfg(test)]
 mod tests {
-    use http_body_util::Empty;
+    use http_body_util::{BodyExt as _, Empty};
     use hyper_util::rt::TokioIo;
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
     use super::*;
 
     const SILENCE: Duration = Duration::from_mins(1);
+
+    /// A large body over a slow line is on its way for longer than Wise may take to answer.
+    #[tokio::test(start_paused = true)]
+    async fn what_is_at_hand_moves_as_it_is_taken() {
+        let source = Source::of_bytes(Bytes::from(vec![0; 2 * PIECE + 1]));
+        for _attempt in 0..2 {
+            let mut upload = source.upload(None).unwrap();
+            assert_eq!(upload.size_hint().exact(), Some(2 * PIECE as u64 + 1));
+            for length in [PIECE, PIECE, 1] {
+                tokio::time::advance(SILENCE).await;
+                let frame = upload.frame().await.unwrap().unwrap();
+                assert_eq!(frame.into_data().unwrap().len(), length);
+                assert_eq!(source.still(), (Duration::ZERO, false));
+            }
+            assert!(upload.is_end_stream());
+        }
+    }
 
     #[tokio::test(start_paused = true)]
     async fn only_silence_while_we_wait_for_wise_counts_as_a_stall() {
