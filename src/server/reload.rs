@@ -222,6 +222,15 @@ impl Reloader {
                 "the lane in use, `{lane}`, would be gone; switch to another first"
             ));
         }
+        if config.environment != self.first.environment {
+            // Credentials of one would go to the other, and what is said to be invented money
+            // would be real.
+            return Err(format!(
+                "environment is another, `{}`, and the credentials in use belong to `{}`; \
+                 restart the proxy to use it",
+                config.environment, self.first.environment
+            ));
+        }
         if client_id(&config) != client_id(&self.first) {
             // The new client's exchanges with the old client's grants would end those.
             return Err(
