@@ -3,7 +3,7 @@
 //! Three questions of whoever runs the process. *Started*: are the doors open? Asked until the
 //! first yes; never no again. *Live*: do all of its threads still turn? A no means that nothing but
 //! a restart helps, so nothing that depends on Wise, the store or a person is asked. *Ready*: can
-//! it serve every request of the lane in use now? A no keeps traffic away, and mends by itself or
+//! it serve every request of the lanes in use now? A no keeps traffic away, and mends by itself or
 //! by a person.
 
 use std::time::Duration;
@@ -12,6 +12,7 @@ use crate::admin::control::Control;
 use crate::audit::Audit;
 use crate::telemetry::pulse::Pulse;
 use crate::tls::Severity;
+use crate::wise::Lane;
 
 /// A worker comes round twice a second. One that has not for so long never will.
 const LONGEST_SILENCE: Duration = Duration::from_secs(10);
@@ -46,15 +47,17 @@ impl Control {
 
     /// Why the proxy cannot serve every request now; empty: it is ready.
     ///
-    /// Looks at the lane in use only: a dead grant does not matter to who is on the personal
-    /// token. The client-credentials token counts only once it was asked for.
+    /// Looks at the lanes in use only: a dead grant does not matter to who is on the personal
+    /// token. A door with a lane of its own counts, wherever the switch stands. The
+    /// client-credentials token counts only once it was asked for.
     pub(crate) fn reasons(&self) -> Vec<String> {
         let snapshot = self.published.load();
         let mut reasons = Vec::new();
         if snapshot.draining {
             reasons.push("the proxy is shutting down".to_owned());
         }
-        if snapshot.lane.is_oauth() {
+        let lanes = snapshot.lanes_in_use();
+        if lanes.iter().any(Lane::is_oauth) {
             for token in self.tokens() {
                 let unasked = token.absence == Some("not_fetched");
                 if token.state == "live" || unasked {
@@ -65,7 +68,7 @@ impl Control {
                 reasons.push(format!("grant {name}: {reason}"));
             }
         }
-        let wants_certificate = snapshot.lane == crate::wise::Lane::OAuthMtls;
+        let wants_certificate = lanes.contains(Lane::OAuthMtls);
         let notes = self.notes();
         if let Some(identity) = notes.identity.as_ref().filter(|_| wants_certificate) {
             let findings = identity.check(self.clock.as_ref(), notes.client_id.as_deref());

@@ -151,6 +151,31 @@ async fn each_threshold_is_said_when_its_day_comes() {
     assert!(reason.contains("expired 3 days ago"), "{reason}");
 }
 
+#[cfg(feature = "failpoints")]
+#[tokio::test]
+async fn a_certificate_that_only_a_door_with_a_lane_of_its_own_needs_counts_for_readiness() {
+    for (pinned, status) in [("", 200), ("lane = \"oauth-mtls\"\n", 503)] {
+        let wise = house::wise().await;
+        let door = format!("[[door]]\naddress = \"unix:old.sock\"\n{pinned}");
+        let plan = House::on(&wise).lane("personal").logged_out().toml(&door);
+        let site = plan.prepare().await;
+        issue_for(&wise, 40 * DAY);
+        site.certificate(&wise, "forty");
+        let house = site.start().await;
+        site.failpoints(&format!("wall = {}", 43 * DAY));
+        let ended = |status: &serde_json::Value| {
+            let left = status["certificate"]["days_left"].as_i64();
+            left.is_some_and(|days| days < 0)
+        };
+        house.status_until(ended).await;
+        let ready = house.admin("/readyz").await;
+        let reasons = String::from_utf8_lossy(&ready.body).into_owned();
+        assert_eq!(ready.status, status, "{reasons}");
+        let said = reasons.contains("client certificate: ");
+        assert_eq!(said, status == 503, "{reasons}");
+    }
+}
+
 /// Runs a command that must succeed; returns what it said.
 async fn done(site: &Site, args: &[&str]) -> String {
     let output = site.cli(args).await;

@@ -719,6 +719,32 @@ async fn a_door_can_stay_in_mutual_tls_while_the_switch_is_at_the_personal_token
 }
 
 #[tokio::test]
+async fn a_grant_that_only_a_door_with_a_lane_of_its_own_needs_counts_for_readiness() {
+    let wise = house::wise().await;
+    let pinned = "lane = \"oauth-mtls\"\n";
+    let door = format!("[[door]]\naddress = \"unix:old.sock\"\n{pinned}");
+    let house = House::on(&wise).lane("personal").toml(&door).start().await;
+    assert_eq!(house.admin("/readyz").await.status, 200);
+    wise.disconnect(PROFILE);
+    house.cli(&["token", "refresh", "main"]).await;
+    house
+        .status_until(|status| status["tokens"][0]["state"] == "dead")
+        .await;
+    let ready = house.admin("/readyz").await;
+    let reason = String::from_utf8_lossy(&ready.body).into_owned();
+    assert_eq!(ready.status, 503, "{reason}");
+    assert!(reason.starts_with("grant main: "), "{reason}");
+
+    rewrite(&house.site, pinned, "");
+    house.reload().await;
+    assert_eq!(
+        house.admin("/readyz").await.status,
+        200,
+        "no door needs the grant any more"
+    );
+}
+
+#[tokio::test]
 async fn a_lane_that_a_door_cannot_use_is_found_by_config_check() {
     let wise = house::wise().await;
     let door = r#"[{ address = "127.0.0.1:0", lane = "oauth-mtls" }]"#;

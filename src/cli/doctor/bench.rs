@@ -10,7 +10,7 @@ use http::uri::PathAndQuery;
 
 use super::super::spelling;
 use super::check::Finding;
-use crate::config::{Config, Environment, Lane, Loaded, Origin};
+use crate::config::{Config, Environment, Lane, LaneSet, Loaded, Origin};
 use crate::secret::Secret;
 use crate::tls::{Identity, RootSet, Watch, watched_config};
 use crate::upstream::{self, Answer, Endpoint, EndpointError, OnceError};
@@ -28,7 +28,7 @@ pub(crate) struct Bench {
     pub(super) config: Arc<Config>,
     /// The file that was named with `--config`, for the commands in hints.
     named: Option<PathBuf>,
-    /// The lane that requests take, or would after a start.
+    /// The lane of the switch, or what it would be after a start.
     pub(super) lane: Lane,
     /// What could be read, by the ids of the checks that read it.
     pub(super) secrets: BTreeMap<String, Secret>,
@@ -102,6 +102,12 @@ impl Bench {
     pub(super) fn client_id(&self) -> Option<&str> {
         let oauth = self.config.oauth.as_ref();
         oauth.map(|oauth| oauth.client_id.as_str())
+    }
+
+    /// The lanes that requests take: that of the switch, and those of doors with their own.
+    pub(super) fn lanes_in_use(&self) -> LaneSet {
+        let pinned = self.config.doors.iter().filter_map(|door| door.lane);
+        pinned.chain([self.lane]).collect()
     }
 
     pub(super) fn connect_timeout(&self) -> Duration {

@@ -90,5 +90,5 @@ pub(super) async fn lane(rounds: &mut Rounds, bench: &mut Bench) {
     let lane = rounds.check(check, work).await;
     rounds.keep_private(turned_by);
     bench.lane = lane.unwrap_or(bench.lane);
-    rounds.lane = Some(bench.lane);
+    rounds.lanes = Some(bench.lanes_in_use());
 }

@@ -12,7 +12,7 @@ use super::membership::{accepted, profile};
 use super::network::{day, moment};
 use super::rounds::Rounds;
 use crate::clock::{Clock as _, System};
-use crate::config::{Grant, Lane};
+use crate::config::{Grant, Lane, LaneSet};
 use crate::credentials::{FileStore, Record, StoreError};
 
 pub(super) const OAUTH: [Lane; 2] = [Lane::OAuth, Lane::OAuthMtls];
@@ -53,11 +53,14 @@ pub(super) fn accepted_id(grant: &Grant) -> String {
     format!("grant.{}.accepted", grant.name)
 }
 
-/// The OAuth lane by which Wise is asked: the one in use, else the one that a switch would take.
+/// The OAuth lane by which Wise is asked: the one of the switch, else one of a door's, else the
+/// one that a switch would take.
 pub(super) fn lane(bench: &Bench) -> Option<Lane> {
-    let lanes = bench.config.switch.lanes;
-    let best = OAUTH.into_iter().rev().find(|lane| lanes.contains(*lane));
-    Some(bench.lane).filter(|lane| lane.is_oauth()).or(best)
+    let best_of = |lanes: LaneSet| OAUTH.into_iter().rev().find(|lane| lanes.contains(*lane));
+    let switched = Some(bench.lane).filter(|lane| lane.is_oauth());
+    let pinned = || best_of(bench.lanes_in_use());
+    let allowed = || best_of(bench.config.switch.lanes);
+    switched.or_else(pinned).or_else(allowed)
 }
 
 fn private(record: &Record) -> Vec<String> {

@@ -44,7 +44,7 @@ use crate::config::{Lane, Loaded, Sources};
 struct Diagnosis {
     /// In the order in which they are shown.
     checks: Vec<Checked>,
-    /// The lane in use, once it is known.
+    /// The lane of the switch, once it is known.
     lane: Option<Lane>,
     loaded: Option<Loaded>,
     running: Option<Value>,
@@ -109,10 +109,11 @@ async fn examine(
 ) -> Diagnosis {
     let mut rounds = Rounds::new(options, progress);
     let loaded = configuration::read(&mut rounds, sources).await;
-    let mut running = None;
+    let (mut lane, mut running) = (None, None);
     if let Some(loaded) = &loaded {
         let mut bench = Bench::new(loaded, named.clone());
         go_round(&mut rounds, &mut bench).await;
+        lane = Some(bench.lane);
         running = bench.running;
     }
     // Made in the order in which they hang together, shown in the order in which people ask.
@@ -124,7 +125,7 @@ async fn examine(
     }
     Diagnosis {
         checks,
-        lane: rounds.lane,
+        lane,
         loaded,
         running,
         private: rounds.private,

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::check::{Check, Checked, Finding, State};
 use crate::cli::report::Progress;
 use crate::clock::{Clock as _, System};
-use crate::config::Lane;
+use crate::config::LaneSet;
 
 /// How checks are made.
 #[derive(Clone, Copy, Debug)]
@@ -23,8 +23,8 @@ pub(crate) struct Options {
 pub(crate) struct Rounds {
     options: Options,
     progress: Progress,
-    /// The lane that requests take; until it is known every lane counts.
-    pub(super) lane: Option<Lane>,
+    /// The lanes that requests take; until they are known every lane counts.
+    pub(super) lanes: Option<LaneSet>,
     pub(super) done: Vec<Checked>,
     /// Names and ids that a report leaves out.
     pub(super) private: BTreeSet<String>,
@@ -35,7 +35,7 @@ impl Rounds {
         Self {
             options,
             progress,
-            lane: None,
+            lanes: None,
             done: Vec::new(),
             private: BTreeSet::new(),
         }
@@ -128,8 +128,8 @@ impl Rounds {
     }
 
     fn concerns_today(&self, check: &Check) -> bool {
-        match (check.serves, self.lane) {
-            (Some(lanes), Some(lane)) => lanes.contains(lane),
+        match (check.serves, self.lanes) {
+            (Some(served), Some(taken)) => served.iter().any(|lane| taken.contains(lane)),
             _ => true,
         }
     }
@@ -157,7 +157,9 @@ impl Rounds {
 #[cfg(test)]
 mod tests {
     use super::super::check::Group;
+    use super::super::grants::OAUTH;
     use super::*;
+    use crate::config::Lane;
 
     fn rounds(offline: bool) -> Rounds {
         let limit = Duration::from_millis(100);
@@ -205,15 +207,18 @@ mod tests {
     #[tokio::test]
     async fn a_failure_on_a_lane_that_is_not_in_use_is_a_warning_and_holds_up_the_same() {
         let mut rounds = rounds(false);
-        rounds.lane = Some(Lane::Personal);
+        // That of the switch, and that of a door with its own.
+        rounds.lanes = Some([Lane::Personal, Lane::OAuth].into_iter().collect());
         fails(&mut rounds, check("mtls").serving([Lane::OAuthMtls])).await;
         fails(&mut rounds, check("plain").serving([Lane::Personal])).await;
+        fails(&mut rounds, check("grant").serving(OAUTH)).await;
         fails(&mut rounds, check("after").after(["mtls"])).await;
         assert_eq!(
             states(&rounds),
             [
                 ("mtls", State::Warning, None),
                 ("plain", State::Failed, None),
+                ("grant", State::Failed, None),
                 ("after", State::Skipped, Some("mtls")),
             ]
         );

@@ -109,6 +109,17 @@ async fn a_certificate_that_has_ended_or_not_begun_fails_and_wise_is_not_asked_a
 }
 
 #[tokio::test]
+async fn a_certificate_that_has_ended_fails_where_a_door_with_a_lane_of_its_own_shows_it() {
+    for (pinned, state) in [("", "warning"), ("lane = \"oauth-mtls\"\n", "failed")] {
+        let wise = house::wise().await;
+        let door = format!("[[door]]\naddress = \"unix:old.sock\"\n{pinned}");
+        let plan = plan(&wise).lane("personal").toml(&door);
+        let seen = broken(plan, |site| pair(site, CLIENT_ID, -400, -35)).await;
+        seen.only(&[("certificate.days", state)]);
+    }
+}
+
+#[tokio::test]
 async fn a_certificate_near_its_end_is_a_warning_with_its_notice() {
     for (days, notice) in [(29, 30), (13, 14), (6, 7), (0, 1)] {
         let wise = house::wise().await;

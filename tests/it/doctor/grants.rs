@@ -31,6 +31,24 @@ async fn a_grant_that_wise_has_ended_fails_without_a_proxy_and_lanes_are_not_bla
 }
 
 #[tokio::test]
+async fn a_grant_that_wise_has_ended_fails_where_a_door_with_a_lane_of_its_own_uses_it() {
+    for (pinned, state) in [("", "warning"), ("lane = \"oauth\"\n", "failed")] {
+        let wise = house::wise().await;
+        let door = format!("[[door]]\naddress = \"unix:old.sock\"\n{pinned}");
+        let site = plan(&wise).lane("personal").toml(&door).prepare().await;
+        wise.disconnect(PROFILE);
+        let seen = doctor(&site, &[]).await;
+        seen.only(&[("grant.main.accepted", state)]);
+        let asked = if pinned.is_empty() {
+            "oauth-mtls"
+        } else {
+            "oauth"
+        };
+        assert_eq!(seen.check("grant.main.accepted")["facts"]["lane"], asked);
+    }
+}
+
+#[tokio::test]
 async fn a_grant_that_its_proxy_knows_to_be_over_fails_by_the_proxys_word() {
     let wise = house::wise().await;
     let house = plan(&wise).start().await;
