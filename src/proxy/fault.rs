@@ -206,6 +206,7 @@ impl Fault {
                 }
                 DialError::Tls { .. } | DialError::NoHttp2 { .. } => Kind::TlsFailed,
                 DialError::Dns { .. }
+                | DialError::DnsTimeout { .. }
                 | DialError::Refused { .. }
                 | DialError::Unreachable { .. }
                 | DialError::Timeout { .. }
@@ -343,7 +344,7 @@ impl Fault {
                 "the proxy keeps trying; see `wise-auth-proxy status`".into()
             }
             Self::Dial(error) => match error {
-                DialError::Dns { .. } => {
+                DialError::Dns { .. } | DialError::DnsTimeout { .. } => {
                     "check the host name in [wise] and the machine's DNS".into()
                 }
                 DialError::Refused { .. }
@@ -402,6 +403,7 @@ impl Fault {
             }
             Self::Dial(error) => match error {
                 DialError::Dns { .. } => "dns_error",
+                DialError::DnsTimeout { .. } => "dns_timeout",
                 DialError::Refused { .. } => "connection_refused",
                 DialError::Unreachable { kind, .. } => unreachable_by(*kind),
                 DialError::Timeout { .. } => "connection_timeout",

@@ -38,6 +38,8 @@ pub(crate) struct Dialled {
 pub(crate) enum DialError {
     #[error("the name `{host}` could not be resolved")]
     Dns { host: String },
+    #[error("the name `{host}` was not resolved in time")]
+    DnsTimeout { host: String },
     #[error("`{host}` refused the connection")]
     Refused { host: String },
     #[error("`{host}` could not be reached: {kind}")]
@@ -77,9 +79,14 @@ pub(crate) async fn dial(
     };
     let outcome = tokio::time::timeout(limit, dialling).await;
     outcome.unwrap_or_else(|_| {
+        let (hop, _) = endpoint.first_hop();
+        if resolver.is_in_the_dark(hop) {
+            let host = hop.to_owned();
+            return Err(DialError::DnsTimeout { host });
+        }
         if phase == CONNECTING {
             // The addresses may be those of yesterday.
-            resolver.forget(endpoint.first_hop().0);
+            resolver.forget(hop);
         }
         Err(DialError::Timeout {
             host: host.clone(),

@@ -329,6 +329,30 @@ pub const ROWS: &[Row] = &[
         ..WAY
     },
     Row {
+        id: "way-name-server-silent",
+        fault: "the name server says nothing",
+        told: &[(
+            "the last addresses are used, a second later at most",
+            Told::Wise(200),
+        )],
+        again: Again::Never,
+        metric: (REQUESTS, "code=\"2xx\""),
+        ..WAY
+    },
+    Row {
+        id: "way-name-server-slow",
+        fault: "the name server takes longer than `upstream.connect_timeout`, and no address is known yet",
+        told: &[
+            (
+                "until it answers",
+                Told::Problem(502, "upstream-unreachable", "dns_timeout"),
+            ),
+            ("from then on", Told::Wise(200)),
+        ],
+        log: "the name `wise.test` was not resolved in time",
+        ..WAY
+    },
+    Row {
         id: "way-name-moves",
         fault: "the name gets another address",
         told: &[("the new one is used within 30 s", Told::Wise(200))],

@@ -1,11 +1,13 @@
 /* getaddrinfo(3) for names that end in ".test", and for those of Wise's sandbox, from the file NAMES:
- * lines of a name and an address, in the order in which they are answered. It is preloaded into a proxy whose names a test moves. */
+ * lines of a name and an address, in the order in which they are answered; in the place of an address, "+5" takes five
+ * seconds first. It is preloaded into a proxy whose names a test moves. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <netdb.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 typedef int lookup(const char *, const char *, const struct addrinfo *, struct addrinfo **);
 
@@ -29,7 +31,11 @@ int getaddrinfo(const char *node, const char *service, const struct addrinfo *hi
     char name[256], address[64];
     *found = NULL;
     while (fscanf(names, "%255s %63s", name, address) == 2) {
-        if (strcmp(name, node) == 0 && real(address, service, hints, end) == 0)
+        if (strcmp(name, node) != 0)
+            continue;
+        if (address[0] == '+')
+            sleep((unsigned)atoi(address));
+        else if (real(address, service, hints, end) == 0)
             while (*end)
                 end = &(*end)->ai_next;
     }

@@ -108,6 +108,47 @@ async fn a_name_that_is_lost_still_leads_to_its_last_addresses() {
 }
 
 #[tokio::test]
+async fn a_name_server_that_says_nothing_does_not_stop_who_knows_the_way() {
+    let (wise, names) = (wise().await, Names::new(&["127.0.0.1"]));
+    // Each worker has addresses of its own.
+    let plan = names.plan(&wise, "2").set("upstream.dns_ttl", "0s");
+    let plan = plan.set("runtime.workers", "1");
+    let house = plan.start().await;
+    assert_eq!(house.get("/v1/me").await.status, 200);
+    names.lead_to(&["+600"]);
+    wise.finish_connections();
+    wise.clear();
+    let began = Instant::now();
+
+    let answer = house.get("/v1/me").await;
+
+    let took = began.elapsed();
+    println!("answered after {took:?}");
+    assert!(took < Duration::from_secs(3), "{took:?}");
+    row("way-name-server-silent")
+        .shown(&house, &answer, wise.recorded().len())
+        .await;
+}
+
+#[tokio::test]
+async fn an_answer_of_a_name_server_that_comes_after_the_dial_is_not_lost() {
+    let (wise, names) = (wise().await, Names::new(&["+3", "127.0.0.1"]));
+    let plan = names.plan(&wise, "1.1").set("runtime.workers", "1");
+    let house = plan.set("upstream.connect_timeout", "1s").start().await;
+    let case = row("way-name-server-slow");
+    let began = Instant::now();
+    let mut answer = house.get("/v1/me").await;
+    case.told(&answer);
+    case.sent(wise.recorded().len(), 0);
+    case.operator(&house).await;
+    while answer.status != 200 {
+        assert!(began.elapsed() < Duration::from_secs(10), "{answer:?}");
+        answer = house.get("/v1/me").await;
+    }
+    case.told(&answer);
+}
+
+#[tokio::test]
 async fn dead_addresses_do_not_stand_in_the_way() {
     let wise = wise().await;
     let port = wise.plain_address().port();

@@ -213,7 +213,7 @@ fn is_private(address: IpAddr) -> bool {
 fn unreached(error: &DialError, origin: &Origin) -> Finding {
     let (host, port) = (&origin.host, origin.port);
     let hint = match error {
-        DialError::Dns { .. } => {
+        DialError::Dns { .. } | DialError::DnsTimeout { .. } => {
             format!("see what `getent hosts {host}` says; check this machine's DNS")
         }
         DialError::Refused { .. } => format!(
@@ -255,6 +255,7 @@ fn is_about_our_certificate(error: &DialError, shown: &Shown) -> bool {
                 )
         }
         DialError::Dns { .. }
+        | DialError::DnsTimeout { .. }
         | DialError::Refused { .. }
         | DialError::Unreachable { .. }
         | DialError::Timeout { .. }

@@ -283,8 +283,8 @@ where
     /// Looks up the name on behalf of open connections: without it, one in steady use would lead to
     /// the old address for as long as it lives. A name that does not resolve changes nothing.
     async fn look(&self) {
-        let (host, fixed) = self.0.endpoint.first_hop();
-        let _ = self.0.resolver.lookup(host, fixed).await;
+        let (host, _) = self.0.endpoint.first_hop();
+        self.0.resolver.renew(host).await;
         let mut state = self.0.state.borrow_mut();
         state.looking = false;
         state.addresses = self.0.resolver.last(host);
