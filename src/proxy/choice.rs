@@ -37,6 +37,8 @@ pub(crate) struct Directory {
     names: Vec<String>,
     /// By grant, where it is known.
     profiles: Vec<Option<ProfileId>>,
+    /// By grant: the configuration leaves its profile open.
+    open: Vec<bool>,
     by_profile: HashMap<ProfileId, usize>,
     default: Option<usize>,
     /// The only grant, whose profile is not known yet: it stands for any.
@@ -50,27 +52,32 @@ impl Directory {
         Self {
             names: grants.iter().map(|grant| grant.name.clone()).collect(),
             profiles: grants.iter().map(|grant| grant.profile.clone()).collect(),
+            open: grants.iter().map(|it| it.profile.is_none()).collect(),
             default: grants.iter().position(|grant| grant.default),
             any: (grants.len() == 1 && by_profile.is_empty()).then_some(0),
             by_profile,
         }
     }
 
-    /// The directory with one more profile; `None` where there is nothing new in it.
+    /// The directory in which a grant acts for this profile, or for one that is not known; `None`
+    /// where nothing is new in it.
     ///
     /// For grants whose profile the configuration leaves open: a login for another profile takes
     /// the place of the one before.
-    pub(crate) fn learn(&self, index: usize, profile: ProfileId) -> Option<Self> {
-        if self.by_profile.contains_key(&profile) {
+    pub(crate) fn learn(&self, index: usize, profile: Option<&ProfileId>) -> Option<Self> {
+        let is_open = self.open.get(index).copied().unwrap_or_default();
+        if !is_open || self.profile(index) == profile {
             return None;
         }
         let mut learned = self.clone();
         learned.by_profile.retain(|_, of| *of != index);
-        if let Some(known) = learned.profiles.get_mut(index) {
-            *known = Some(profile.clone());
+        learned.profiles[index] = profile.cloned();
+        if let Some(profile) = profile {
+            let known = learned.by_profile.entry(profile.clone());
+            known.or_insert(index);
         }
-        learned.by_profile.insert(profile, index);
-        learned.any = None;
+        let is_alone = learned.names.len() == 1 && learned.by_profile.is_empty();
+        learned.any = is_alone.then_some(0);
         Some(learned)
     }
 
@@ -282,20 +289,31 @@ mod tests {
             let (target, headers) = (target_of(path), HeaderMap::new());
             directory.choose(Lane::OAuth, &Method::GET, &target, &headers, None)
         };
+        let [one, two]: [ProfileId; 2] = ["1", "2"].map(|id| id.parse().unwrap());
         let fresh = Directory::new(&[open]);
         assert!(
             choose(&fresh, "/v2/profiles/1").is_ok(),
             "it stands for any"
         );
-        let first = fresh.learn(0, "1".parse().unwrap()).unwrap();
+        let first = fresh.learn(0, Some(&one)).unwrap();
         assert!(choose(&first, "/v2/profiles/1").is_ok());
-        let second = first.learn(0, "2".parse().unwrap()).unwrap();
+        let second = first.learn(0, Some(&two)).unwrap();
         assert!(choose(&second, "/v2/profiles/2").is_ok());
         assert!(
             choose(&second, "/v2/profiles/1").is_err(),
             "another account now"
         );
-        assert!(second.learn(0, "2".parse().unwrap()).is_none());
+        assert!(second.learn(0, Some(&two)).is_none());
+        let third = second.learn(0, None).unwrap();
+        assert_eq!(third.profile(0), None);
+        assert!(
+            choose(&third, "/v2/profiles/1").is_ok(),
+            "whose it is, is not known yet"
+        );
+        assert!(
+            directory().learn(0, Some(&two)).is_none() && directory().learn(0, None).is_none(),
+            "the configuration's word stands"
+        );
     }
 
     #[test]

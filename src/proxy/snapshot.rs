@@ -17,7 +17,7 @@ use crate::sca::Signer;
 use crate::sync::{ArcSwap, Cache, watch};
 use crate::tokens::TokenView;
 use crate::upstream::Endpoint;
-use crate::wise::{Lane, LaneSet};
+use crate::wise::{Lane, LaneSet, ProfileId};
 
 /// The state of the world for one request.
 #[derive(Clone, Debug)]
@@ -51,6 +51,24 @@ impl Snapshot {
     pub(crate) fn lane_of(&self, door: usize) -> Lane {
         let pinned = self.doors.get(door).and_then(|door| door.lane);
         pinned.unwrap_or(self.lane)
+    }
+
+    /// Takes what a keeper publishes: a token and, in the same breath, the profile that it acts for,
+    /// or a request would be judged as of one account and leave with the token of another.
+    pub(crate) fn take_token(
+        &mut self,
+        slot: usize,
+        token: &TokenView,
+        profile: Option<&ProfileId>,
+    ) {
+        let is_live = matches!(token, TokenView::Live { .. });
+        self.tokens[slot] = token.clone();
+        // Of a grant without a token nothing leaves: what was known of it is good enough.
+        if (is_live || profile.is_some())
+            && let Some(directory) = self.directory.learn(slot, profile)
+        {
+            self.directory = Arc::new(directory);
+        }
     }
 
     /// The lanes that requests take just now: that of the switch, and those of pinned doors.

@@ -248,6 +248,9 @@ pub(crate) async fn renewed(worker: &Worker, pass: &mut Pass) -> bool {
         if view.snapshot.ways[pass.lane.index()].is_none() {
             return false; // A reload has taken the lane away.
         }
+        if acts_for_another(pass, &view) {
+            return false; // It was judged as of the account before.
+        }
         let waited = patience.waited();
         match token_of(worker, &view, pass.credential, waited, waits) {
             Ok(Found::Pass {
@@ -295,9 +298,7 @@ pub(crate) fn freshen(
     if new.ways[pass.lane.index()].is_none() {
         return Err("its lane was taken away");
     }
-    if let Credential::User(grant) = pass.credential
-        && old.directory.profile(grant) != new.directory.profile(grant)
-    {
+    if acts_for_another(pass, &view) {
         return Err("its grant acts for another profile");
     }
     let waits = Waits::new(worker, true);
@@ -314,6 +315,15 @@ pub(crate) fn freshen(
     pass.authorization = authorization;
     pass.generation = generation;
     Ok(())
+}
+
+/// Whether a login has made the grant of a request another account's.
+fn acts_for_another(pass: &Pass, newest: &View) -> bool {
+    let profile = |view: &View| match pass.credential {
+        Credential::User(grant) => view.snapshot.directory.profile(grant).cloned(),
+        Credential::Personal | Credential::Client => None,
+    };
+    profile(&pass.view) != profile(newest)
 }
 
 /// After a 401 to a request that cannot go again: the token must be renewed for those to come.

@@ -135,7 +135,7 @@ impl Server {
             // The keepers say what is wrong and look again; the personal lane needs no store.
             Err(_) | Ok(()) => {}
         }
-        let directory = Directory::new(&with_known_profiles(&config.grants, &store));
+        let directory = directory(&config.grants, &store);
 
         let token_seal = Arc::new(TokenSeal::of(&store));
         let outfit = Outfit::read(&config, &directory, None, &token_seal)?;
@@ -259,15 +259,16 @@ pub(super) fn token_endpoint(
 }
 
 /// The grants, with the profile of a login where the configuration leaves it open.
-fn with_known_profiles(grants: &[Grant], store: &FileStore) -> Vec<Grant> {
-    let known = |grant: &Grant| {
-        let mut grant = grant.clone();
-        if grant.profile.is_none() {
-            // A record that cannot be read is its keeper's business, who says why.
-            let record = store.load(&grant.name).ok().flatten();
-            grant.profile = record.and_then(|record| record.profile);
+fn directory(grants: &[Grant], store: &FileStore) -> Directory {
+    let mut directory = Directory::new(grants);
+    let grants = grants.iter().enumerate();
+    for (index, grant) in grants.filter(|(_, grant)| grant.profile.is_none()) {
+        // A record that cannot be read is its keeper's business, who says why.
+        let record = store.load(&grant.name).ok().flatten();
+        let profile = record.and_then(|record| record.profile);
+        if let Some(learned) = directory.learn(index, profile.as_ref()) {
+            directory = learned;
         }
-        grant
-    };
-    grants.iter().map(known).collect()
+    }
+    directory
 }

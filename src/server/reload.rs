@@ -122,7 +122,6 @@ impl Reloader {
                 }
                 _ = poll.tick() => {
                     failpoint::hold(Part::Control);
-                    self.learn_profiles();
                     self.poll().await;
                 }
             }
@@ -301,31 +300,6 @@ impl Reloader {
             error,
             needs_restart: needs_restart.to_vec(),
         });
-    }
-
-    /// A login may have told the profile that the configuration leaves open.
-    fn learn_profiles(&self) {
-        let open = self
-            .first
-            .grants
-            .iter()
-            .enumerate()
-            .filter(|(_, grant)| grant.profile.is_none());
-        for (index, _) in open {
-            let told = self
-                .keepers
-                .get(index)
-                .and_then(|keeper| keeper.status().profile);
-            let Some(profile) = told.and_then(|profile| profile.parse().ok()) else {
-                continue;
-            };
-            let known = Arc::clone(&self.published.load().directory);
-            if let Some(directory) = known.learn(index, profile) {
-                let directory = Arc::new(directory);
-                self.published
-                    .update(|snapshot| snapshot.directory = Arc::clone(&directory));
-            }
-        }
     }
 }
 

@@ -35,6 +35,7 @@ use crate::telemetry::metrics::Metrics;
 use crate::telemetry::pulse::Pulse;
 use crate::telemetry::traffic::Traffic;
 use crate::tokens::{Hooks, KeeperHandle, Subject, TokenView, keeper};
+use crate::wise::ProfileId;
 
 /// A store on a disk that hangs must not keep the personal lane from opening.
 pub(super) const FIRST_LOOK: Duration = Duration::from_secs(2);
@@ -279,8 +280,8 @@ impl Server {
         let start = |(slot, subject): (usize, Subject)| {
             let (published, meters) = (self.published.clone(), self.meters.clone());
             let hooks = Hooks {
-                publish: Box::new(move |view: TokenView| {
-                    published.update(|snapshot| snapshot.tokens[slot] = view.clone());
+                publish: Box::new(move |view: TokenView, profile: Option<&ProfileId>| {
+                    published.update(|snapshot| snapshot.take_token(slot, &view, profile));
                 }),
                 unanswered: Box::new(move || {
                     let levels = meters

@@ -42,7 +42,11 @@ impl<E: Exchange> Keeper<E> {
                 }
                 // A login may have told who it is since.
                 if found.generation == own.generation {
+                    let told = (&found.profile, &found.user) != (&own.profile, &own.user);
                     self.record = Some(found);
+                    if told {
+                        self.publish();
+                    }
                 }
                 false
             }

@@ -359,7 +359,8 @@ impl<E: Exchange> Keeper<E> {
             },
         };
         // The view first: who learns of a generation from the facts must find its token there.
-        (self.hooks.publish)(view);
+        let profile = self.record.as_ref().and_then(|own| own.profile.as_ref());
+        (self.hooks.publish)(view, profile);
         self.facts.send_replace(Facts {
             serial: self.serial,
             life: self.held.as_ref().map(|held| held.life),

@@ -27,12 +27,15 @@ pub(crate) enum Subject {
 /// What a keeper tells its surroundings, and what it asks of them.
 pub(crate) struct Hooks {
     /// Called with every change, in order, from the keeper's task; must not block.
-    pub(crate) publish: Box<dyn Fn(TokenView) + Send + Sync>,
+    pub(crate) publish: Box<Publish>,
     /// Requests that have this grant's token and no answer yet.
     pub(crate) unanswered: Box<dyn Fn() -> usize + Send + Sync>,
     /// Where renewals and what ends a grant are noted.
     pub(crate) events: Events,
 }
+
+/// Takes a token and the profile that the grant's record names: a login can have made it another's.
+pub(crate) type Publish = dyn Fn(TokenView, Option<&ProfileId>) + Send + Sync;
 
 /// What a request reads. Cheap to clone.
 #[derive(Clone, Debug)]

@@ -662,6 +662,49 @@ async fn a_policy_that_observes_refuses_nothing_and_says_what_it_would_have() {
 }
 
 #[tokio::test]
+async fn a_login_for_another_profile_is_judged_as_that_from_its_first_token_on() {
+    const PATH: &str = "/v1/transfers?limit=3";
+    let mut options = house::wise_options();
+    options.business_profiles = vec![PROFILE, OTHER];
+    let wise = Simulator::start(options).await.unwrap();
+    let plan = under(&wise, &format!("profiles = [{PROFILE}]"));
+    // What is known of a login does not come from a look at the files.
+    let plan = plan.set("runtime.reload_interval", "1h");
+    let site = plan.prepare().await;
+    rewrite(&site, &format!("\nprofile = {PROFILE}\n"), "\n");
+    let house = site.start().await;
+    assert_eq!(house.get(PATH).await.status, 200);
+
+    let asking = async {
+        let began = std::time::Instant::now();
+        loop {
+            let answer = house.get(PATH).await;
+            if answer.status == 403 {
+                return answer;
+            }
+            assert!(began.elapsed() < Duration::from_secs(20), "{answer:?}");
+        }
+    };
+    let login = house.site.log_in(&wise, "main", OTHER);
+    let (refused, ()) = tokio::join!(asking, login);
+
+    assert_eq!(refused.problem(), "not-allowed");
+    for arrived in wise.recorded() {
+        let by_other = matches!(arrived.credential, Credential::User { profile, .. }
+            if profile == OTHER);
+        assert!(
+            arrived.target != PATH || !by_other,
+            "the policy is for the profile before: {arrived:?}"
+        );
+    }
+    let other = OTHER.to_string();
+    let status = house
+        .status_until(|status| status["tokens"][0]["profile"] == *other)
+        .await;
+    assert_eq!(status["tokens"][0]["generation"], 2);
+}
+
+#[tokio::test]
 async fn a_door_with_a_lane_of_its_own_is_not_moved_by_the_switch() {
     let wise = house::wise().await;
     let door = r#"[{ address = "127.0.0.1:0", lane = "personal" }]"#;

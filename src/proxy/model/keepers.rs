@@ -48,8 +48,8 @@ fn keep(
 ) -> KeeperHandle {
     let published = published.clone();
     let hooks = Hooks {
-        publish: Box::new(move |view| {
-            published.update(|snapshot| snapshot.tokens[slot] = view.clone());
+        publish: Box::new(move |view, profile| {
+            published.update(|snapshot| snapshot.take_token(slot, &view, profile));
         }),
         unanswered: Box::new(|| 0),
         events: Events::new(still()),
@@ -57,6 +57,63 @@ fn keep(
     let (handle, task) = keeper(subject, store, Arc::clone(mint), still(), tokens(), hooks);
     drop(start(task));
     handle
+}
+
+/// A grant whose profile the configuration leaves open.
+fn subject(grant: &str) -> Subject {
+    Subject::User {
+        grant: grant.into(),
+        profile: None,
+        client_id: "acme".into(),
+    }
+}
+
+/// What a person does for the grant `main`.
+async fn log_in(store: &Arc<FileStore>, mint: &Mint, profile: Option<&str>) {
+    let who = Enrolment {
+        grant: "main".into(),
+        profile: profile.map(|id| id.parse().unwrap()),
+        client_id: "acme".into(),
+        timeout: Duration::from_hours(1_000),
+    };
+    let proof = Proof::AuthorizationCode {
+        code: Secret::new("code"),
+        redirect_uri: "http://127.0.0.1:9/".into(),
+    };
+    let clock = still();
+    let login = enrol(Arc::clone(store), mint, clock.as_ref(), who, proof);
+    login.await.ok().unwrap();
+}
+
+#[test]
+fn what_met_a_401_does_not_go_again_with_the_token_of_another_profile() {
+    explore("a login for another profile", Pace::Fine, || async {
+        let directory = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir());
+        let directory = directory.unwrap();
+        let store = FileStore::open(&directory.path().join("state"), None).unwrap();
+        let (store, mint) = (Arc::new(store), Arc::new(Mint::default()));
+        log_in(&store, &mint, Some("1")).await;
+        let published = Published::new(first());
+        let main = subject("main");
+        let keeper = keep(&published, 0, main, Some(Arc::clone(&store)), &mint);
+        keeper.awake().await;
+        let worker = worker(&published, std::slice::from_ref(&keeper));
+        let acts_for = |pass: &Pass| {
+            let profile = pass.view.snapshot.directory.profile(0);
+            profile.map(|id| id.as_str().to_owned())
+        };
+        let mut first = pass(&worker, FIRST).await;
+        assert_eq!((first.generation, acts_for(&first)), (1, Some("1".into())));
+
+        log_in(&store, &mint, Some("2")).await;
+
+        assert!(!renewed(&worker, &mut first).await);
+        assert_eq!(first.generation, 1);
+        let second = pass(&worker, FIRST).await;
+        let own = (second.generation, acts_for(&second));
+        assert_eq!(own, (2, Some("2".into())), "token and profile are one");
+        keeper.stop().await;
+    });
 }
 
 #[test]
@@ -67,32 +124,10 @@ fn workers_that_met_a_401_go_on_with_the_next_token_after_one_exchange() {
         let store = FileStore::open(&directory.path().join("state"), None).unwrap();
         let store = Arc::new(store);
         let (user, client) = (Arc::new(Mint::default()), Arc::new(Mint::default()));
-        let who = Enrolment {
-            grant: "main".into(),
-            profile: None,
-            client_id: "acme".into(),
-            timeout: Duration::from_hours(1_000),
-        };
-        let proof = Proof::AuthorizationCode {
-            code: Secret::new("code"),
-            redirect_uri: "http://127.0.0.1:9/".into(),
-        };
-        let clock = still();
-        let login = enrol(
-            Arc::clone(&store),
-            user.as_ref(),
-            clock.as_ref(),
-            who,
-            proof,
-        );
-        login.await.ok().unwrap();
+        log_in(&store, &user, None).await;
 
         let published = Published::new(first());
-        let [main, branch] = ["main", "branch"].map(|grant| Subject::User {
-            grant: grant.into(),
-            profile: None,
-            client_id: "acme".into(),
-        });
+        let [main, branch] = ["main", "branch"].map(subject);
         let keepers = [
             keep(&published, 0, main, Some(Arc::clone(&store)), &user),
             keep(&published, 1, branch, Some(store), &user),

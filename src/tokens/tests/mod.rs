@@ -25,6 +25,7 @@ use crate::config::Tokens;
 use crate::credentials::{FileStore, Record};
 use crate::secret::Secret;
 use crate::telemetry::events::Events;
+use crate::wise::ProfileId;
 use crate::wise::wire::TokenAnswer;
 
 /// Both clocks, driven by tokio's; the wall can be set apart.
@@ -366,7 +367,7 @@ impl House {
         let hooks = Hooks {
             publish: Box::new({
                 let (store, seen) = (Arc::clone(&store), Arc::clone(&seen));
-                move |view: TokenView| {
+                move |view: TokenView, _profile: Option<&ProfileId>| {
                     let stored = store.load("main").ok().flatten();
                     seen.lock().unwrap().push((view.clone(), stored));
                     send.send_replace(Some(view));

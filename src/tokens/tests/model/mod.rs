@@ -51,7 +51,7 @@ impl House {
         let hooks = Hooks {
             publish: Box::new({
                 let store = Arc::clone(&store);
-                move |view: TokenView| {
+                move |view: TokenView, _profile: Option<&ProfileId>| {
                     if user && let TokenView::Live { authorization, .. } = &view {
                         assert_sealed(&store, number(authorization.to_str().unwrap()));
                     }
