@@ -80,6 +80,7 @@ pub(crate) fn keeper<E: Exchange>(
         shown_live: false,
         retry: Retry::default(),
         last_forced: None,
+        vain: None,
         hung: None,
         unsaved: None,
         tries: Tries::default(),
@@ -116,6 +117,9 @@ pub(super) struct Keeper<E> {
     shown_live: bool,
     pub(super) retry: Retry,
     last_forced: Option<Duration>,
+    /// The token for which a forced renewal made no exchange, since the endpoint or the store was
+    /// out of reach: the next try for it is the keeper's own.
+    vain: Option<u64>,
     /// Until when another process that kept the lock too long is not waited for again, by the boot
     /// clock.
     hung: Option<Duration>,
@@ -238,7 +242,9 @@ impl<E: Exchange> Keeper<E> {
         if !self.is_renewable() {
             return Renewal::NotRenewed;
         }
-        if too_soon || self.retry.binds(now) {
+        // All who wait behind a try in vain would make one each, one after the other.
+        let in_vain = self.vain == Some(self.serial) && self.retry.rests(now);
+        if too_soon || in_vain || self.retry.binds(now) {
             // Ours to make is no exchange. But the token may be dead because another process is in
             // the middle of one. One that hangs is waited for once, not once for each who asks.
             if self.hung.is_none_or(|until| until <= now) {
@@ -252,12 +258,23 @@ impl<E: Exchange> Keeper<E> {
             };
         }
         let outcome = self.renew(Cause::Forced).await;
-        // Only an exchange that was made counts.
-        if !matches!(
-            outcome,
-            Outcome::Adopted | Outcome::StoreFailed | Outcome::Unreachable
-        ) {
-            self.last_forced = Some(now);
+        match outcome {
+            Outcome::Adopted => {}
+            // No exchange was made, so the pause is that after a failure and not the longer one.
+            Outcome::Unreachable => self.vain = Some(self.serial),
+            Outcome::StoreFailed => {
+                self.vain = Some(self.serial);
+                // The lock was waited for just now.
+                self.hung = Some(self.clock.boot() + LOCK_WAIT);
+            }
+            Outcome::Renewed
+            | Outcome::InvalidGrant
+            | Outcome::InvalidClient
+            | Outcome::Refused
+            | Outcome::AnswerLost
+            | Outcome::Throttled
+            | Outcome::ServerError
+            | Outcome::Garbled => self.last_forced = Some(now),
         }
         if self.serial > seen {
             return Renewal::Newer;

@@ -351,7 +351,9 @@ impl<E: Exchange> Keeper<E> {
         } = failure;
         let now = self.clock.boot();
         let mistaken = matches!(outcome, Outcome::InvalidClient | Outcome::Refused);
-        let left = self.left();
+        // A token that was refused is none to take one's time with.
+        let suspect = self.held.as_ref().is_some_and(|held| held.suspect);
+        let left = if suspect { Duration::ZERO } else { self.left() };
         let delay = if mistaken {
             self.retry.refused(now, Jitter::random())
         } else {

@@ -66,6 +66,11 @@ impl Retry {
         self.asked && now < self.rests_until
     }
 
+    /// Whether the pause after a failure is not over.
+    pub(super) fn rests(&self, now: Duration) -> bool {
+        now < self.rests_until
+    }
+
     fn rest(&mut self, now: Duration, delay: Duration, asked: bool) -> Duration {
         self.rests_until = now.saturating_add(delay);
         self.asked = asked;

@@ -124,6 +124,50 @@ async fn a_token_that_ends_while_an_operator_renews_it_has_requests_wait() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn all_who_meet_a_401_in_an_outage_share_one_try_for_each_rest() {
+    for store in [false, true] {
+        let (mut house, proxy) = House::serving(Rotate::Always).await;
+        let mut two = house.start();
+        two.until_live(1).await;
+        // The endpoint is down, or another process hangs with the lock in its hands.
+        let lock = store.then(|| house.store().lock("main", secs(1)).unwrap());
+        house.wise.take_down();
+        let tries = || {
+            let refreshes = proxy.handle.status().refreshes;
+            refreshes.of(Outcome::Unreachable) + refreshes.of(Outcome::StoreFailed)
+        };
+        let ask = || futures_util::future::join_all((0..50).map(|_| proxy.handle.refused(1)));
+
+        let asked = Instant::now();
+        assert_eq!(ask().await, [Renewal::NotRenewed; 50]);
+        assert_eq!(tries(), 1, "one for fifty, store: {store}");
+        assert!(asked.elapsed() < secs(11), "and one wait for the lock");
+
+        // A minute of requests that are all refused: no more tries than by the keeper itself.
+        let begun = Instant::now();
+        while begun.elapsed() < secs(60) {
+            let asks = (0..4).map(|_| proxy.handle.refused(1));
+            let told = futures_util::future::join_all(asks).await;
+            assert_eq!(told, [Renewal::NotRenewed; 4]);
+            time::sleep(Duration::from_millis(500)).await;
+        }
+        let made = tries();
+        assert!((3..=10).contains(&made), "{made} in 60 s, store: {store}");
+
+        if !store {
+            let made = tries();
+            proxy.handle.refresh().await.unwrap_err();
+            assert_eq!(tries(), made + 1, "an operator does not wait for the rest");
+        }
+        drop(lock);
+        house.wise.mend();
+        let mended = Instant::now();
+        two.until_live(2).await;
+        assert!(mended.elapsed() < secs(45), "{:?}", mended.elapsed());
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn retry_after_is_honoured_even_by_forced_renewals() {
     let (house, mut proxy) = House::serving(Rotate::Always).await;
     house.wise.plan([Fault::Says(ExchangeError::Throttled {
