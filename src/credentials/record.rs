@@ -47,11 +47,16 @@ pub(crate) struct User {
 
 impl Record {
     /// Whether this one replaces `other`: a later token of the same login, or another login.
+    ///
+    /// A login counts by what it brought, whatever the clock said: with another refresh token each
+    /// replaces the other, and the one found last is the one to use. With the same one, which a
+    /// server that does not rotate may give again, the later login replaces the earlier.
     pub(crate) fn supersedes(&self, other: &Self) -> bool {
-        if millis(self.granted) == millis(other.granted) {
+        let (granted, others) = (millis(self.granted), millis(other.granted));
+        if granted == others {
             self.generation > other.generation
         } else {
-            !self.refresh_token.matches(&other.refresh_token)
+            granted > others || !self.refresh_token.matches(&other.refresh_token)
         }
     }
 
@@ -246,6 +251,24 @@ pub(in crate::credentials) mod tests {
         }
     }
 
+    proptest! {
+        #[test]
+        fn with_one_refresh_token_logins_and_their_tokens_stand_in_one_order(
+            record in any_record(),
+            stands in prop::array::uniform3((0..3_u64, 0..3_u64)),
+        ) {
+            let [one, two, three] = stands.map(|(granted, generation)| Record {
+                granted: moment(granted),
+                generation,
+                ..record.clone()
+            });
+            prop_assert_eq!(one.supersedes(&two), stands[0] > stands[1]);
+            prop_assert!(
+                !(one.supersedes(&two) && two.supersedes(&three)) || one.supersedes(&three)
+            );
+        }
+    }
+
     pub(in crate::credentials) fn record(generation: u64) -> Record {
         let granted = SystemTime::UNIX_EPOCH + Duration::from_hours(490_000);
         Record {
@@ -322,5 +345,8 @@ pub(in crate::credentials) mod tests {
             login.supersedes(&new),
             "a login counts, whatever its number"
         );
+        login.refresh_token = new.refresh_token.clone();
+        assert!(login.supersedes(&new), "and whatever it brings");
+        assert!(!new.supersedes(&login));
     }
 }

@@ -184,6 +184,32 @@ async fn a_login_while_serving_is_picked_up_without_a_word() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_login_that_brings_the_same_refresh_token_brings_a_dead_grant_back() {
+    let (house, mut proxy) = House::serving(Rotate::Never).await;
+    let ended = ExchangeError::InvalidGrant { status: 400 };
+    house.wise.plan([Fault::Says(ended)]);
+    proxy.until_dead().await;
+    let old = house.on_disk().unwrap();
+    let now = house.clock.wall();
+
+    let login = Record {
+        granted: now,
+        access_token: Secret::new("access-of-the-login"),
+        issued: now,
+        expires: now + secs(1_000),
+        ..old
+    };
+    let hold = house.store().lock("main", secs(1)).unwrap();
+    hold.save(&login).unwrap();
+    drop(hold);
+
+    proxy.until_live(2).await;
+    assert_eq!(proxy.authorization().unwrap(), "Bearer access-of-the-login");
+    proxy.until_live(3).await;
+    assert_eq!(proxy.authorization().unwrap(), house.wise.bearer());
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_older_login_put_back_does_not_take_the_place_of_living_tokens() {
     let (house, mut proxy) = House::serving(Rotate::Always).await;
     let older = fs::read(house.state().join("main.grant")).unwrap();
