@@ -72,8 +72,7 @@ impl<E: Exchange> Keeper<E> {
     /// Whether a record is of an older login, put back under tokens that live: those are what Wise
     /// gave last. After a clock was set back a new login looks old, but then ours is from the future.
     fn is_of_before(&self, found: &Record, own: &Record) -> bool {
-        let older = found.granted < own.granted && found.issued < own.issued;
-        older && self.is_live() && own.issued <= self.clock.wall()
+        is_older(found, own) && self.is_live() && own.issued <= self.clock.wall()
     }
 
     /// Makes a record from the store ours, if it is meant for us.
@@ -159,6 +158,11 @@ impl<E: Exchange> Keeper<E> {
             self.publish();
         }
     }
+}
+
+/// Whether a record is of an older login, by the clock that both were made by.
+pub(super) fn is_older(found: &Record, own: &Record) -> bool {
+    found.granted < own.granted && found.issued < own.issued
 }
 
 /// Clocks of one machine, or of two that keep time, differ by less.

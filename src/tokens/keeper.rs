@@ -17,7 +17,7 @@ use crate::sync::{mpsc, watch};
 use crate::tokens::exchange::Exchange;
 use crate::tokens::handle::{Ask, KeeperHandle, RefreshError, Renewal};
 use crate::tokens::renewal::{Cause, LOCK_WAIT, Stage};
-use crate::tokens::saving::Unsaved;
+use crate::tokens::saving::{Unsaved, ended};
 use crate::tokens::schedule::{self, Jitter, Retry};
 use crate::tokens::status::{Facts, Outcome, Stored, Tries};
 use crate::tokens::token::{AccessToken, Lifetime};
@@ -173,6 +173,7 @@ impl<E: Exchange> Keeper<E> {
             // clock brings about is seen to at the head of each round.
             tokio::select! {
                 biased;
+                put = ended(&mut self.unsaved) => self.take_up(put),
                 ask = self.commands.recv() => match ask {
                     Some(Ask::Stop { reply }) => break Some(reply),
                     Some(ask) => self.obey(ask).await,
@@ -437,7 +438,7 @@ impl<E: Exchange> Keeper<E> {
     fn nap(&self) -> Duration {
         let now = self.clock.boot();
         let end = self.shown_live.then(|| now + self.left());
-        let save = self.unsaved.as_ref().map(|unsaved| unsaved.next_try);
+        let save = self.unsaved.as_ref().and_then(Unsaved::next_try);
         [self.next_due(), end, save]
             .into_iter()
             .flatten()

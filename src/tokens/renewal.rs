@@ -11,7 +11,6 @@ use crate::failpoint::{self, Point};
 use crate::telemetry::events::Kind;
 use crate::tokens::exchange::{ErrorCode, Exchange, ExchangeError, Garbled, GrantRequest};
 use crate::tokens::keeper::{Held, Keeper};
-use crate::tokens::saving::Unsaved;
 use crate::tokens::schedule::Jitter;
 use crate::tokens::status::Outcome;
 use crate::tokens::token::{ClientToken, Moment, UserTokens};
@@ -138,7 +137,7 @@ impl<E: Exchange> Keeper<E> {
     ///
     /// `false`: another has kept the lock for longer than we wait.
     pub(super) async fn await_others(&mut self) -> bool {
-        let Some(vault) = self.vault.clone() else {
+        let Some(vault) = self.vault.clone().filter(|_| !self.is_saving()) else {
             return true;
         };
         match self.hold(&vault, LOCK_WAIT, false).await {
@@ -161,6 +160,14 @@ impl<E: Exchange> Keeper<E> {
             ));
         };
         let pressed = self.is_pressed(cause);
+        // A save on a disk that hangs: the lock is ours, and nobody but us has written since.
+        let saving = self.is_saving();
+        if saving && !pressed {
+            return Err(Failure::plain(
+                Outcome::StoreFailed,
+                "the store is still at work on the tokens that came last; look at the disk",
+            ));
+        }
         let hold = match self.hold(&vault, Duration::ZERO, pressed).await {
             Err(StoreError::Busy { .. }) => {
                 // Another process is about to kill the token, or has.
@@ -172,7 +179,7 @@ impl<E: Exchange> Keeper<E> {
             held => held,
         }?;
         failpoint::pass(Point::RenewalLocked);
-        if let Some(hold) = &hold {
+        if let Some(hold) = hold.as_ref().filter(|_| !saving) {
             match hold.load().await {
                 Ok(found) => {
                     if self.take_in(found) {
@@ -211,7 +218,9 @@ impl<E: Exchange> Keeper<E> {
         let next = tokens.succeed(&own, serial.max(own.generation + 1));
         // Sealed before seen. If the store does not take it, the old token is dead all the same:
         // holding the new one back would be an outage and make nothing safer.
-        self.unsaved = self.keep(&vault, hold, &next).await;
+        if !self.keep(&vault, hold, &next).await {
+            return Ok(Outcome::Adopted);
+        }
         failpoint::pass(Point::RenewalSaved);
         self.install(tokens.access, tokens.life, serial, Some(next));
         Ok(Outcome::Renewed)
@@ -243,11 +252,10 @@ impl<E: Exchange> Keeper<E> {
         patience: Duration,
         pressed: bool,
     ) -> Result<Option<Hold>, StoreError> {
-        if let Some(Unsaved {
-            hold: Some(hold), ..
-        }) = &self.unsaved
+        if let Some(unsaved) = &self.unsaved
+            && (unsaved.hold.is_some() || self.is_saving())
         {
-            return Ok(Some(hold.share()));
+            return Ok(unsaved.hold.as_ref().map(Hold::share));
         }
         let vault = vault.clone();
         match self

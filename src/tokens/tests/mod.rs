@@ -83,6 +83,8 @@ pub(super) enum Fault {
     Says(ExchangeError),
     /// The same, after something else happened.
     Meanwhile(Box<dyn FnOnce() + Send>, ExchangeError),
+    /// Succeeds, after something else happened.
+    After(Box<dyn FnOnce() + Send>),
     /// Never ends.
     Hangs,
     /// Succeeds with this lifetime.
@@ -262,6 +264,10 @@ impl Exchange for Wise {
             Some(Fault::Meanwhile(event, error)) => {
                 event();
                 Err(error)
+            }
+            Some(Fault::After(event)) => {
+                event();
+                self.mint(&grant)
             }
             Some(Fault::Hangs) => std::future::pending().await,
             Some(Fault::ExpiresIn(expires_in)) => {

@@ -404,6 +404,36 @@ async fn while_a_new_refresh_token_is_unsaved_no_other_process_spends_the_old_on
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_login_during_an_exchange_without_the_lock_is_not_overwritten() {
+    let (house, mut proxy) = House::serving(Rotate::Always).await;
+    let old = house.on_disk().unwrap();
+    break_store(&house);
+    let (state, away) = (house.state(), house.dir.path().join("away"));
+    let login = Record {
+        generation: 2,
+        granted: old.granted + secs(60),
+        access_token: Secret::new("access-of-the-login"),
+        refresh_token: Secret::new("refresh-of-the-login"),
+        ..old
+    };
+    let logs_in = move || {
+        fs::remove_file(&state).unwrap();
+        fs::rename(away, &state).unwrap();
+        let store = FileStore::open(&state, None).unwrap();
+        store.lock("main", secs(1)).unwrap().save(&login).unwrap();
+    };
+    house.wise.plan([Fault::After(Box::new(logs_in))]);
+
+    assert_eq!(proxy.handle.refused(1).await, Renewal::Newer);
+
+    proxy.until_live(2).await;
+    assert_eq!(proxy.authorization().unwrap(), "Bearer access-of-the-login");
+    let stored = house.on_disk().unwrap();
+    assert_eq!(stored.refresh_token.expose(), "refresh-of-the-login");
+    assert!(!proxy.handle.status().unsaved);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_stop_makes_a_last_try_to_save() {
     let (house, proxy) = House::serving(Rotate::Always).await;
     fs::create_dir_all(house.state().join("main.previous").join("x")).unwrap();

@@ -136,3 +136,51 @@ async fn a_disk_that_hangs_before_the_exchange_delays_no_request() {
     assert_eq!(answer.status, 200, "{answer:?}");
     assert_eq!(wise.exchange_count(), 2);
 }
+
+/// The old token is dead and the new one in our hands: decision 0011 counts a hang as it counts an
+/// error.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_disk_that_hangs_after_the_exchange_holds_the_new_token_back_two_seconds() {
+    let wise = wise(Rotation::Always).await;
+    let site = House::on(&wise).prepare().await;
+    let script = Script::new(&site);
+    let proxy = site.scripted(&script.path).start().await;
+    let unsaved = async |wanted: bool| {
+        let told = |status: &serde_json::Value| status["tokens"][0]["unsaved"] == wanted;
+        proxy.status_until(told).await
+    };
+    assert_eq!(proxy.get(PATH).await.status, 200);
+    let lock = std::fs::File::open(site.path("state/main.lock")).unwrap();
+    // After the trial whether the disk takes anything.
+    let hang = script.been("durable-sync") + 2;
+    script.pause_at("durable-sync", 2);
+
+    let start = Instant::now();
+    let refresh = proxy.operate(post("/tokens/main/refresh", &json!({})));
+    let answer = refresh.await;
+
+    assert_eq!(answer.status, 200, "{answer:?}");
+    assert!(start.elapsed() < Duration::from_secs(6), "two and a little");
+    assert_eq!(script.been("durable-sync"), hang, "it hangs yet");
+    let status = unsaved(true).await;
+    assert_eq!(status["tokens"][0]["generation"], 2);
+    assert!(proxy.log().contains("in memory only: "), "and said so");
+    assert_eq!(proxy.get(PATH).await.status, 200, "with the new token");
+    assert!(lock.try_lock().is_err(), "no other process may renew");
+
+    // With time in hand no token follows one that is not safe yet, and no save begins beside it.
+    let refresh = proxy.operate(post("/tokens/main/refresh", &json!({})));
+    let answer = refresh.await;
+    assert_ne!(answer.status, 200, "{answer:?}");
+    assert_eq!(wise.exchange_count(), 2, "the login and one");
+    assert_eq!(script.been("durable-sync"), hang, "one save");
+
+    script.say("");
+    unsaved(false).await;
+    assert!(lock.try_lock().is_ok(), "it was let go of");
+    lock.unlock().unwrap();
+    let refresh = proxy.operate(post("/tokens/main/refresh", &json!({})));
+    assert_eq!(refresh.await.status, 200);
+    assert_eq!(wise.exchange_count(), 3);
+    assert_eq!(proxy.get(PATH).await.status, 200);
+}

@@ -10,6 +10,7 @@ use std::rc::Rc;
 
 use super::*;
 use crate::sync::{Pace, explore, replayable, start, watch as modelled};
+use crate::telemetry::events::Kind;
 
 /// A keeper in a story.
 struct Kept {
@@ -48,18 +49,22 @@ impl House {
         let (send, view) = modelled::channel(None);
         let store = self.store();
         let user = matches!(subject, Subject::User { .. });
+        let events = Events::new(Arc::clone(&self.clock) as Arc<dyn Clock>);
         let hooks = Hooks {
             publish: Box::new({
-                let store = Arc::clone(&store);
+                let (store, events) = (Arc::clone(&store), events.clone());
                 move |view: TokenView, _profile: Option<&ProfileId>| {
-                    if user && let TokenView::Live { authorization, .. } = &view {
+                    if user
+                        && !tells_unsaved(&events)
+                        && let TokenView::Live { authorization, .. } = &view
+                    {
                         assert_sealed(&store, number(authorization.to_str().unwrap()));
                     }
                     send.send_replace(Some(view));
                 }
             }),
             unanswered: Box::new(|| 0),
-            events: Events::new(Arc::clone(&self.clock) as Arc<dyn Clock>),
+            events,
         };
         let (handle, task) = keeper(
             subject,
@@ -116,6 +121,16 @@ fn generation(view: &modelled::Receiver<Option<TokenView>>) -> u64 {
         Some(TokenView::Live { generation, .. }) => *generation,
         Some(TokenView::Absent { .. } | TokenView::Dead { .. }) | None => 0,
     }
+}
+
+/// The schedule has let so much time pass before a save went on that the disk counts as hanging.
+fn tells_unsaved(events: &Events) -> bool {
+    let recent = events.recent();
+    let about_saves = recent
+        .iter()
+        .rev()
+        .find(|event| matches!(event.kind, Kind::TokensUnsaved | Kind::TokensSaved));
+    about_saves.is_some_and(|event| event.kind == Kind::TokensUnsaved)
 }
 
 /// The store has this access token, or a later one of another process.
