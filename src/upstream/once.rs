@@ -2,14 +2,15 @@
 
 use std::time::{Duration, SystemTime};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, DATE, HOST, USER_AGENT};
 use http::uri::{self, PathAndQuery};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri};
-use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
+use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use hyper::client::conn::{TrySendError, http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use serde::de::IgnoredAny;
 use time::PrimitiveDateTime;
 
 use crate::tls::HandshakeFailure;
@@ -18,6 +19,7 @@ use crate::upstream::endpoint::Endpoint;
 use crate::upstream::last_word::{Heard, LastWord};
 use crate::upstream::resolve::Resolver;
 use crate::upstream::token_endpoint::HTTP_DATE;
+use crate::wise::wire;
 
 /// Longest answer that is read.
 const LONGEST: usize = 64 * 1024;
@@ -227,16 +229,37 @@ async fn hear<B>(
         }
     };
     let (head, body) = answer.into_parts();
-    let body = match Limited::new(body, LONGEST).collect().await {
-        Ok(body) => body.to_bytes(),
-        Err(error) if error.is::<LengthLimitError>() => return Err(OnceError::TooBig),
-        Err(_) => return Err(OnceError::AnswerLost("its body broke off".into())),
-    };
+    let body = read(body, head.status == StatusCode::OK).await?;
     Ok(Answer {
         status: head.status,
         headers: head.headers,
         body,
     })
+}
+
+/// Reads a body to its end, or to that of an object of JSON if it is a `success`.
+///
+/// An object says itself where it ends. A last chunk, an END_STREAM or a `close_notify` that never
+/// comes after it must not cost a refresh token.
+async fn read(mut body: Incoming, success: bool) -> Result<Bytes, OnceError> {
+    let mut text = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        let Ok(frame) = frame else {
+            return Err(OnceError::AnswerLost("its body broke off".into()));
+        };
+        let Ok(data) = frame.into_data() else {
+            continue;
+        };
+        if text.len() + data.len() > LONGEST {
+            return Err(OnceError::TooBig);
+        }
+        text.extend_from_slice(&data);
+        let closes = text.trim_ascii_end().ends_with(b"}");
+        if success && closes && wire::object::<IgnoredAny>(&text).is_some() {
+            break;
+        }
+    }
+    Ok(text.freeze())
 }
 
 /// No answer came, although the request has left, or part of it, or because it has not.

@@ -197,7 +197,7 @@ mod tests {
     use std::io::{self, Read as _};
 
     use http::uri::{Authority, Scheme};
-    use tokio::io::AsyncReadExt as _;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     use tokio::net::{TcpListener, TcpStream};
 
     use super::*;
@@ -242,6 +242,50 @@ mod tests {
             tokio::select! {
                 _ = asked => panic!("nobody has answered"),
                 read = wise.read_buf(&mut heard) => assert_ne!(read.unwrap(), 0, "{http:?}"),
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_whole_object_is_an_answer_however_its_body_ends() {
+        let object = r#"{"access_token":"t","refresh_token":"r"}"#;
+        let chunk = |text: &str| {
+            let length = text.len();
+            format!("transfer-encoding: chunked\r\n\r\n{length:x}\r\n{text}\r\n")
+        };
+        let long = |text: &str| format!("content-length: 1000\r\n\r\n{text}");
+        let half = &object[..20];
+        for (answer, closes, whole) in [
+            (chunk(object), true, true),
+            (chunk(object), false, true),
+            (long(object), true, true),
+            (long(object), false, true),
+            (chunk(half), true, false),
+            (long(half), true, false),
+        ] {
+            let (listener, tokens) = endpoint(HttpVersion::Http1).await;
+            let (connection, accepted) = tokio::join!(tokens.connect(), listener.accept());
+            let (mut wise, _) = accepted.unwrap();
+            let asked = tokens.exchange_on(connection.unwrap(), GrantRequest::ClientCredentials);
+            let answers = async {
+                let mut heard = Vec::new();
+                while !heard.ends_with(b"client_credentials") {
+                    assert_ne!(wise.read_buf(&mut heard).await.unwrap(), 0);
+                }
+                let answer = format!("HTTP/1.1 200 OK\r\n{answer}");
+                wise.write_all(answer.as_bytes()).await.unwrap();
+                (!closes).then_some(wise)
+            };
+            let (told, _open) = tokio::join!(asked, answers);
+            match told {
+                Ok(tokens) => {
+                    assert!(whole, "{answer}");
+                    assert_eq!(tokens.refresh_token.as_deref(), Some("r"));
+                }
+                Err(error) => {
+                    assert!(!whole, "{answer}: {error}");
+                    assert!(matches!(error, ExchangeError::AnswerLost(_)), "{error}");
+                }
             }
         }
     }
