@@ -30,7 +30,8 @@ impl<E: Exchange> Keeper<E> {
         }
     }
 
-    /// Compares what the store has with what we have; true if it was newer and is now ours.
+    /// Compares what the store has with what we have; true if it had a newer access token, which is
+    /// now ours.
     pub(super) fn take_in(&mut self, found: Option<Record>) -> bool {
         match (found, &self.record) {
             (Some(found), None) => self.adopt(found),
@@ -98,6 +99,18 @@ impl<E: Exchange> Keeper<E> {
             self.publish();
             return false;
         };
+        if let (Some(held), Some(own)) = (&mut self.held, &self.record)
+            && held.is(&access)
+            && found.issued <= own.issued
+        {
+            // Another process got a refresh token and no access token: ours may be dead, and the
+            // next renewal goes on with what there is.
+            held.suspect = true;
+            self.record = Some(found);
+            self.dead = None;
+            self.publish();
+            return false;
+        }
         let first = self.serial == 0;
         let before = self.record.as_ref().map(|own| own.granted);
         let is_login = before.is_none_or(|granted| found.granted > granted);

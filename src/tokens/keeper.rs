@@ -139,6 +139,11 @@ pub(super) struct Held {
 }
 
 impl Held {
+    /// Whether it is this token.
+    pub(super) fn is(&self, access: &AccessToken) -> bool {
+        self.access.secret().matches(access.secret())
+    }
+
     /// Whether Wise may have ended it already: it was refused, or nobody knows how old it is.
     pub(super) fn is_doubtful(&self) -> bool {
         self.suspect || self.due.is_zero()

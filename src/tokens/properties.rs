@@ -5,7 +5,7 @@
 use std::time::{Duration, SystemTime};
 
 use super::exchange::Garbled;
-use super::token::{ClientToken, Lifetime, Moment, UserTokens};
+use super::token::{ClientToken, Lifetime, Moment, UserTokens, salvaged};
 use crate::credentials::Record;
 use crate::secret::Secret;
 use crate::wise::wire::TokenAnswer;
@@ -20,9 +20,11 @@ pub(crate) fn usable(answer: &TokenAnswer) -> bool {
     let next = UserTokens::next(answer, asked(), &old);
     let client = ClientToken::new(answer, asked());
 
+    let brought = answer.refresh_token.as_deref();
+    let brought = brought.filter(|text| !text.is_empty());
     match (&first, &next) {
-        (Ok(_), Ok(_)) => assert!(answer.refresh_token.is_some()),
-        (Err(Garbled::NoRefreshToken), _) => assert!(answer.refresh_token.is_none()),
+        (Ok(_), Ok(_)) => assert!(brought.is_some()),
+        (Err(Garbled::NoRefreshToken), _) => assert!(brought.is_none()),
         (first, next) => assert_eq!(first.as_ref().err(), next.as_ref().err()),
     }
     if let Ok(client) = &client {
@@ -30,6 +32,11 @@ pub(crate) fn usable(answer: &TokenAnswer) -> bool {
         lives(&client.life, answer.expires_in);
     }
     let Ok(tokens) = next else {
+        if let Some(kept) = salvaged(answer, asked(), &old, old.generation + 1) {
+            assert!(kept.supersedes(&old) && !old.supersedes(&kept));
+            assert_eq!(Some(kept.refresh_token.expose()), brought);
+            assert!(kept.expires <= asked().wall, "no access token came");
+        }
         return false;
     };
     assert!(
@@ -46,8 +53,7 @@ pub(crate) fn usable(answer: &TokenAnswer) -> bool {
     assert!(record.supersedes(&old) && !old.supersedes(&record));
     assert_eq!(record.grant, old.grant);
     assert!(record.access_token.matches(tokens.access.secret()));
-    let refresh = answer.refresh_token.as_deref();
-    let refresh = refresh.unwrap_or(old.refresh_token.expose());
+    let refresh = brought.unwrap_or(old.refresh_token.expose());
     assert_eq!(record.refresh_token.expose(), refresh);
     assert!((1..=LONGEST).contains(&refresh.len()) && !refresh.contains(char::is_control));
     true

@@ -6,14 +6,14 @@ use std::time::Duration;
 
 use tokio::time;
 
-use crate::credentials::StoreError;
+use crate::credentials::{Record, StoreError};
 use crate::failpoint::{self, Point};
 use crate::telemetry::events::Kind;
 use crate::tokens::exchange::{ErrorCode, Exchange, ExchangeError, Garbled, GrantRequest};
 use crate::tokens::keeper::{Held, Keeper};
 use crate::tokens::schedule::Jitter;
 use crate::tokens::status::Outcome;
-use crate::tokens::token::{ClientToken, Moment, UserTokens};
+use crate::tokens::token::{ClientToken, Moment, UserTokens, salvaged};
 use crate::tokens::vault::{Hold, Vault};
 use crate::tokens::view::{Absence, Subject};
 use crate::wise::wire::TokenAnswer;
@@ -206,16 +206,33 @@ impl<E: Exchange> Keeper<E> {
         self.close_gate(cause).await;
         let asked = Moment::now(self.clock.as_ref());
         let request = GrantRequest::RefreshToken(own.refresh_token.clone());
-        let tokens = match self.exchanged(connection, request).await {
-            Ok(answer) => UserTokens::next(&answer, asked, &own)?,
+        let answer = match self.exchanged(connection, request).await {
+            Ok(answer) => answer,
             Err(ExchangeError::InvalidGrant { status }) => {
-                return self.refused_for_good(&vault, status).await;
+                return self.refused_for_good(&vault, &own, status).await;
             }
             Err(error) => return Err(error.into()),
         };
         failpoint::pass(Point::RenewalAnswered);
         let serial = self.serial + 1;
-        let next = tokens.succeed(&own, serial.max(own.generation + 1));
+        let generation = serial.max(own.generation + 1);
+        let tokens = match UserTokens::next(&answer, asked, &own) {
+            Ok(tokens) => tokens,
+            Err(why) => {
+                // It was carried out, so the token in use is dead, and so may be the refresh token
+                // that was shown. The next one is in our hands.
+                if let Some(held) = &mut self.held {
+                    held.suspect = true;
+                }
+                if let Some(next) = salvaged(&answer, asked, &own, generation)
+                    && !self.keep(&vault, hold, &next).await
+                {
+                    return Ok(Outcome::Adopted);
+                }
+                return Err(why.into());
+            }
+        };
+        let next = tokens.succeed(&own, generation);
         // Sealed before seen. If the store does not take it, the old token is dead all the same:
         // holding the new one back would be an outage and make nothing safer.
         if !self.keep(&vault, hold, &next).await {
@@ -271,11 +288,18 @@ impl<E: Exchange> Keeper<E> {
 
     /// `invalid_grant`: another process may have been faster without us seeing its lock. If the
     /// store says nothing newer, the grant is over.
-    async fn refused_for_good(&mut self, vault: &Vault, status: u16) -> Result<Outcome, Failure> {
-        if let Ok(found) = vault.load().await
-            && self.take_in(found)
-        {
-            return Ok(Outcome::Adopted);
+    async fn refused_for_good(
+        &mut self,
+        vault: &Vault,
+        shown: &Record,
+        status: u16,
+    ) -> Result<Outcome, Failure> {
+        if let Ok(found) = vault.load().await {
+            let adopted = self.take_in(found);
+            let is_spent = |own: &Record| own.refresh_token.matches(&shown.refresh_token);
+            if adopted || self.record.as_ref().is_some_and(|own| !is_spent(own)) {
+                return Ok(Outcome::Adopted);
+            }
         }
         let lost = self
             .last_error

@@ -178,21 +178,34 @@ impl UserTokens {
         refresh: Secret,
         known: Option<SystemTime>,
     ) -> Result<Self, Garbled> {
-        let said = answer
-            .refresh_token_expires_in
-            .and_then(|seconds| u64::try_from(seconds).ok())
-            .and_then(|seconds| {
-                asked
-                    .wall
-                    .checked_add(Duration::from_secs(seconds).min(LONGEST_GRANT))
-            });
         Ok(Self {
             access: access_token(answer)?,
             life: Lifetime::answered(asked, answer.expires_in),
             refresh,
-            refresh_expires: said.or(known),
+            refresh_expires: refresh_expires(answer, asked).or(known),
         })
     }
+}
+
+/// What is stored after an answer of which only the refresh token can be used. `None` where it
+/// brings none, or the one we have.
+///
+/// The one before is spent and may be dead, and so may be the access token that came with it: the
+/// record says that nothing of it is left, so that whoever finds it renews at once.
+pub(super) fn salvaged(
+    answer: &TokenAnswer,
+    asked: Moment,
+    old: &Record,
+    generation: u64,
+) -> Option<Record> {
+    let refresh = refresh_token(answer).ok().flatten()?;
+    (!refresh.matches(&old.refresh_token)).then(|| Record {
+        generation,
+        expires: old.expires.min(asked.wall),
+        refresh_token: refresh,
+        refresh_expires: refresh_expires(answer, asked).or(old.refresh_expires),
+        ..old.clone()
+    })
 }
 
 /// A `client_credentials` answer. It has no refresh token, so it cannot become a
@@ -223,14 +236,19 @@ fn access_token(answer: &TokenAnswer) -> Result<AccessToken, Garbled> {
 
 fn refresh_token(answer: &TokenAnswer) -> Result<Option<Secret>, Garbled> {
     match answer.refresh_token.as_deref() {
-        None => Ok(None),
-        Some(text)
-            if text.len() <= LONGEST && !text.is_empty() && !text.contains(char::is_control) =>
-        {
+        // Written by some for "unchanged".
+        None | Some("") => Ok(None),
+        Some(text) if text.len() <= LONGEST && !text.contains(char::is_control) => {
             Ok(Some(Secret::new(text)))
         }
         Some(_) => Err(Garbled::BadToken),
     }
+}
+
+fn refresh_expires(answer: &TokenAnswer, asked: Moment) -> Option<SystemTime> {
+    let seconds = u64::try_from(answer.refresh_token_expires_in?).ok()?;
+    let length = Duration::from_secs(seconds).min(LONGEST_GRANT);
+    asked.wall.checked_add(length)
 }
 
 /// Longest token, in bytes: more would not fit the header limits of common servers.
@@ -359,6 +377,28 @@ mod tests {
         let kept = kept.ok().unwrap().succeed(&record(), 7);
         assert_eq!(kept.refresh_token.expose(), "old-refresh");
         assert_eq!(kept.refresh_expires, record().refresh_expires);
+
+        let empty = UserTokens::next(&answer("new", Some("")), asked, &record());
+        let empty = empty.ok().unwrap().succeed(&record(), 7);
+        assert_eq!(empty.refresh_token.expose(), "old-refresh");
+    }
+
+    #[test]
+    fn of_an_unusable_answer_the_refresh_token_is_kept_and_nothing_else() {
+        let asked = moment(5_000, 70);
+        let old = Record {
+            expires: SystemTime::UNIX_EPOCH + secs(9_000),
+            ..record()
+        };
+        let kept = salvaged(&answer("", Some("new-refresh")), asked, &old, 7).unwrap();
+        assert!(kept.supersedes(&old));
+        assert_eq!(kept.refresh_token.expose(), "new-refresh");
+        assert_eq!(kept.access_token.expose(), "old-access");
+        assert_eq!(kept.expires, asked.wall, "nothing is known to be left");
+
+        for nothing_new in [None, Some(""), Some("old-refresh"), Some("a\nb")] {
+            assert!(salvaged(&answer("", nothing_new), asked, &old, 7).is_none());
+        }
     }
 
     #[test]
@@ -367,7 +407,11 @@ mod tests {
         let first = |answer: &TokenAnswer| UserTokens::first(answer, asked).err();
         assert_eq!(first(&answer("new", Some("refresh"))), None);
         assert_eq!(first(&answer("new", None)), Some(Garbled::NoRefreshToken));
-        assert_eq!(first(&answer("new", Some(""))), Some(Garbled::BadToken));
+        assert_eq!(first(&answer("new", Some("\n"))), Some(Garbled::BadToken));
+        assert_eq!(
+            first(&answer("new", Some(""))),
+            Some(Garbled::NoRefreshToken)
+        );
         assert_eq!(first(&answer("", Some("refresh"))), Some(Garbled::BadToken));
         let mut mac = answer("new", Some("refresh"));
         mac.token_type = Some("mac".into());

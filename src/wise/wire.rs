@@ -6,11 +6,13 @@ use zeroize::Zeroize;
 
 /// A successful answer, for all four grants.
 ///
-/// Every field beyond `access_token` is optional: older samples lack the `*_at` fields, RFC 6749
+/// Every field is optional, the access token only to read it: a refresh token beside none must not
+/// be thrown away. An empty one is none. Older samples lack the `*_at` fields, RFC 6749
 /// §5.1 only recommends `expires_in`, and client credentials bring no refresh token. Unknown
 /// fields are ignored. `created_at` is the age of the grant, not of this token, so it is not read.
 #[derive(Deserialize)]
 pub(crate) struct TokenAnswer {
+    #[serde(default, deserialize_with = "text")]
     pub(crate) access_token: String,
     #[serde(default)]
     pub(crate) token_type: Option<String>,
@@ -44,6 +46,11 @@ pub(crate) struct TokenRefusal {
 pub(crate) fn object<T: DeserializeOwned>(text: &[u8]) -> Option<T> {
     let opens = text.trim_ascii_start().starts_with(b"{");
     opens.then(|| serde_json::from_slice(text).ok()).flatten()
+}
+
+/// A text; empty where there is none.
+fn text<'de, D: Deserializer<'de>>(input: D) -> Result<String, D::Error> {
+    Option::deserialize(input).map(Option::unwrap_or_default)
 }
 
 /// A number of seconds, however it is written; `None` for what is no number.
@@ -102,6 +109,18 @@ mod tests {
         assert!(object::<TokenRefusal>(br#"["invalid_grant"]"#).is_none());
         let answer: TokenAnswer = object(b"\r\n {\"access_token\":\"t\"}").unwrap();
         assert_eq!(answer.access_token, "t");
+    }
+
+    #[test]
+    fn a_missing_access_token_does_not_cost_the_refresh_token() {
+        for text in [
+            r#"{"refresh_token":"r"}"#,
+            r#"{"access_token":null,"refresh_token":"r"}"#,
+        ] {
+            let answer: TokenAnswer = object(text.as_bytes()).unwrap();
+            assert_eq!(answer.access_token, "");
+            assert_eq!(answer.refresh_token.as_deref(), Some("r"));
+        }
     }
 
     #[test]

@@ -102,6 +102,70 @@ async fn a_lost_answer_under_strict_rotation_ends_the_grant_and_says_so() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_refresh_token_in_an_unusable_answer_is_stored_and_used() {
+    let bends: [fn(&mut TokenAnswer); 3] = [
+        |answer| answer.access_token = "two words".into(),
+        |answer| answer.access_token.clear(),
+        |answer| answer.token_type = Some("mac".into()),
+    ];
+    for bend in bends {
+        let (mut house, mut one) = House::serving(Rotate::Always).await;
+        let mut two = house.start();
+        two.until_live(1).await;
+        house.wise.plan([Fault::Odd(bend)]);
+
+        assert_eq!(one.handle.refused(1).await, Renewal::NotRenewed);
+
+        let status = one.handle.status();
+        assert_eq!(status.refreshes.of(Outcome::Garbled), 1);
+        assert_eq!(one.authorization().unwrap(), "Bearer access-1");
+        let stored = house.on_disk().unwrap();
+        assert_eq!(stored.refresh_token.expose(), "refresh-2");
+        assert_eq!(stored.generation, 2);
+
+        one.until_live(2).await;
+        two.until_live(2).await;
+        assert_eq!(one.authorization().unwrap(), house.wise.bearer());
+        assert_eq!(two.authorization().unwrap(), house.wise.bearer());
+        assert_eq!(house.wise.minted(), 3, "for both");
+        assert_eq!(house.wise.refused(), 0, "the spent one was not shown again");
+        assert_eq!(house.on_disk().unwrap().generation, 3);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refresh_token_in_an_unusable_answer_outlives_the_process() {
+    let (mut house, proxy) = House::serving(Rotate::Always).await;
+    house.wise.plan([Fault::Access("two words")]);
+    assert_eq!(proxy.handle.refused(1).await, Renewal::NotRenewed);
+    proxy.kill();
+
+    let mut again = house.start();
+
+    again.until_live(2).await;
+    assert_eq!(again.authorization().unwrap(), house.wise.bearer());
+    let dead = "Bearer access-1";
+    let shown = again
+        .views()
+        .into_iter()
+        .any(|view| matches!(view, TokenView::Live { authorization, .. } if authorization == dead));
+    assert!(!shown, "the old token is dead");
+    assert_eq!(house.wise.refused(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_empty_refresh_token_is_an_unchanged_one() {
+    let (house, mut proxy) = House::serving(Rotate::Never).await;
+    let empty = |answer: &mut TokenAnswer| answer.refresh_token = Some(String::new());
+    house.wise.plan([Fault::Odd(empty)]);
+
+    proxy.until_live(3).await;
+
+    assert_eq!(proxy.handle.status().refreshes.of(Outcome::Garbled), 0);
+    assert_eq!(house.on_disk().unwrap().refresh_token.expose(), "refresh-1");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_hanging_endpoint_is_given_up_and_tried_again() {
     let (house, mut proxy) = House::serving(Rotate::Grace).await;
     house.wise.plan([Fault::Hangs]);

@@ -91,6 +91,8 @@ pub(super) enum Fault {
     ExpiresIn(Option<i64>),
     /// Succeeds with this access token.
     Access(&'static str),
+    /// Succeeds, and its answer comes like this.
+    Odd(fn(&mut TokenAnswer)),
 }
 
 /// How long a connection takes to open.
@@ -273,6 +275,11 @@ impl Exchange for Wise {
             Some(Fault::ExpiresIn(expires_in)) => {
                 let mut answer = self.mint(&grant)?;
                 answer.expires_in = expires_in;
+                Ok(answer)
+            }
+            Some(Fault::Odd(bend)) => {
+                let mut answer = self.mint(&grant)?;
+                bend(&mut answer);
                 Ok(answer)
             }
             Some(Fault::Access(text)) => {
