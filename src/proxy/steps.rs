@@ -110,6 +110,7 @@ impl Steps {
             clock: Arc::new(System),
             keepers: Arc::new([]),
             tokens: config.tokens.clone(),
+            connect_timeout: config.upstream.connect_timeout,
             caps: Caps::closed(),
             office: Office::without_approvals(),
         };

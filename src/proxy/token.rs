@@ -235,7 +235,10 @@ pub(crate) async fn renewed(worker: &Worker, pass: &mut Pass) -> bool {
     let Some(keeper) = worker.shared.keepers.get(slot) else {
         return false;
     };
-    let limit = worker.shared.tokens.exchange_timeout + Duration::from_secs(2);
+    // A connection first, then the exchange, and a little for the store.
+    let shared = &worker.shared;
+    let exchange = shared.connect_timeout + shared.tokens.exchange_timeout;
+    let limit = exchange + Duration::from_secs(2);
     match tokio::time::timeout(limit, keeper.refused(pass.generation)).await {
         Ok(Renewal::Newer) => {}
         Ok(Renewal::NotRenewed) | Err(_) => return false,

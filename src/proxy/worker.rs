@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::HeaderValue;
 
@@ -32,6 +33,8 @@ pub(crate) struct Shared {
     /// By grant, client credentials last; empty without OAuth.
     pub(crate) keepers: Arc<[KeeperHandle]>,
     pub(crate) tokens: config::Tokens,
+    /// A connection to the token endpoint takes at most this long.
+    pub(crate) connect_timeout: Duration,
     /// Who counts fundings.
     pub(crate) caps: Caps,
     /// Who has challenges approved.

@@ -188,6 +188,7 @@ impl Server {
             clock: Arc::clone(&self.clock),
             keepers: Arc::clone(&keepers),
             tokens: config.tokens.clone(),
+            connect_timeout: config.upstream.connect_timeout,
             caps,
             office,
         };

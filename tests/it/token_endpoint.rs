@@ -616,3 +616,38 @@ async fn a_slow_exchange_is_not_noticed_while_the_old_token_lives() {
         assert!(slowest < limit, "{slowest:?}");
     }
 }
+
+/// A connection has a time limit of its own, and an exchange begins after it: a request that met a
+/// 401 is as patient as both.
+#[tokio::test]
+async fn a_request_that_met_a_401_waits_for_a_slow_connection_to_the_token_endpoint() {
+    let wise = house::wise().await;
+    let (slow, far) = (Duration::from_millis(3_500), wise.plain_address());
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        while let Ok((mut near, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                tokio::time::sleep(slow).await;
+                let mut far = TcpStream::connect(far).await.unwrap();
+                let _ended = tokio::io::copy_bidirectional(&mut near, &mut far).await;
+            });
+        }
+    });
+    let site = House::on(&wise).lane("oauth").prepare().await;
+    let plan = House::on(&wise).lane("oauth").inside(&site);
+    let plan = plan.set(
+        "wise.token_url",
+        &format!("https://localhost:{port}/oauth/token"),
+    );
+    let plan = plan.set("upstream.connect_timeout", "9s");
+    let house = plan.set("tokens.exchange_timeout", "1s").start().await;
+    assert_eq!(house.get("/v1/me").await.status, 200);
+
+    assert_ne!(wise.revoke_access(house::PROFILE), 0);
+    let asked = tokio::time::Instant::now();
+    let answer = house.get("/v1/me").await;
+
+    assert_eq!(answer.status, 200, "{answer:?}");
+    assert!(asked.elapsed() >= slow, "{:?}", asked.elapsed());
+}

@@ -106,6 +106,7 @@ fn worker(published: &Published, keepers: &[KeeperHandle]) -> Rc<Worker> {
         clock: still(),
         keepers: keepers.into(),
         tokens: tokens(),
+        connect_timeout: Duration::ZERO,
         caps: Caps::closed(),
         office: Office::without_approvals(),
     };
