@@ -45,7 +45,7 @@ enum Saved {
     /// The record is durable.
     Ours,
     /// A login in the meantime is the better record. Nothing was written.
-    Better(Record),
+    Better(Box<Record>),
 }
 
 impl Unsaved {
@@ -89,7 +89,7 @@ impl<E: Exchange> Keeper<E> {
                         true
                     }
                     Saved::Better(found) => {
-                        self.take_in(Some(found));
+                        self.take_in(Some(*found));
                         false
                     }
                 };
@@ -191,7 +191,7 @@ impl<E: Exchange> Keeper<E> {
             }
             Ok(Saved::Better(found)) => {
                 self.unsaved = None;
-                self.take_in(Some(found));
+                self.take_in(Some(*found));
             }
             Err(error) => {
                 self.save_again(put.hold);
@@ -277,7 +277,7 @@ impl Task {
             && !(self.living && adoption::is_older(&found, &self.record))
             && found.supersedes(&self.record)
         {
-            return Ok(Saved::Better(found));
+            return Ok(Saved::Better(Box::new(found)));
         }
         let done = self.put_under(&locked).await;
         // What cannot be opened waits for a login, which a kept lock would keep out.
