@@ -60,7 +60,8 @@ impl KeeperHandle {
     ///
     /// Returns at once when a newer one has been published. Otherwise the store is looked at, and
     /// if that has no newer one either, one exchange is made for all who ask, at most once in
-    /// `forced_interval`; where none could be made, the next try is the keeper's own. May take as long as an exchange; callers bound their own patience.
+    /// `forced_interval`; where none could be made, the next try is the keeper's own. May take as
+    /// long as an exchange; callers bound their own patience.
     ///
     /// Cancel safe: an exchange that has begun goes on for the others.
     pub(crate) async fn refused(&self, seen: u64) -> Renewal {
