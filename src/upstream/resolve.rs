@@ -17,6 +17,9 @@ const AT_ONCE: usize = 4;
 /// Who knows a way from before waits for a lookup no longer, and takes that.
 const PATIENCE: Duration = Duration::from_secs(1);
 
+/// A lookup that takes longer never ends, as it seems: the next one does not wait for it.
+const LONGEST: Duration = Duration::from_secs(30);
+
 thread_local! {
     /// A lookup that hangs cannot be called off, and keeps its blocking thread: the others are for
     /// what must not wait for a resolver.
@@ -159,7 +162,10 @@ impl Resolver {
     fn begin(&self, names: &mut Names, host: &str) -> Lookup {
         let running = names.asked.get(host);
         // One whose task has gone down ends no more.
-        if let Some(running) = running.filter(|lookup| lookup.outcome.has_changed().is_ok()) {
+        let goes_on = |lookup: &&Lookup| {
+            lookup.began.elapsed() < LONGEST && lookup.outcome.has_changed().is_ok()
+        };
+        if let Some(running) = running.filter(goes_on) {
             return running.clone();
         }
         let (tell, outcome) = watch::channel(None);
@@ -174,7 +180,9 @@ impl Resolver {
         let work = async move {
             let found = asking.await.and_then(some);
             let mut names = names.lock().unwrap_or_else(PoisonError::into_inner);
-            names.asked.remove(&host);
+            if names.asked.get(&host).is_some_and(|it| it.began == began) {
+                names.asked.remove(&host);
+            }
             if let Ok(addresses) = &found {
                 let answer = (Arc::clone(addresses), Instant::now());
                 names.known.insert(host, answer);
@@ -272,6 +280,9 @@ mod tests {
         assert_eq!(*resolver.lookup(NAME, None).await.unwrap(), [OLD]);
         assert_eq!(began.elapsed(), PATIENCE, "once, not each time");
         assert_eq!(BEGUN.get(), 1);
+        sleep(LONGEST).await;
+        assert_eq!(*resolver.lookup(NAME, None).await.unwrap(), [OLD]);
+        assert_eq!(BEGUN.get(), 2, "one that never ends is not waited for");
     }
 
     #[tokio::test(start_paused = true)]
