@@ -257,7 +257,7 @@ impl Task {
         loop {
             let done = self.put().await;
             match waits.next() {
-                Some(wait) if done.is_err() => time::sleep(*wait).await,
+                Some(wait) if done.as_ref().is_err_and(is_passing) => time::sleep(*wait).await,
                 Some(_) | None => {
                     let hold = self.hold;
                     return Put { hold, done };
@@ -266,22 +266,24 @@ impl Task {
         }
     }
 
-    /// Makes the record durable under the lock, which is kept in `hold` if that fails, unless the
-    /// store has a better one: where we had no lock during the exchange, a login may have come.
+    /// Makes the record durable under the lock, unless the store has a better one: where we had no
+    /// lock during the exchange, a login may have come. The lock stays in `hold`, for a save that
+    /// waits for this one.
     async fn put(&mut self) -> Result<Saved, StoreError> {
         let locked = match self.hold.take() {
             Some(locked) => locked,
             None => self.vault.lock(Duration::ZERO).await?,
         };
-        if let Ok(Some(found)) = locked.load().await
+        let found = locked.load().await;
+        if let Ok(Some(found)) = found
             && !(self.living && adoption::is_older(&found, &self.record))
             && found.supersedes(&self.record)
         {
+            self.hold = Some(locked);
             return Ok(Saved::Better(Box::new(found)));
         }
         let done = self.put_under(&locked).await;
-        // What cannot be opened waits for a login, which a kept lock would keep out.
-        if done.as_ref().is_err_and(|error| !error.is_unreadable()) {
+        if done.as_ref().err().is_none_or(is_passing) {
             self.hold = Some(locked);
         }
         done
@@ -305,6 +307,11 @@ impl Task {
         }
         hold.save(&self.record).await.map(|()| Saved::Ours)
     }
+}
+
+/// What cannot be opened waits for a login, which a kept lock would keep out; all else may pass.
+fn is_passing(error: &StoreError) -> bool {
+    !error.is_unreadable()
 }
 
 /// At the end: two seconds.
