@@ -485,6 +485,20 @@ fn lead_to(site: &Site, wise: &Simulator, stub: &Stub) {
     std::fs::write(&site.config, config.replace(&here, &there)).unwrap();
 }
 
+/// A proxy that signs quotes for a Wise whose every word is the test's.
+async fn beside<'a>(
+    wise: &'a Simulator,
+    stub: &Stub,
+    more: impl FnOnce(Plan<'a>) -> Plan<'a>,
+) -> House {
+    let plan = House::on(wise)
+        .lane("oauth")
+        .set("upstream.warm_connections", "0");
+    let site = site(more(plan), "ES256", "\"quotes\"", "jws").await;
+    lead_to(&site, wise, stub);
+    site.start().await
+}
+
 /// The stub hands out a key, as a proxy wants one before it sends anything that is signed.
 async fn hand_out_a_key(stub: &mut Stub) {
     let key = KeyPair::generate().unwrap().subject_public_key_info();
@@ -502,12 +516,7 @@ async fn hand_out_a_key(stub: &mut Stub) {
 async fn a_401_in_the_middle_sends_the_identical_message_once_more() {
     let wise = house::wise().await;
     let mut stub = Stub::start().await;
-    let plan = House::on(&wise)
-        .lane("oauth")
-        .set("upstream.warm_connections", "0");
-    let site = site(plan, "ES256", "\"quotes\"", "jws").await;
-    lead_to(&site, &wise, &stub);
-    let house = site.start().await;
+    let house = beside(&wise, &stub, |plan| plan).await;
     let speaking = async {
         hand_out_a_key(&mut stub).await;
         let mut seen = Vec::new();
@@ -544,12 +553,7 @@ async fn a_401_in_the_middle_sends_the_identical_message_once_more() {
 async fn what_comes_where_no_body_should_be_is_not_handed_on() {
     let wise = house::wise().await;
     let mut stub = Stub::start().await;
-    let plan = House::on(&wise)
-        .lane("oauth")
-        .set("upstream.warm_connections", "0");
-    let site = site(plan, "ES256", "\"quotes\"", "jws").await;
-    lead_to(&site, &wise, &stub);
-    let house = site.start().await;
+    let house = beside(&wise, &stub, |plan| plan).await;
     for (first, typed) in [(true, "application/json"), (false, "application/jose+json")] {
         let speaking = async {
             if first {
@@ -586,12 +590,7 @@ async fn an_answer_under_way_is_verified_though_its_lane_is_taken_away() {
     };
     let wise = Simulator::start(options).await.unwrap();
     let mut stub = Stub::start().await;
-    let plan = House::on(&wise)
-        .lane("oauth")
-        .set("upstream.warm_connections", "0");
-    let site = site(plan, "ES256", "\"quotes\"", "jws").await;
-    lead_to(&site, &wise, &stub);
-    let house = site.start().await;
+    let house = beside(&wise, &stub, |plan| plan).await;
     let speaking = async {
         for is_quote in [false, true] {
             let mut speaker = stub.connection().await;
@@ -603,11 +602,11 @@ async fn an_answer_under_way_is_verified_though_its_lane_is_taken_away() {
             let said = real.rest().await;
             if is_quote {
                 house.turn("personal").await;
-                let config = std::fs::read_to_string(&site.config).unwrap();
+                let config = std::fs::read_to_string(&house.site.config).unwrap();
                 let personal = "lane = \"personal\"\nallow = [\"personal\"]";
                 assert!(config.contains("lane = \"oauth\""));
                 let config = config.replace("lane = \"oauth\"", personal);
-                std::fs::write(&site.config, config).unwrap();
+                std::fs::write(&house.site.config, config).unwrap();
                 house.reload().await;
             }
             speaker.send(said).await;
@@ -622,13 +621,10 @@ async fn an_answer_under_way_is_verified_though_its_lane_is_taken_away() {
 async fn an_answer_that_breaks_off_or_stalls_is_told_as_ever() {
     let wise = house::wise().await;
     let mut stub = Stub::start().await;
-    let plan = House::on(&wise)
-        .lane("oauth")
-        .set("upstream.warm_connections", "0")
-        .set("upstream.body_idle_timeout", "300ms");
-    let site = site(plan, "ES256", "\"quotes\"", "jws").await;
-    lead_to(&site, &wise, &stub);
-    let house = site.start().await;
+    let house = beside(&wise, &stub, |plan| {
+        plan.set("upstream.body_idle_timeout", "300ms")
+    })
+    .await;
     let head =
         "HTTP/1.1 200 OK\r\nContent-Type: application/jose+json\r\nContent-Length: 900\r\n\r\n";
     for (closes, problem) in [(true, "upstream-broken"), (false, "upstream-timeout")] {
